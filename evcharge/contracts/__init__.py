@@ -1,0 +1,10 @@
+"""Message contracts: the one place that says what a field is called, what it holds and what may be in it."""
+
+from evcharge.contracts.model import Contract, Field, FieldType, Rule
+from evcharge.contracts.session_events import SESSION_EVENTS
+from evcharge.contracts.station_registry import STATION_REGISTRY
+
+#: Every contract by topic, in the order in which the planner serves them: stations before the sessions at them.
+CONTRACTS: dict[str, Contract] = {c.topic: c for c in (STATION_REGISTRY, SESSION_EVENTS)}
+
+__all__ = ["CONTRACTS", "SESSION_EVENTS", "STATION_REGISTRY", "Contract", "Field", "FieldType", "Rule"]

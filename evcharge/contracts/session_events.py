@@ -1,0 +1,114 @@
+"""The `session-events` topic: what happens to a charging session, from the queue to the unplugged cable.
+
+Words are OCPI's and OCPP's. `stopped` is a complete charge detail record (CDR): it alone makes the warehouse's fact row,
+so a session whose earlier events are late or lost is still counted once and in full.
+"""
+
+from evcharge.contracts.model import Contract, Field, FieldType, Rule
+
+TOPIC = "session-events"
+
+EVENT_TYPES = ("queued", "abandoned", "started", "meter", "suspended", "resumed", "stopped", "faulted")
+
+# OCPP 2.0.1 ReasonEnumType, the members that the feeds use.
+STOP_REASONS = (
+    "EVDisconnected",
+    "SOCLimitReached",
+    "EnergyLimitReached",
+    "StoppedByEV",
+    "TimeLimitReached",
+    "Timeout",
+    "GroundFault",
+    "PowerLoss",
+    "Local",
+    "Remote",
+    "Other",
+)
+
+# 1 MWh: above what the largest battery on the road takes, below what a corrupt meter register reads.
+MAX_ENERGY_KWH = 1_000.0
+# 4 MW: the Megawatt Charging System's limit is 3.75 MW (CharIN MCS white paper, 2022).
+MAX_POWER_KW = 4_000.0
+
+
+def event_id(session_id: str, sequence: int) -> str:
+    """The id of a session's event: a pure function of session and sequence, so that a re-sent message is recognised."""
+    return f"{session_id}-{sequence}"
+
+
+SESSION_EVENTS = Contract(
+    topic=TOPIC,
+    key="station_id",
+    schema_version=1,
+    event_time="occurred_at",
+    description="Charging session events, in order per station; the stopped event is the complete CDR.",
+    fields=(
+        Field("schema_version", FieldType.INTEGER, "Version of this contract", required=True),
+        Field("event_id", FieldType.STRING, "session_id, a hyphen, sequence: equal for a re-sent event", required=True),
+        Field("session_id", FieldType.STRING, "Session, from the queue to the unplugged cable", required=True),
+        Field("sequence", FieldType.INTEGER, "Place of the event in its session, from 0", required=True, minimum=0),
+        Field("station_id", FieldType.STRING, "Charging station (OCPI location); the Kafka key", required=True),
+        Field("evse_id", FieldType.STRING, "EVSE within the station; null while the car queues"),
+        Field("connector_id", FieldType.STRING, "Connector of the EVSE; null while the car queues"),
+        Field("ev_id", FieldType.STRING, "Vehicle; null where the source does not tell"),
+        Field("ev_model_id", FieldType.STRING, "Vehicle model in the reference data; null where unknown"),
+        Field("event_type", FieldType.STRING, "What happened", required=True, values=EVENT_TYPES),
+        Field("occurred_at", FieldType.TIMESTAMP, "When it happened; of a stopped event: ended_at", required=True),
+        Field(
+            "power_kw",
+            FieldType.DOUBLE,
+            "Power at the connector at occurred_at",
+            unit="kW",
+            minimum=0,
+            maximum=MAX_POWER_KW,
+        ),
+        Field(
+            "energy_delivered_kwh",
+            FieldType.DOUBLE,
+            "Energy since the session's start, cumulative, to the Wh",
+            unit="kWh",
+            minimum=0,
+            maximum=MAX_ENERGY_KWH,
+        ),
+        Field(
+            "state_of_charge",
+            FieldType.DOUBLE,
+            "Battery level at occurred_at (OCPP SoC)",
+            unit="percent",
+            minimum=0,
+            maximum=100,
+        ),
+        Field("reason", FieldType.STRING, "Why the session stopped (OCPP 2.0.1 ReasonEnumType)", values=STOP_REASONS),
+        Field("started_at", FieldType.TIMESTAMP, "stopped: when the cable was plugged in"),
+        Field("idle_s", FieldType.DOUBLE, "stopped: plugged in without charging, after full", unit="s", minimum=0),
+        Field("queue_wait_s", FieldType.DOUBLE, "stopped: wait for a free EVSE before the start", unit="s", minimum=0),
+        Field(
+            "state_of_charge_start",
+            FieldType.DOUBLE,
+            "stopped: battery level at started_at",
+            unit="percent",
+            minimum=0,
+            maximum=100,
+        ),
+    ),
+    own_rules=(
+        Rule(
+            "EVENT_ID_MISMATCH",
+            "event_id",
+            "event_id <> concat(session_id, '-', sequence)",
+            "event_id must be the function of session_id and sequence",
+        ),
+        Rule(
+            "INCOMPLETE_CDR",
+            "energy_delivered_kwh",
+            "event_type = 'stopped' AND (energy_delivered_kwh IS NULL OR started_at IS NULL OR evse_id IS NULL)",
+            "a stopped event needs energy_delivered_kwh, started_at and evse_id",
+        ),
+        Rule(
+            "ENDS_BEFORE_START",
+            "started_at",
+            "event_type = 'stopped' AND started_at > occurred_at",
+            "a session can not end before it starts",
+        ),
+    ),
+)

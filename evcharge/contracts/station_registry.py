@@ -1,0 +1,45 @@
+"""The `station-registry` topic: that a station exists, where, and with which EVSEs. Never whether an outlet is free."""
+
+from evcharge.contracts.model import Contract, Field, FieldType, Rule
+
+TOPIC = "station-registry"
+
+# AFDC status codes: E open, P planned, T temporarily unavailable. The registry adds nothing to them.
+STATUS_CODES = ("E", "P", "T")
+
+STATION_REGISTRY = Contract(
+    topic=TOPIC,
+    key="station_id",
+    schema_version=1,
+    event_time="observed_at",
+    description="Charging stations and their EVSEs as their registry tells; the newest record of a station wins.",
+    fields=(
+        Field("schema_version", FieldType.INTEGER, "Version of this contract", required=True),
+        Field("observed_at", FieldType.TIMESTAMP, "When the registry said so", required=True),
+        Field("station_id", FieldType.STRING, "Charging station (OCPI location); the Kafka key", required=True),
+        Field("station_name", FieldType.STRING, "Name shown to drivers", required=True),
+        Field("city", FieldType.STRING, "City"),
+        Field("state", FieldType.STRING, "State or region, two letters in the US"),
+        Field("zip", FieldType.STRING, "Postal code: text, leading zeros kept"),
+        Field("country", FieldType.STRING, "ISO 3166-1 alpha-2 country code"),
+        Field("time_zone", FieldType.STRING, "IANA time zone: local days and hours follow it", required=True),
+        Field("longitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-180, maximum=180),
+        Field("latitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-90, maximum=90),
+        Field("status_code", FieldType.STRING, "E open, P planned, T closed for now", required=True, values=STATUS_CODES),
+        Field("connector_types", FieldType.STRINGS, "Distinct connector types of the station"),
+        Field("total_outlets", FieldType.INTEGER, "Connectors that can be used at once", required=True, minimum=0),
+        Field("connectors", FieldType.CONNECTORS, "Power and ports by connector type (AFDC ev_charging_units)"),
+        Field("evses", FieldType.EVSES, "EVSEs with one connector each, where the source knows them"),
+        Field("network", FieldType.STRING, "Operator network"),
+        Field("source", FieldType.STRING, "Feed that told: simulation, afdc, acn, epfl, generic", required=True),
+        Field("snapshot_scope", FieldType.STRING, "What the snapshot covers: all, a state, or the source", required=True),
+    ),
+    own_rules=(
+        Rule(
+            "UNKNOWN_TIME_ZONE",
+            "time_zone",
+            "time_zone NOT RLIKE '^(UTC|[A-Z][A-Za-z_]+(/[A-Za-z_+-]+[0-9]*)+)$'",
+            "time_zone must be an IANA name",
+        ),
+    ),
+)

@@ -1,0 +1,155 @@
+"""Every setting of the platform: where the servers are, who logs in, how large a publication may grow.
+
+A setting is read, in this order, from the environment (`EVCHARGE_…`), from the platform's `credentials.env`, and from
+the defaults here, which are the addresses of the natively run servers (`deploy/native/stack.toml`). A server whose
+address the environment sets is used as it is and not started.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+STACK_FILE = PROJECT / "deploy" / "native" / "stack.toml"
+
+#: Which setting, when the user gives it, replaces which natively run server.
+EXTERNAL = {
+    "kafka": "kafka_bootstrap_servers",
+    "minio": "minio_endpoint",
+    "lakefs": "lakefs_endpoint",
+    "clickhouse": "clickhouse_host",
+    "spark-connect": "spark_remote",
+}
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message is one line that names it."""
+
+
+class Settings(BaseSettings):
+    """All settings, checked. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix="EVCHARGE_", extra="ignore")
+
+    home: Path = Field(PROJECT / ".evcharge", description="data, logs and credentials of this platform")
+    cache: Path = Field(
+        Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "evcharge",
+        description="downloads and builds, shared by all clones of this user",
+    )
+    port_offset: int = Field(0, ge=0, le=40_000, description="added to every port of stack.toml")
+
+    kafka_bootstrap_servers: str = ""
+    kafka_user: str = "evcharge"
+    kafka_password: SecretStr = SecretStr("")
+    kafka_partitions: int = Field(4, ge=1, le=1_000, description="partitions of a topic when it is created")
+
+    minio_endpoint: str = ""
+    minio_access_key: str = "evcharge"
+    minio_secret_key: SecretStr = SecretStr("")
+
+    lakefs_endpoint: str = ""
+    lakefs_access_key: str = ""
+    lakefs_secret_key: SecretStr = SecretStr("")
+    lake_repository: str = "evcharge"
+    lake_bucket: str = "evcharge-lake"
+    compute_log_bucket: str = "evcharge-compute-logs"
+
+    clickhouse_host: str = ""
+    clickhouse_port: int = 0
+    clickhouse_http_port: int = 0
+    clickhouse_database: str = "evcharge"
+    clickhouse_user: str = "etl"
+    clickhouse_password: SecretStr = SecretStr("")
+    analyst_user: str = "analyst"
+    analyst_password: SecretStr = SecretStr("")
+
+    spark_remote: str = ""
+    spark_token: SecretStr = SecretStr("")
+
+    dagster_port: int = 0
+
+    publish_max_rows: int = Field(1_000_000, ge=1, description="rows of one publication at most")
+    publish_min_rows: int = Field(50_000, ge=1, description="rows that are published without waiting")
+    publish_interval_s: int = Field(60, ge=1, description="age of the last publication after which fewer rows will do")
+    publish_attempts: int = Field(3, ge=1, description="attempts at a range before it is parked")
+    quarantine_share_limit: float = Field(0.2, ge=0, le=1, description="quarantined share that stops a merge")
+    quarantine_rows_allowed: int = Field(1_000, ge=0, description="quarantined rows that never stop a merge")
+    message_bytes_limit: int = Field(1_000_000, ge=1_000, description="larger messages are quarantined")
+    event_days_from: str = Field("2018-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of event partitions")
+
+    simulation_stations: int = Field(500, ge=1)
+    simulation_vehicles: int = Field(5_000, ge=1)
+    simulation_seed: int = Field(7, ge=0)
+
+    @model_validator(mode="after")
+    def _native_addresses(self) -> Self:
+        ports = {name: port + self.port_offset for name, port in stack_file()["ports"].items()}
+        defaults: dict[str, Any] = {
+            "kafka_bootstrap_servers": f"127.0.0.1:{ports['kafka']}",
+            "minio_endpoint": f"http://127.0.0.1:{ports['minio']}",
+            "lakefs_endpoint": f"http://127.0.0.1:{ports['lakefs']}",
+            "clickhouse_host": "127.0.0.1",
+            "clickhouse_port": ports["clickhouse"],
+            "clickhouse_http_port": ports["clickhouse_http"],
+            "spark_remote": f"sc://127.0.0.1:{ports['spark_connect']}",
+            "dagster_port": ports["dagster_webserver"],
+        }
+        for name, value in defaults.items():
+            if not getattr(self, name):
+                # not through __setattr__: what the user left out must stay out of model_fields_set
+                self.__dict__[name] = value
+        self.__dict__["home"] = self.home.expanduser().resolve()
+        return self
+
+    def port(self, name: str) -> int:
+        """Port `name` of stack.toml on this platform; KeyError if there is none."""
+        return int(stack_file()["ports"][name]) + self.port_offset
+
+    def is_external(self, service: str) -> bool:
+        """True if the user gave the address of `service`, so that it is used and not started."""
+        return service in EXTERNAL and EXTERNAL[service] in self.model_fields_set
+
+    @property
+    def credentials_file(self) -> Path:
+        return self.home / "credentials.env"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @property
+    def feeds_dir(self) -> Path:
+        """Where the producers keep their ledgers and saved states, outside every store of the platform."""
+        return self.home / "feeds"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.home / "logs"
+
+
+@cache
+def stack_file() -> dict[str, Any]:
+    """`deploy/native/stack.toml` as a dict with `versions` and `ports`."""
+    return tomllib.loads(STACK_FILE.read_text())
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from environment, credentials file and defaults. Raises SettingsError, one line naming the setting."""
+    home = Path(overrides.get("home") or os.environ.get("EVCHARGE_HOME") or PROJECT / ".evcharge").expanduser()
+    known = {f"EVCHARGE_{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.startswith("EVCHARGE_") and name not in known:
+            raise SettingsError(f"{name} is not a setting; `evcharge settings` lists them")
+    try:
+        return Settings(_env_file=home / "credentials.env", **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"EVCHARGE_{str(first['loc'][0]).upper()}" if first["loc"] else "settings"
+        raise SettingsError(f"{name}: {first['msg']} (got {first['input']!r})") from None
