@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     spark_token: SecretStr = SecretStr("")
 
     dagster_port: int = 0
+    supervisor_password: SecretStr = SecretStr("")
 
     publish_max_rows: int = Field(1_000_000, ge=1, description="rows of one publication at most")
     publish_min_rows: int = Field(50_000, ge=1, description="rows that are published without waiting")
@@ -82,7 +83,12 @@ class Settings(BaseSettings):
     quarantine_share_limit: float = Field(0.2, ge=0, le=1, description="quarantined share that stops a merge")
     quarantine_rows_allowed: int = Field(1_000, ge=0, description="quarantined rows that never stop a merge")
     message_bytes_limit: int = Field(1_000_000, ge=1_000, description="larger messages are quarantined")
-    event_days_from: str = Field("2018-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of event partitions")
+    event_days_from: str = Field(
+        "2018-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of event partitions"
+    )
+    ingest_hours_from: str = Field(
+        "2026-11-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of ingest-hour partitions"
+    )
 
     simulation_stations: int = Field(500, ge=1)
     simulation_vehicles: int = Field(5_000, ge=1)
@@ -98,7 +104,8 @@ class Settings(BaseSettings):
             "clickhouse_host": "127.0.0.1",
             "clickhouse_port": ports["clickhouse"],
             "clickhouse_http_port": ports["clickhouse_http"],
-            "spark_remote": f"sc://127.0.0.1:{ports['spark_connect']}",
+            # by name: PySpark sends a token without TLS to "localhost" only
+            "spark_remote": f"sc://localhost:{ports['spark_connect']}",
             "dagster_port": ports["dagster_webserver"],
         }
         for name, value in defaults.items():

@@ -25,14 +25,18 @@ STATION_REGISTRY = Contract(
         Field("time_zone", FieldType.STRING, "IANA time zone: local days and hours follow it", required=True),
         Field("longitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-180, maximum=180),
         Field("latitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-90, maximum=90),
-        Field("status_code", FieldType.STRING, "E open, P planned, T closed for now", required=True, values=STATUS_CODES),
+        Field(
+            "status_code", FieldType.STRING, "E open, P planned, T closed for now", required=True, values=STATUS_CODES
+        ),
         Field("connector_types", FieldType.STRINGS, "Distinct connector types of the station"),
         Field("total_outlets", FieldType.INTEGER, "Connectors that can be used at once", required=True, minimum=0),
         Field("connectors", FieldType.CONNECTORS, "Power and ports by connector type (AFDC ev_charging_units)"),
         Field("evses", FieldType.EVSES, "EVSEs with one connector each, where the source knows them"),
         Field("network", FieldType.STRING, "Operator network"),
         Field("source", FieldType.STRING, "Feed that told: simulation, afdc, acn, epfl, generic", required=True),
-        Field("snapshot_scope", FieldType.STRING, "What the snapshot covers: all, a state, or the source", required=True),
+        Field(
+            "snapshot_scope", FieldType.STRING, "What the snapshot covers: all, a state, or the source", required=True
+        ),
     ),
     own_rules=(
         Rule(

@@ -1,0 +1,22 @@
+"""Spark SQL text derived from a contract: the schema to parse with and the verdict on a row."""
+
+from collections.abc import Iterable
+
+from evcharge.contracts.model import Contract, Rule
+
+
+def ddl(contract: Contract) -> str:
+    """The contract's fields as Spark DDL, in order, all nullable: nothing is null before the rules have spoken."""
+    return ", ".join(f"{field.name} {field.type.value}" for field in contract.fields)
+
+
+def verdict(rules: Iterable[Rule]) -> str:
+    """A Spark SQL expression: null for a row that keeps all rules, else the struct (rule_code, rule_field).
+
+    The first broken rule wins.
+    """
+    cases = " ".join(
+        f"WHEN {rule.violated_when} THEN named_struct('rule_code', '{rule.code}', 'rule_field', '{rule.field}')"
+        for rule in rules
+    )
+    return f"CASE {cases} END"

@@ -1,0 +1,283 @@
+"""Writes a range of Kafka records to a branch of its own and commits it there. Merges nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import structlog
+from pyspark.sql.functions import broadcast
+
+from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract, Rule
+from evcharge.contracts.spark import ddl, verdict
+from evcharge.lake.layout import raw_prefix
+from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
+from evcharge.lake.repository import Commit, Repository
+from evcharge.lake.rowfiles import FILE_DDL, RowFileWriter
+from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = structlog.get_logger()
+
+#: Below this many rows one task writes them all: a file per partition would only make many small files.
+ONE_TASK_ROWS = 50_000
+#: Producers' clocks may be ahead by this much; OCPP stations synchronise daily at worst (OCPP 2.0.1 part 2, B01).
+CLOCK_SKEW_ALLOWED = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Who publishes: Dagster run and root run (stable over retries), and the version of our code."""
+
+    run_id: str
+    root_run_id: str
+    code_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a publication consists of; kept in the lake under `_publications/` beside the data.
+
+    `files` maps a path to its number of rows; `event_dates` are the UTC dates of the good rows.
+    """
+
+    publication_id: str
+    topic: str
+    range: dict[str, Any]
+    ingest_hour: str
+    attempt: int
+    branch: str
+    base_commit: str
+    rows_read: int
+    rows_good: int
+    rows_quarantined: int
+    quarantined_by_rule: dict[str, int]
+    event_dates: list[str]
+    files: dict[str, int]
+    run_id: str
+    root_run_id: str
+    code_version: str
+
+    @property
+    def offsets(self) -> OffsetRange:
+        return OffsetRange.from_json(self.range)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def metadata(self) -> dict[str, str]:
+        """Commit metadata: everything but the file list, which a replay of a year would make too long for it."""
+        content = {k: v for k, v in self.to_json().items() if k != "files"}
+        content |= {"manifest": self.offsets.manifest_path, "files": len(self.files)}
+        return {k: v if isinstance(v, str) else orjson.dumps(v).decode() for k, v in content.items()}
+
+
+OnStep = Callable[[str], None]
+
+
+def write_candidate(
+    settings: Settings,
+    repository: Repository,
+    spark: SparkSession,
+    planned: OffsetRange,
+    attempt: int,
+    run: RunIdentity,
+    *,
+    release: bool = False,
+    on_step: OnStep = lambda step: None,
+) -> tuple[Manifest, Commit]:
+    """Branch, data, manifest, ledger, commit: the candidate of a range, on `ingest-<topic>-<range hash>-<attempt>`.
+
+    With `release` every row goes to quarantine under RELEASED: the way out for a range that can not be published.
+    `on_step` is told the name of each step that is done. Raises LedgerError if main's ledger is not at the range's
+    start.
+    """
+    contract = CONTRACTS[planned.topic]
+    branch = planned.branch(attempt)
+    base_commit = repository.create_branch(branch)
+    on_step("branch created")
+    ledger = read_ledger(repository, planned.topic, base_commit)
+    if not ledger.is_at_start_of(planned):
+        raise LedgerError(
+            f"{planned.publication_id}: main's ledger is at {ledger.offsets}, the range at {planned.start}"
+        )
+    writer = RowFileWriter(
+        settings=settings,
+        topic=planned.topic,
+        branch=branch,
+        ingest_hour=planned.ingest_hour,
+        publication_id=planned.publication_id,
+        file_prefix=f"{planned.hash}-{attempt}",
+        generation=ledger.generation,
+    )
+    stations = None if contract is STATION_REGISTRY else known_stations(repository, base_commit)
+    rows = _judged_rows(settings, spark, planned, contract, stations, release=release)
+    lines = rows.mapInArrow(writer, FILE_DDL).collect()
+    on_step("rows written")
+    rules: Counter[str] = Counter()
+    for line in lines:
+        rules.update(line.rule_counts or {})
+    manifest = Manifest(
+        publication_id=planned.publication_id,
+        topic=planned.topic,
+        range=planned.to_json(),
+        ingest_hour=planned.ingest_hour,
+        attempt=attempt,
+        branch=branch,
+        base_commit=base_commit,
+        rows_read=sum(line.rows for line in lines),
+        rows_good=sum(line.rows for line in lines if line.event_date),
+        rows_quarantined=sum(line.rows for line in lines if not line.event_date),
+        quarantined_by_rule=dict(sorted(rules.items())),
+        event_dates=sorted({line.event_date for line in lines if line.event_date}),
+        files={line.path: line.rows for line in sorted(lines, key=lambda line: line.path)},
+        run_id=run.run_id,
+        root_run_id=run.root_run_id,
+        code_version=run.code_version,
+    )
+    repository.write_json(branch, planned.manifest_path, manifest.to_json())
+    on_step("manifest written")
+    repository.write_json(branch, Ledger.path(planned.topic), ledger.after(planned, attempt).to_json())
+    on_step("ledger written")
+    message = f"{planned.topic}: {manifest.rows_good} rows, {manifest.rows_quarantined} quarantined"
+    commit = repository.commit(branch, message, manifest.metadata())
+    on_step("candidate committed")
+    log.info(
+        "candidate committed",
+        run_id=run.run_id,
+        publication_id=planned.publication_id,
+        ingest_hour=planned.ingest_hour,
+        start=planned.start,
+        end=planned.end,
+        branch=branch,
+        commit=commit.id,
+        rows_good=manifest.rows_good,
+        rows_quarantined=manifest.rows_quarantined,
+    )
+    return manifest, commit
+
+
+def known_stations(repository: Repository, ref: str) -> frozenset[str]:
+    """Ids of the stations that the registry at `ref` has ever named."""
+    from evcharge.connections import lake_files
+
+    files = lake_files(repository.settings)
+    found: set[str] = set()
+    for path in repository.paths(ref, raw_prefix(STATION_REGISTRY.topic)):
+        table = pq.read_table(
+            f"{repository.name}/{ref}/{path}", columns=["station_id"], filesystem=files, partitioning=None
+        )
+        found.update(table["station_id"].to_pylist())
+    return frozenset(found)
+
+
+def _judged_rows(
+    settings: Settings,
+    spark: SparkSession,
+    planned: OffsetRange,
+    contract: Contract,
+    stations: frozenset[str] | None,
+    *,
+    release: bool,
+) -> DataFrame:
+    """Exactly the range's records, parsed, each with the verdict of the row rules (see RowFileWriter for the columns)."""
+    # Spark's source wants both ends for every partition it is assigned; empty ones are left out.
+    partitions = [p for p in sorted(planned.end) if planned.end[p] > planned.start[p]]
+    rows = kafka_rows(
+        settings,
+        spark,
+        planned.topic,
+        {p: planned.start[p] for p in partitions},
+        {p: planned.end[p] for p in partitions},
+    )
+    if planned.rows < ONE_TASK_ROWS:
+        rows = rows.coalesce(1)
+    latest = (planned.planned_at + CLOCK_SKEW_ALLOWED).isoformat()
+    event_time = contract.event_time
+    parsed = rows.selectExpr(
+        "partition AS kafka_partition",
+        "offset AS kafka_offset",
+        "timestamp AS kafka_timestamp",
+        "key AS kafka_key",
+        "value AS kafka_value",
+        f"CASE WHEN octet_length(value) <= {settings.message_bytes_limit} AND is_valid_utf8(value) "
+        "THEN CAST(value AS STRING) END AS text",
+    ).selectExpr(
+        "*",
+        f"from_json(text, '{ddl(contract)}, _corrupt STRING', map('mode', 'PERMISSIVE', "
+        "'columnNameOfCorruptRecord', '_corrupt', 'timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][.SSS]XXX\")) AS message",
+    )
+    before_contract = [
+        Rule("EMPTY_MESSAGE", "value", "kafka_value IS NULL OR octet_length(kafka_value) = 0", ""),
+        Rule("MESSAGE_TOO_LARGE", "value", f"octet_length(kafka_value) > {settings.message_bytes_limit}", ""),
+        Rule("NOT_UTF8", "value", "text IS NULL", ""),
+        Rule("MALFORMED_JSON", "value", "_corrupt IS NOT NULL AND json_object_keys(text) IS NULL", ""),
+        Rule("WRONG_TYPE", "value", "_corrupt IS NOT NULL", ""),
+    ]
+    if release:
+        before_contract.insert(0, Rule("RELEASED", "value", "true", ""))
+    after_contract = [
+        Rule("TIMESTAMP_IN_FUTURE", event_time, f"{event_time} > TIMESTAMP '{latest}'", ""),
+        Rule("TIMESTAMP_TOO_OLD", event_time, f"{event_time} < TIMESTAMP '{settings.event_days_from} 00:00:00Z'", ""),
+    ]
+    columns = parsed.selectExpr(
+        "kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key", "kafka_value", "text", "message.*"
+    )
+    if stations is not None:
+        ids = pa.table({"registered_id": pa.array(sorted(stations), pa.string())})
+        known = spark.createDataFrame(ids, "registered_id STRING")
+        columns = columns.join(broadcast(known), columns["station_id"] == known["registered_id"], "left")
+        after_contract.append(Rule("UNKNOWN_STATION", "station_id", "registered_id IS NULL", ""))
+    return columns.selectExpr(
+        "*",
+        f"{verdict([*before_contract, *contract.rules, *after_contract])} AS broken",
+    ).selectExpr(
+        *contract.columns,
+        f"date_format({event_time}, 'yyyy-MM-dd') AS event_date",
+        "kafka_partition",
+        "kafka_offset",
+        "kafka_timestamp",
+        # Only quarantine keeps the bytes: what is not sent to the Python workers costs nothing.
+        "CASE WHEN broken IS NOT NULL THEN kafka_key END AS kafka_key",
+        "CASE WHEN broken IS NOT NULL THEN kafka_value END AS kafka_value",
+        "broken.rule_code AS rule_code",
+        "broken.rule_field AS rule_field",
+    )
+
+
+def kafka_rows(
+    settings: Settings, spark: SparkSession, topic: str, start: dict[int, int], end: dict[int, int]
+) -> DataFrame:
+    """Spark's Kafka batch source over exactly start[p] <= offset < end[p]; fails if any of it left the log."""
+
+    def offsets(of: dict[int, int]) -> str:
+        return orjson.dumps({topic: {str(p): o for p, o in of.items()}}).decode()
+
+    password = settings.kafka_password.get_secret_value()
+    login = (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required "
+        f'username="{settings.kafka_user}" password="{password}";'
+    )
+    return (
+        spark.read.format("kafka")
+        .option("kafka.bootstrap.servers", settings.kafka_bootstrap_servers)
+        .option("kafka.security.protocol", "SASL_PLAINTEXT")
+        .option("kafka.sasl.mechanism", "SCRAM-SHA-256")
+        .option("kafka.sasl.jaas.config", login)
+        .option("assign", orjson.dumps({topic: sorted(start)}).decode())
+        .option("startingOffsets", offsets(start))
+        .option("endingOffsets", offsets(end))
+        .option("failOnDataLoss", "true")
+        .option("fetchOffset.numRetries", "3")
+        .option("kafka.request.timeout.ms", "30000")
+        .option("kafka.default.api.timeout.ms", "30000")
+        .load()
+    )

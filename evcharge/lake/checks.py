@@ -1,0 +1,94 @@
+"""The gates between a candidate and main. Each returns a verdict; the archive merges only if every gate is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from evcharge.connections import lake_files
+from evcharge.contracts import CONTRACTS
+from evcharge.lake.candidate import Manifest
+from evcharge.lake.layout import QUARANTINE_SCHEMA, raw_schema
+from evcharge.lake.ledger import Ledger
+from evcharge.lake.repository import Repository
+from evcharge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """Whether a gate is open, under which rule it was judged, and the figures it judged by."""
+
+    rule: str
+    passed: bool
+    message: str
+    figures: dict[str, Any]
+
+
+def diff_matches_manifest(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
+    """DIFF_IS_MANIFEST: the branch changed the manifest's files, manifest and ledger, and nothing else."""
+    changed = repository.diff(manifest.base_commit, ref)
+    expected = {*manifest.files, manifest.offsets.manifest_path, Ledger.path(manifest.topic)}
+    found = {path for _, path in changed}
+    removed = [path for kind, path in changed if kind == "removed"]
+    unexpected, missing = sorted(found - expected), sorted(expected - found)
+    return GateResult(
+        "DIFF_IS_MANIFEST",
+        not (unexpected or missing or removed),
+        f"{len(found)} paths changed, {len(unexpected)} unexpected, {len(missing)} missing, {len(removed)} removed",
+        {"unexpected": unexpected[:10], "missing": missing[:10], "removed": removed[:10]},
+    )
+
+
+def rows_accounted_for(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
+    """ROWS_ADD_UP: rows read = last offset - first offset = good + quarantined, and the files hold that many rows."""
+    files = lake_files(settings)
+    wrong = []
+    for path, rows in manifest.files.items():
+        found = pq.read_metadata(f"{repository.name}/{ref}/{path}", filesystem=files).num_rows
+        if found != rows:
+            wrong.append(f"{path}: {found} rows instead of {rows}")
+    planned = manifest.offsets.rows
+    added_up = manifest.rows_good + manifest.rows_quarantined
+    return GateResult(
+        "ROWS_ADD_UP",
+        planned == manifest.rows_read == added_up == sum(manifest.files.values()) and not wrong,
+        f"{planned} offsets, {manifest.rows_read} read, {manifest.rows_good} good, {manifest.rows_quarantined} quarantined",
+        {"wrong_files": wrong[:10]},
+    )
+
+
+def schema_is_contract(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
+    """SCHEMA_IS_CONTRACT: every file has the columns and types that the contract gives."""
+    files = lake_files(settings)
+    raw = raw_schema(CONTRACTS[manifest.topic])
+    wrong = []
+    for path in manifest.files:
+        schema = pq.read_schema(f"{repository.name}/{ref}/{path}", filesystem=files)
+        if not schema.equals(QUARANTINE_SCHEMA if path.startswith("quarantine/") else raw):
+            wrong.append(path)
+    return GateResult("SCHEMA_IS_CONTRACT", not wrong, f"{len(wrong)} files of another schema", {"wrong": wrong[:10]})
+
+
+def quarantine_within_limit(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
+    """QUARANTINE_SHARE: at most `quarantine_rows_allowed` rows or `quarantine_share_limit` of them are quarantined.
+
+    A released range (every row RELEASED) passes: somebody decided so.
+    """
+    share = manifest.rows_quarantined / max(1, manifest.rows_read)
+    released = manifest.quarantined_by_rule.get("RELEASED", 0) == manifest.rows_read
+    few = manifest.rows_quarantined <= settings.quarantine_rows_allowed
+    return GateResult(
+        "QUARANTINE_SHARE",
+        few or share <= settings.quarantine_share_limit or released,
+        f"{manifest.rows_quarantined} of {manifest.rows_read} rows quarantined ({share:.1%}), "
+        f"limit {settings.quarantine_share_limit:.0%} above {settings.quarantine_rows_allowed} rows",
+        {"share": round(share, 6), **manifest.quarantined_by_rule},
+    )
+
+
+Gate = Callable[[Settings, Repository, Manifest, str], GateResult]
+
+GATES: tuple[Gate, ...] = (diff_matches_manifest, rows_accounted_for, schema_is_contract, quarantine_within_limit)

@@ -1,0 +1,27 @@
+"""Finds publications again: the candidate of a run, the publications of an ingest hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evcharge.lake.candidate import Manifest
+from evcharge.lake.repository import MAIN, Repository
+
+
+def candidate_of_run(repository: Repository, topic: str, root_run_id: str) -> tuple[Manifest, str] | None:
+    """Manifest and commit of the candidate that a run (or a retry of it) left on a branch; None if there is none."""
+    for _, commit_id in repository.branches(f"ingest-{topic}-"):
+        metadata = repository.commit_of(commit_id).metadata
+        if metadata.get("root_run_id") == root_run_id and metadata.get("topic") == topic:
+            content = repository.read_json(commit_id, metadata["manifest"])
+            if content is not None:
+                return Manifest(**content), commit_id
+    return None
+
+
+def published_in_hour(repository: Repository, topic: str, ingest_hour: str, ref: str = MAIN) -> Iterator[Manifest]:
+    """Manifests of the publications planned in an ingest hour (`YYYY-MM-DD-HH`)."""
+    for path in repository.paths(ref, f"_publications/{topic}/{ingest_hour}/"):
+        content = repository.read_json(ref, path)
+        if content is not None:
+            yield Manifest(**content)

@@ -1,0 +1,122 @@
+"""Plans the next range of a topic to publish. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.structs import TopicPartition
+
+from evcharge.connections import kafka_errors, kafka_options
+from evcharge.contracts import STATION_REGISTRY
+from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
+from evcharge.lake.repository import Repository
+from evcharge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """What Kafka says of a topic: its id, and per partition the log's start and end offset."""
+
+    topic: str
+    topic_id: str
+    log_start: dict[int, int]
+    log_end: dict[int, int]
+
+
+def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]:
+    """State of each topic. Raises ServerDownError, or LedgerError for a topic that does not exist."""
+    with kafka_errors(settings):
+        admin = KafkaAdminClient(**kafka_options(settings), request_timeout_ms=20_000)
+        try:
+            found = {}
+            for description in admin.describe_topics(topics):
+                if description.get("error_code"):
+                    raise LedgerError(
+                        f"topic {description['name']} does not exist in Kafka; `evcharge stack up` makes it"
+                    )
+                name = description["name"]
+                partitions = [TopicPartition(name, p["partition_index"]) for p in description["partitions"]]
+                first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+                last = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+                found[name] = TopicState(
+                    topic=name,
+                    topic_id=str(UUID(str(description["topic_id"]))),
+                    log_start={tp.partition: first[tp].offset for tp in partitions},
+                    log_end={tp.partition: last[tp].offset for tp in partitions},
+                )
+            return found
+        finally:
+            admin.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next range of a topic, or why there is none; `lag_rows` is what the ledger does not cover yet."""
+
+    topic: str
+    range: OffsetRange | None
+    reason: str
+    lag_rows: int
+
+
+def plan(
+    settings: Settings,
+    repository: Repository,
+    topic: str,
+    *,
+    now: datetime | None = None,
+    eager: bool = False,
+) -> Plan:
+    """The next range of `topic`: from the ledger to the log's end, at most `publish_max_rows`.
+
+    With `eager` any unpublished row is enough; else there must be `publish_min_rows` of them or the last publication
+    must be `publish_interval_s` old. Raises LedgerError when ledger and log contradict each other.
+    """
+    now = now or datetime.now(UTC)
+    topics = [topic] if topic == STATION_REGISTRY.topic else [topic, STATION_REGISTRY.topic]
+    # One call per topic, the planned one first: whoever registers a station before its sessions has both seen here.
+    states = {name: topic_states(settings, [name])[name] for name in topics}
+    state = states[topic]
+    ledger = read_ledger(repository, topic)
+    lag_rows = _check(ledger, state)
+    if lag_rows == 0:
+        return Plan(topic, None, "nothing new", 0)
+    waited_s = (now - ledger.published_at).total_seconds() if ledger.published_at else float("inf")
+    if not eager and lag_rows < settings.publish_min_rows and waited_s < settings.publish_interval_s:
+        return Plan(topic, None, f"{lag_rows} rows wait, last publication {waited_s:.0f} s ago", lag_rows)
+    if topic != STATION_REGISTRY.topic:
+        registry_lag = _check(read_ledger(repository, STATION_REGISTRY.topic), states[STATION_REGISTRY.topic])
+        if registry_lag:
+            return Plan(topic, None, f"{registry_lag} registry rows come first: sessions need their stations", lag_rows)
+    return Plan(topic, _next_range(state, ledger, settings.publish_max_rows, now), "ready", lag_rows)
+
+
+def _check(ledger: Ledger, state: TopicState) -> int:
+    """Rows that the ledger does not cover; LedgerError if ledger and log contradict each other."""
+    if ledger.topic_id and ledger.topic_id != state.topic_id:
+        raise LedgerError(
+            f"topic {state.topic} was made anew (id {state.topic_id}, the ledger knows {ledger.topic_id}); "
+            "its offsets mean other rows now, so nothing is published"
+        )
+    for partition, published in ledger.offsets.items():
+        start, end = state.log_start.get(partition), state.log_end.get(partition)
+        if start is None or end is None:
+            raise LedgerError(f"topic {state.topic} lost partition {partition}, published up to {published}")
+        if published < start:
+            raise LedgerError(f"{state.topic}-{partition}: offsets {published} to {start - 1} left the log unpublished")
+        if published > end:
+            raise LedgerError(f"{state.topic}-{partition}: published up to {published}, but the log ends at {end}")
+    return sum(end - ledger.offsets.get(p, state.log_start[p]) for p, end in state.log_end.items())
+
+
+def _next_range(state: TopicState, ledger: Ledger, max_rows: int, now: datetime) -> OffsetRange:
+    start = {p: ledger.offsets.get(p, state.log_start[p]) for p in sorted(state.log_end)}
+    lag = {p: state.log_end[p] - start[p] for p in start}
+    total = sum(lag.values())
+    # Each partition gives its share, so that a backlog is worked off evenly and keys stay about in step.
+    share = min(1.0, max_rows / total)
+    take = {p: min(lag[p], int(lag[p] * share) + (1 if share < 1.0 else 0)) for p in lag}
+    return OffsetRange(state.topic, state.topic_id, start, {p: start[p] + take[p] for p in start}, now)

@@ -1,0 +1,133 @@
+"""Writes the judged rows of one Spark task as Parquet files on the candidate's branch; runs inside Spark's Python workers.
+
+One pass over Kafka yields good rows, quarantined rows and their counts: each task sorts its rows by verdict and event
+date, writes one file of each, and returns a line per file. Names are a function of range, attempt, first partition and
+offset, so a task that Spark repeats overwrites its own files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from evcharge.connections import lake_files
+from evcharge.contracts import CONTRACTS
+from evcharge.lake.layout import QUARANTINE_SCHEMA, quarantine_path, raw_path, raw_schema
+from evcharge.settings import Settings
+
+#: A task holds at most about this many rows before it writes them out (some 250 bytes each, so 75 MB).
+FLUSH_ROWS = 300_000
+WRITE_TRIES = 3
+
+FILE_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("event_date", pa.string()),
+        ("rows", pa.int64()),
+        ("bytes", pa.int64()),
+        ("rule_counts", pa.map_(pa.string(), pa.int64())),
+    ]
+)
+#: FILE_SCHEMA as Spark DDL, for mapInArrow.
+FILE_DDL = "path STRING, event_date STRING, rows BIGINT, bytes BIGINT, rule_counts MAP<STRING, BIGINT>"
+
+
+@dataclass(frozen=True)
+class RowFileWriter:
+    """Call it with the Arrow batches of a task; it yields one batch that lists the files it wrote.
+
+    Batches have the contract's columns, `event_date` (string), the Kafka columns of `ARCHIVE_FIELDS` without
+    topic_generation and publication_id, and, null for a good row, `kafka_key`, `kafka_value`, `rule_code`, `rule_field`.
+    """
+
+    settings: Settings
+    topic: str
+    branch: str
+    ingest_hour: str
+    publication_id: str
+    file_prefix: str
+    generation: int
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        files = lake_files(self.settings)
+        held: list[pa.RecordBatch] = []
+        lines: list[dict[str, object]] = []
+        for batch in batches:
+            held.append(batch)
+            if sum(b.num_rows for b in held) >= FLUSH_ROWS:
+                lines += self._write(files, held)
+                held = []
+        lines += self._write(files, held)
+        if lines:
+            yield pa.RecordBatch.from_pylist(lines, schema=FILE_SCHEMA)
+
+    def _write(self, files: pyarrow.fs.S3FileSystem, held: list[pa.RecordBatch]) -> list[dict[str, object]]:
+        rows = pa.Table.from_batches(held) if held else None
+        if rows is None or rows.num_rows == 0:
+            return []
+        rows = rows.append_column("topic_generation", pa.repeat(pa.scalar(self.generation, pa.int32()), rows.num_rows))
+        rows = rows.append_column("publication_id", pa.repeat(self.publication_id, rows.num_rows))
+        name = f"{self.file_prefix}-{rows['kafka_partition'][0].as_py()}-{rows['kafka_offset'][0].as_py()}"
+        good = pc.is_null(rows["rule_code"])
+        lines = []
+        raw = raw_schema(CONTRACTS[self.topic])
+        for event_date, part in _by_date(rows.filter(good)):
+            path = raw_path(self.topic, event_date, self.ingest_hour, name)
+            lines.append(self._put(files, path, event_date, _conform(part, raw), {}))
+        bad = rows.filter(pc.invert(good))
+        if bad.num_rows:
+            counts = Counter(bad["rule_code"].to_pylist())
+            path = quarantine_path(self.topic, self.ingest_hour, name)
+            lines.append(self._put(files, path, None, _conform(bad, QUARANTINE_SCHEMA), dict(counts)))
+        return lines
+
+    def _put(
+        self,
+        files: pyarrow.fs.S3FileSystem,
+        path: str,
+        event_date: str | None,
+        table: pa.Table,
+        rule_counts: dict[str, int],
+    ) -> dict[str, object]:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", compression_level=1)
+        content = sink.getvalue()
+        for attempt in range(1, WRITE_TRIES + 1):
+            try:
+                with files.open_output_stream(f"{self.settings.lake_repository}/{self.branch}/{path}") as stream:
+                    stream.write(content)
+                break
+            except OSError:
+                if attempt == WRITE_TRIES:
+                    raise
+                time.sleep(2**attempt)
+        return {
+            "path": path,
+            "event_date": event_date,
+            "rows": table.num_rows,
+            "bytes": content.size,
+            "rule_counts": sorted(rule_counts.items()),
+        }
+
+
+def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    dates = pc.unique(rows["event_date"]).to_pylist() if rows.num_rows else []
+    if len(dates) == 1:
+        yield dates[0], rows
+        return
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, date in enumerate(rows["event_date"].to_pylist()):
+        groups[date].append(index)
+    for date in sorted(groups):
+        yield date, rows.take(pa.array(groups[date]))
+
+
+def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_arrays([rows[name].cast(schema.field(name).type) for name in schema.names], schema=schema)

@@ -1,0 +1,337 @@
+"""Proves that nothing was lost and nothing counted twice: compares every store at one cut, the lake's ledger.
+
+Each store is reduced to figures per station and UTC hour: events, finished sessions, their energy, and an order-free hash
+of the rows (the sum of 64-bit xxHash values, so that row order and duplicates removed on the way do not matter). Neighbours
+on the way of the data are compared: producers' own ledger files -> Kafka -> lake -> ClickHouse.
+
+The cut: rows whose offset lies below the ledger on main. ClickHouse is compared, day by day, at the ledger of the commit
+that `loaded_day` says the day was loaded from, so that a load that is about to run is no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import xxhash
+
+from evcharge.connections import clickhouse, clickhouse_errors, kafka_errors, kafka_options, lake_files
+from evcharge.contracts import SESSION_EVENTS
+from evcharge.lake.layout import raw_prefix
+from evcharge.lake.ledger import read_ledger
+from evcharge.lake.repository import Repository
+from evcharge.sessions import ledger as producers
+from evcharge.settings import Settings
+from evcharge.warehouse.load import FACT
+
+TOPIC = SESSION_EVENTS.topic
+
+#: At most this many differences are listed; all are counted.
+LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a store holds of one station and hour, or altogether. Energy is that of finished sessions."""
+
+    events: int
+    sessions: int
+    energy_wh: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`store` disagrees with `against`, the store before it on the way of the data."""
+
+    store: str
+    against: str
+    station_id: str
+    hour: str
+    expected: Figures | None
+    found: Figures | None
+
+
+@dataclass
+class Reconciliation:
+    """The verdict: `equal` is true if every store agrees; `empty` if there was nothing to compare."""
+
+    equal: bool
+    empty: bool
+    cut: dict[str, int]
+    stores: dict[str, Figures]
+    quarantined: int
+    days_behind: list[str]
+    difference_count: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of a store: station_id, at (ms since the epoch), key (hashed), session (bool), energy_wh; partition, offset."""
+
+    table: pa.Table
+
+    def where(self, mask: Any) -> _Rows:
+        return _Rows(self.table.filter(pa.array(mask)))
+
+
+def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: None) -> Reconciliation:
+    """Compares the stores. Raises ServerDownError."""
+    repository = Repository(settings)
+    head = repository.head().id
+    cut = read_ledger(repository, TOPIC, head).offsets
+    on_step("lake")
+    lake, quarantined = _lake_rows(settings, repository, head)
+    on_step("producers' ledgers")
+    sent = _below(_producer_rows(settings), cut)
+    on_step("Kafka")
+    kafka = _kafka_rows(settings, cut, quarantined)
+    sent = _without(sent, quarantined)
+    on_step("ClickHouse")
+    with clickhouse_errors(settings):
+        facts = _fact_rows(settings)
+        loaded = _loaded_cuts(settings, repository)
+    finished = lake.where(lake.table["session"])
+    at_load, behind = _at_load(finished, loaded, cut)
+
+    # Somebody else's producer keeps no ledger of ours: only stations that a ledger names can be compared with one.
+    ledgered = pc.is_in(kafka.table["station_id"], value_set=pc.unique(sent.table["station_id"]))
+    pairs = (
+        ("kafka", "producers", kafka.where(ledgered), sent),
+        ("lake", "kafka", lake, kafka),
+        ("clickhouse", "lake", facts, at_load),
+    )
+    differences = [d for store, against, found, expected in pairs for d in _compare(store, against, expected, found)]
+    stores = {"producers": sent, "kafka": kafka, "lake": lake, "clickhouse": facts}
+    return Reconciliation(
+        equal=not differences,
+        empty=all(rows.table.num_rows == 0 for rows in stores.values()),
+        cut={str(p): o for p, o in sorted(cut.items())},
+        stores={name: _total(rows) for name, rows in stores.items()},
+        quarantined=len(quarantined),
+        days_behind=[d.isoformat() for d in behind],
+        difference_count=len(differences),
+        differences=differences[:LISTED],
+    )
+
+
+_COLUMNS = pa.schema(
+    [
+        ("station_id", pa.string()),
+        ("at", pa.int64()),
+        ("key", pa.string()),
+        ("session", pa.bool_()),
+        ("energy_wh", pa.int64()),
+        ("partition", pa.int64()),
+        ("offset", pa.int64()),
+    ]
+)
+
+
+def _event_rows(events: pa.Table) -> _Rows:
+    """From columns station_id, event_id, event_type, occurred_at, energy_wh, partition, offset: one row per event_id."""
+    order = [("event_id", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
+    events = events.sort_by(order)
+    ids = events["event_id"].to_numpy(zero_copy_only=False)
+    first = np.ones(len(ids), dtype=bool)
+    first[1:] = ids[1:] != ids[:-1]
+    events = events.filter(pa.array(first))
+    columns = [
+        events["station_id"],
+        events["occurred_at"].cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64()),
+        events["event_id"],
+        pc.equal(events["event_type"], "stopped"),
+        pc.fill_null(events["energy_wh"], 0),
+        events["partition"].cast(pa.int64()),
+        events["offset"].cast(pa.int64()),
+    ]
+    return _Rows(pa.table(columns, schema=_COLUMNS))
+
+
+def _producer_rows(settings: Settings) -> _Rows:
+    table = producers.read_ledger(settings)
+    return _event_rows(table.filter(pc.equal(table["topic"], TOPIC)))
+
+
+def _kafka_rows(settings: Settings, cut: dict[int, int], quarantined: set[tuple[int, int]]) -> _Rows:
+    """The log from its start to the cut, without the records that the lake holds in quarantine."""
+    from kafka import KafkaConsumer
+    from kafka.structs import TopicPartition
+
+    found: list[tuple[Any, ...]] = []
+    with kafka_errors(settings):
+        consumer = KafkaConsumer(**kafka_options(settings), enable_auto_commit=False, fetch_max_wait_ms=100)
+        try:
+            partitions = {TopicPartition(TOPIC, p): end for p, end in cut.items()}
+            consumer.assign(list(partitions))
+            consumer.seek_to_beginning()
+            waiting = {tp for tp, end in partitions.items() if consumer.position(tp) < end}
+            while waiting:
+                for tp, records in consumer.poll(timeout_ms=10_000, max_records=20_000).items():
+                    for record in records:
+                        if record.offset < partitions[tp] and (tp.partition, record.offset) not in quarantined:
+                            found.append((tp.partition, record.offset, record.value))
+                waiting = {tp for tp in waiting if consumer.position(tp) < partitions[tp]}
+        finally:
+            consumer.close()
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("station_id", "event_id", "event_type", "occurred_at", "energy_wh", "partition", "offset")
+    }
+    for partition, offset, value in found:
+        message = orjson.loads(value)
+        energy_kwh = message.get("energy_delivered_kwh")
+        columns["station_id"].append(message["station_id"])
+        columns["event_id"].append(message["event_id"])
+        columns["event_type"].append(message["event_type"])
+        columns["occurred_at"].append(datetime.fromisoformat(message["occurred_at"]))
+        columns["energy_wh"].append(None if energy_kwh is None else round(energy_kwh * 1000))
+        columns["partition"].append(partition)
+        columns["offset"].append(offset)
+    types = (pa.string(), pa.string(), pa.string(), pa.timestamp("us", "UTC"), pa.int64(), pa.int64(), pa.int64())
+    return _event_rows(pa.table({n: pa.array(columns[n], t) for n, t in zip(columns, types, strict=True)}))
+
+
+def _lake_rows(settings: Settings, repository: Repository, commit: str) -> tuple[_Rows, set[tuple[int, int]]]:
+    """Raw rows at a commit, one per event, and (partition, offset) of the quarantined records."""
+    files = lake_files(settings)
+
+    def read(prefix: str, columns: list[str]) -> pa.Table:
+        paths = [f"{repository.name}/{commit}/{path}" for path in repository.paths(commit, prefix)]
+        if not paths:
+            return pa.table({name: pa.array([], pa.string()) for name in columns})
+        return ds.dataset(paths, filesystem=files, format="parquet", partitioning=None).to_table(columns=columns)
+
+    raw = read(
+        raw_prefix(TOPIC),
+        [
+            *("station_id", "event_id", "event_type", "occurred_at", "energy_delivered_kwh"),
+            *("kafka_partition", "kafka_offset"),
+        ],
+    )
+    energy_wh = pc.round(pc.multiply(raw["energy_delivered_kwh"].cast(pa.float64()), 1000.0)).cast(pa.int64())
+    raw = raw.append_column("energy_wh", energy_wh)
+    raw = raw.rename_columns({"kafka_partition": "partition", "kafka_offset": "offset"})
+    bad = read(f"quarantine/{TOPIC}/", ["kafka_partition", "kafka_offset"])
+    quarantined = set(zip(bad["kafka_partition"].to_pylist(), bad["kafka_offset"].to_pylist(), strict=True))
+    return _event_rows(raw), quarantined
+
+
+def _fact_rows(settings: Settings) -> _Rows:
+    columns = clickhouse(settings).execute(
+        "SELECT station_id, toUnixTimestamp64Milli(ended_at), session_id, toInt64(energy_delivered_kwh * 1000) "
+        f"FROM {FACT}",
+        columnar=True,
+    )
+    stations, ended, sessions, energies = columns or ([], [], [], [])
+    size = len(sessions)
+    nowhere = pa.array([-1] * size, pa.int64())
+    return _Rows(
+        pa.table(
+            [
+                pa.array(stations, pa.string()),
+                pa.array(ended, pa.int64()),
+                pa.array(sessions, pa.string()),
+                pa.array([True] * size, pa.bool_()),
+                pa.array(energies, pa.int64()),
+                nowhere,
+                nowhere,
+            ],
+            schema=_COLUMNS,
+        )
+    )
+
+
+def _loaded_cuts(settings: Settings, repository: Repository) -> dict[date, dict[int, int]]:
+    """Per loaded day the ledger's offsets at the commit that it was loaded from."""
+    rows = clickhouse(settings).execute(
+        "SELECT date, lake_commit FROM loaded_day FINAL WHERE table_name = %(table)s", {"table": FACT}
+    )
+    ledgers = {commit: read_ledger(repository, TOPIC, commit).offsets for commit in {commit for _, commit in rows}}
+    return {day: ledgers[commit] for day, commit in rows}
+
+
+def _at_load(finished: _Rows, loaded: dict[date, dict[int, int]], cut: dict[int, int]) -> tuple[_Rows, list[date]]:
+    """The lake's finished sessions as each day's load saw them, keyed like the facts, and the days that are behind."""
+    table = finished.table
+    days = (table["at"].to_numpy() // 86_400_000).astype("datetime64[D]").astype(object)
+    partitions, offsets = table["partition"].to_pylist(), table["offset"].to_pylist()
+    seen = [
+        offset < loaded.get(day, {}).get(partition, 0)
+        for day, partition, offset in zip(days, partitions, offsets, strict=True)
+    ]
+    behind = sorted({day for day, was_seen in zip(days, seen, strict=True) if not was_seen})
+    sessions = pc.replace_substring_regex(table["key"], r"-\d+$", "")
+    keyed = table.set_column(table.schema.get_field_index("key"), "key", sessions)
+    return _Rows(keyed).where(seen), behind
+
+
+def _below(rows: _Rows, cut: dict[int, int]) -> _Rows:
+    partitions, offsets = rows.table["partition"].to_pylist(), rows.table["offset"].to_pylist()
+    return rows.where([o < cut.get(p, 0) for p, o in zip(partitions, offsets, strict=True)])
+
+
+def _without(rows: _Rows, quarantined: set[tuple[int, int]]) -> _Rows:
+    places = zip(rows.table["partition"].to_pylist(), rows.table["offset"].to_pylist(), strict=True)
+    return rows.where([place not in quarantined for place in places])
+
+
+def _by_station_hour(rows: _Rows) -> dict[tuple[str, int], Figures]:
+    table = rows.table
+    if table.num_rows == 0:
+        return {}
+    hours = pa.array(table["at"].to_numpy() // 3_600_000)
+    table = table.append_column("hour", hours).sort_by([("station_id", "ascending"), ("hour", "ascending")])
+    stations, hour = table["station_id"].to_numpy(zero_copy_only=False), table["hour"].to_numpy()
+    starts = np.flatnonzero(np.r_[True, (stations[1:] != stations[:-1]) | (hour[1:] != hour[:-1])])
+    session = table["session"].to_numpy(zero_copy_only=False)
+    energy = np.where(session, table["energy_wh"].to_numpy(), 0)
+    hashes = _hashes(table)
+    ends = np.r_[starts[1:], len(hour)]
+    sums = [np.add.reduceat(values, starts) for values in (session.astype(np.int64), energy, hashes)]
+    return {
+        (stations[start], int(hour[start])): Figures(int(end - start), int(n), int(wh), f"{int(total):016x}")
+        for start, end, n, wh, total in zip(starts, ends, *sums, strict=True)
+    }
+
+
+def _hashes(table: pa.Table) -> np.ndarray:
+    keys, at, energy = (table[name].to_pylist() for name in ("key", "at", "energy_wh"))
+    return np.fromiter(
+        (xxhash.xxh3_64_intdigest(f"{k}|{t}|{e}".encode()) for k, t, e in zip(keys, at, energy, strict=True)),
+        dtype=np.uint64,
+        count=len(keys),
+    )
+
+
+def _total(rows: _Rows) -> Figures:
+    table = rows.table
+    finished = table.filter(table["session"])
+    total = int(np.add.reduce(_hashes(table))) if table.num_rows else 0
+    return Figures(table.num_rows, finished.num_rows, pc.sum(finished["energy_wh"]).as_py() or 0, f"{total:016x}")
+
+
+def _compare(store: str, against: str, expected: _Rows, found: _Rows) -> list[Difference]:
+    wanted, got = _by_station_hour(expected), _by_station_hour(found)
+    return [
+        Difference(
+            store,
+            against,
+            station_id,
+            datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:00Z"),
+            wanted.get((station_id, hour)),
+            got.get((station_id, hour)),
+        )
+        for station_id, hour in sorted(wanted.keys() | got.keys())
+        if wanted.get((station_id, hour)) != got.get((station_id, hour))
+    ]

@@ -1,0 +1,206 @@
+"""`evcharge replay` and `evcharge simulate`: recorded and simulated charging into Kafka."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from evcharge.sessions.readers import Site
+    from evcharge.sessions.replay import ReplayReport
+    from evcharge.settings import Settings
+
+simulate = typer.Typer(
+    no_args_is_help=True,
+    help="Simulated charging: a network of stations and cars whose events go to Kafka as those of real chargers would.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `replay` and `simulate` to the evcharge command."""
+    app.command()(replay)
+    app.add_typer(simulate, name="simulate")
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="Sessions as .csv or .csv.gz: ACN-Data, EPFL style, or generic CSV.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the warehouse has the sessions.")] = False,
+    timeout_s: Annotated[int, typer.Option("--timeout", help="With --wait: seconds to wait at most.")] = 900,
+    strict: Annotated[bool, typer.Option("--strict", help="An impossible row is an error, not a dropped row.")] = False,
+    site_id: Annotated[str | None, typer.Option(help="ACN and EPFL style: station id of another site.")] = None,
+    site_name: Annotated[str | None, typer.Option(help="Its name; the station id by default.")] = None,
+    site_latitude: Annotated[float | None, typer.Option(min=-90, max=90, help="Its latitude, degrees north.")] = None,
+    site_longitude: Annotated[
+        float | None, typer.Option(min=-180, max=180, help="Its longitude, degrees east.")
+    ] = None,
+    site_time_zone: Annotated[str | None, typer.Option(help="Its IANA time zone, e.g. Europe/Zurich.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Publish recorded charging sessions to Kafka: their stations first, then a started and a stopped event for each.
+
+    The file's header tells its format (docs/formats.md). Impossible rows are dropped and counted by reason. Replaying
+    a file again sends the same event ids, so that nothing is counted twice. Dagster then takes the events from Kafka
+    into the lake and the warehouse by itself.
+
+    Try it: evcharge replay --wait examples/sessions-generic.csv
+    """
+    from datetime import date
+
+    from evcharge.sessions import replay as replaying
+    from evcharge.sessions.readers import read_sessions
+    from evcharge.settings import load_settings
+
+    settings = load_settings()
+    with _one_line_errors():
+        site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
+        recording = read_sessions(
+            file, site=site, strict=strict, first_day=date.fromisoformat(settings.event_days_from)
+        )
+        with _progress(recording.session_count) as advance:
+            report = replaying.replay(settings, recording, on_progress=advance)
+        if as_json:
+            typer.echo(json.dumps(report.as_json()))
+        else:
+            _print_report(report)
+        if wait:
+            _wait(settings, report, timeout_s)
+
+
+@simulate.command()
+def day(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Publish the first simulated day: stations, and the sessions of the 24 hours ending now.
+
+    Done once per platform; a day that was interrupted is completed. How many stations and cars, and which seed, is
+    set by EVCHARGE_SIMULATION_STATIONS, EVCHARGE_SIMULATION_VEHICLES and EVCHARGE_SIMULATION_SEED before it begins.
+    """
+    from datetime import UTC, datetime
+
+    from evcharge.contracts import SESSION_EVENTS
+    from evcharge.sessions.simulated import simulate_day
+    from evcharge.settings import load_settings
+
+    settings = load_settings()
+    with _one_line_errors():
+        report = simulate_day(settings, datetime.now(UTC))
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+        return
+    events = report.totals[SESSION_EVENTS.topic]
+    typer.echo(
+        f"{'was simulated already' if report.already_simulated else 'simulated'}: "
+        f"{report.simulated_from:%Y-%m-%d %H:%M} to {report.simulated_until:%Y-%m-%d %H:%M} UTC\n"
+        f"{report.stations} stations, {events.sessions:,} finished sessions, "
+        f"{events.energy_wh / 1000:,.3f} kWh, {events.messages:,} events"
+    )
+
+
+@simulate.command()
+def live() -> None:
+    """Feed at wall-clock speed until stopped (Ctrl-C or SIGTERM), going on from where the feed was left.
+
+    Nothing is lost or sent under another id by a kill, a sleeping machine or a Kafka that is down. The platform's
+    supervisor runs this command; only one process at a time can.
+    """
+    from evcharge.sessions.simulated import run_live
+    from evcharge.settings import load_settings
+
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    with _one_line_errors():
+        run_live(load_settings(), stop)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What only these commands raise; the errors of settings and servers are caught for all commands."""
+    from evcharge.lake.wait import WaitTimeoutError
+    from evcharge.sessions.readers import RecordingError
+    from evcharge.sessions.simulated import FeedError
+
+    try:
+        yield
+    except (RecordingError, FeedError, WaitTimeoutError) as error:
+        typer.echo(f"evcharge: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _site(
+    site_id: str | None, name: str | None, latitude: float | None, longitude: float | None, time_zone: str | None
+) -> Site | None:
+    from zoneinfo import ZoneInfo
+
+    from evcharge.sessions.readers import Site
+
+    if site_id is None and name is None and latitude is None and longitude is None and time_zone is None:
+        return None
+    if site_id is None or latitude is None or longitude is None or time_zone is None:
+        raise typer.BadParameter("a site needs --site-id, --site-latitude, --site-longitude and --site-time-zone")
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint="--site-time-zone") from None
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", site_id):
+        raise typer.BadParameter("only letters, digits, - and _", param_hint="--site-id")
+    return Site(site_id, name or site_id, latitude, longitude, time_zone)
+
+
+@contextmanager
+def _progress(sessions: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr that counts sessions."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("publishing sessions"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=sessions)
+        yield lambda done: progress.advance(task, done)
+
+
+def _print_report(report: ReplayReport) -> None:
+    days = sorted(report.ended_on)
+    between = f", ended {days[0]} to {days[-1]} UTC" if days else ""
+    typer.echo(f"{report.file}: {report.source} format")
+    typer.echo(
+        f"published {report.sessions:,} sessions of {report.stations} stations as {report.events:,} events{between}"
+    )
+    typer.echo(f"energy {report.energy_delivered_kwh:,.3f} kWh")
+    for reason, count in sorted(report.rejected.items()):
+        rows = ", ".join(map(str, report.rejected_rows[reason]))
+        typer.echo(
+            f"dropped {count} rows: {reason} (rows {rows}{', …' if count > len(report.rejected_rows[reason]) else ''})"
+        )
+    typer.echo(f"ledger {report.ledger}")
+
+
+def _wait(settings: Settings, report: ReplayReport, timeout_s: int) -> None:
+    from rich.console import Console
+
+    from evcharge.lake.wait import Progress, wait_until_loaded
+
+    with Console(stderr=True).status("waiting for the lake and the warehouse") as status:
+
+        def show(progress: Progress) -> None:
+            status.update(
+                f"waiting {progress.waited_s:.0f} s: {progress.unpublished_rows:,} rows to publish, "
+                f"{progress.unloaded_days} days to load"
+            )
+
+        wait_until_loaded(settings, report.topic_offsets, report.ended_on, timeout_s, show)
+    typer.echo("the warehouse has them", err=True)

@@ -1,0 +1,130 @@
+"""What every recorded file is turned into: sessions at sites, and rows that can not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+# Recorded files name the EVSE only; each has a single connector, which OCPP numbers from 1.
+CONNECTOR_ID = "1"
+
+
+class RecordingError(ValueError):
+    """A recorded file can not be read; the message is one line that names file, row and column where they are known."""
+
+
+class RowError(ValueError):
+    """A row is impossible. `reason` is the code that it is counted under; `column` is the one to look at."""
+
+    def __init__(self, reason: str, column: str, detail: str) -> None:
+        super().__init__(f"{reason} ({detail})")
+        self.reason = reason
+        self.column = column
+
+
+class UnknownSiteError(RowError):
+    """The row's EVSE belongs to no known site, so that no row of the file has a station."""
+
+    def __init__(self, column: str, detail: str) -> None:
+        super().__init__("UNKNOWN_SITE", column, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What a format calls the columns that every format has."""
+
+    session: str
+    started: str
+    ended: str
+    energy: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSession:
+    """One charging session as its source recorded it; None where the source does not tell.
+
+    Times are aware UTC instants, energy is in kWh to the Wh, state of charge in percent, `reason` is an OCPP stop reason.
+    """
+
+    session_id: str
+    station_id: str
+    evse_id: str
+    connector_id: str
+    started_at: datetime
+    ended_at: datetime
+    energy_delivered_kwh: float
+    ev_id: str | None = None
+    ev_model_id: str | None = None
+    soc_start: float | None = None
+    soc_end: float | None = None
+    power_max_kw: float | None = None
+    idle_s: float | None = None
+    queue_wait_s: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A charging station (OCPI location) as far as a recorded file or its reader tells."""
+
+    station_id: str
+    station_name: str
+    latitude: float
+    longitude: float
+    time_zone: str
+    city: str | None = None
+    state: str | None = None
+    zip: str | None = None
+    country: str | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """The one connector of an EVSE: AFDC connector type and power in kW."""
+
+    connector_type: str | None
+    power_kw: float | None
+
+
+def registry_record(site: Site, evses: dict[str, Connector], source: str) -> dict[str, Any]:
+    """The station-registry record of a site, without schema_version and observed_at.
+
+    `evses` maps evse_id to its connector. The snapshot covers only what the file showed, so its scope is its source.
+    """
+    groups: dict[tuple[str, float | None], int] = {}
+    for connector in evses.values():
+        if connector.connector_type:
+            group = (connector.connector_type, connector.power_kw)
+            groups[group] = groups.get(group, 0) + 1
+    return {
+        "station_id": site.station_id,
+        "station_name": site.station_name,
+        "city": site.city,
+        "state": site.state,
+        "zip": site.zip,
+        "country": site.country,
+        "time_zone": site.time_zone,
+        "longitude": site.longitude,
+        "latitude": site.latitude,
+        "status_code": "E",
+        "connector_types": sorted({kind for kind, _ in groups}) or None,
+        "total_outlets": len(evses),
+        "connectors": [
+            {"connector_type": kind, "power_kw": power_kw, "ports": ports} for (kind, power_kw), ports in groups.items()
+        ]
+        or None,
+        "evses": [
+            {
+                "evse_id": evse_id,
+                "connector_id": CONNECTOR_ID,
+                "connector_type": connector.connector_type,
+                "power_kw": connector.power_kw,
+            }
+            for evse_id, connector in sorted(evses.items())
+        ],
+        "network": site.network,
+        "source": source,
+        "snapshot_scope": "source",
+    }

@@ -1,0 +1,335 @@
+"""The simulated feed: runs the simulation, publishes what it tells and remembers how far it has come.
+
+The feed's folder has `state.json`, the cursor: parameters, and the instant up to which everything is published and in
+the ledger. Beside it is a snapshot of the simulation, taken every few minutes of simulated time. After a kill the
+snapshot is simulated on to the cursor without publishing, and from there on with it: since equal arguments give equal
+events whatever the chunks, an interrupted chunk is sent again with the same event ids.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import pyarrow.compute as pc
+import structlog
+
+from evcharge.connections import ServerDownError
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY
+from evcharge.sessions.ledger import (
+    LedgerTotals,
+    chunks,
+    ledger_totals,
+    merge_chunks,
+    publish_chunk,
+    read_ledger,
+    replace_durably,
+)
+from evcharge.sessions.producer import KafkaPublisher, Publisher
+from evcharge.settings import Settings
+from simulation import Simulation, build_fleet, build_network
+
+FEED = "simulation"
+FIRST_DAY = timedelta(hours=24)
+# What a kill costs at most to simulate again; a snapshot of 5,000 cars is 0.2 MB.
+SNAPSHOT_EVERY = timedelta(minutes=5)
+LIVE_INTERVAL_S = 5.0
+LONGEST_BACKOFF_S = 60.0
+# How often the live feed looks whether the first day is there, or another process has let go of the feed.
+WAIT_POLL_S = 5.0
+
+OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
+
+log = structlog.get_logger()
+
+
+class FeedError(RuntimeError):
+    """The feed can not go on; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedReport:
+    """What the feed's ledger has for an interval of simulated time, by topic."""
+
+    simulated_from: datetime
+    simulated_until: datetime
+    already_simulated: bool
+    totals: Mapping[str, LedgerTotals]
+    stations: int
+
+    def metadata(self, topic: str) -> dict[str, Any]:
+        """Plain values that tell about one topic, for people to look at."""
+        of_topic = self.totals[topic]
+        told: dict[str, Any] = {
+            "simulated_from": self.simulated_from.isoformat(),
+            "simulated_until": self.simulated_until.isoformat(),
+            "already_simulated": self.already_simulated,
+            "messages": of_topic.messages,
+        }
+        if topic == SESSION_EVENTS.topic:
+            told |= {"sessions": of_topic.sessions, "energy_delivered_kwh": of_topic.energy_wh / 1000}
+        return told
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON-able dict."""
+        return {topic: self.metadata(topic) for topic in self.totals}
+
+
+def simulate_day(settings: Settings, now: datetime, open_publisher: OpenPublisher = KafkaPublisher) -> FeedReport:
+    """Registers the stations and publishes the first simulated day, the 24 hours before `now`; once per platform.
+
+    A day that was killed is completed as it was begun. Raises ServerDownError naming Kafka, and FeedError if the
+    settings are not those that the feed began with or another process feeds.
+    """
+    cursor = _Cursor.read(settings)
+    if cursor is not None and cursor.day_is_done:
+        return _report(settings, cursor, already_simulated=True)
+    with _only_one(settings), open_publisher(settings) as publisher:
+        feed = _Feed.open(settings, _Cursor.read(settings) or _Cursor.begin(settings, now))
+        feed.publish_stations(publisher)
+        feed.publish_until(publisher, feed.cursor.first_day_ends_at)
+        feed.snapshot()
+    return _report(settings, feed.cursor, already_simulated=False)
+
+
+def run_live(
+    settings: Settings,
+    stop: threading.Event,
+    open_publisher: OpenPublisher = KafkaPublisher,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Feeds at wall-clock speed until `stop` is set, going on from where the feed was left, hour by hour if long ago.
+
+    Waits for the first day to be simulated. While Kafka is down it retries for ever, ever more slowly up to once a
+    minute, and then sends what has happened since. Raises FeedError if the settings are not those that the feed began
+    with.
+    """
+    cursor = _wait_for_first_day(settings, stop)
+    if cursor is None:
+        return
+    with _only_one(settings):
+        # whoever held the feed until now has moved it on
+        feed = _Feed.open(settings, _Cursor.read(settings) or cursor)
+        log.info("simulated feed goes on", behind_s=round((clock() - feed.cursor.published_until).total_seconds()))
+        backoff_s = 1.0
+        while not stop.is_set():
+            try:
+                with open_publisher(settings) as publisher:
+                    while not stop.is_set():
+                        feed.publish_until(publisher, clock(), stop)
+                        backoff_s = 1.0
+                        stop.wait(LIVE_INTERVAL_S)
+            except ServerDownError as error:
+                log.warning("simulated feed waits", reason=str(error), retry_in_s=backoff_s)
+                stop.wait(backoff_s)
+                backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+        feed.snapshot()
+        log.info("simulated feed stopped", published_until=feed.cursor.published_until.isoformat())
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """The feed's `state.json`."""
+
+    stations: int
+    vehicles: int
+    seed: int
+    start_at: datetime
+    published_until: datetime
+    stations_published: bool = False
+    snapshot: str | None = None
+
+    @property
+    def first_day_ends_at(self) -> datetime:
+        return self.start_at + FIRST_DAY
+
+    @property
+    def day_is_done(self) -> bool:
+        return self.published_until >= self.first_day_ends_at
+
+    @classmethod
+    def begin(cls, settings: Settings, now: datetime) -> Self:
+        start_at = now.astimezone(UTC).replace(microsecond=0) - FIRST_DAY
+        return cls(
+            settings.simulation_stations,
+            settings.simulation_vehicles,
+            settings.simulation_seed,
+            start_at,
+            published_until=start_at,
+        )
+
+    @classmethod
+    def read(cls, settings: Settings) -> Self | None:
+        """The cursor, None if the feed has not begun. Raises FeedError if it began with other settings."""
+        path = _folder(settings) / "state.json"
+        if not path.exists():
+            return None
+        try:
+            told = orjson.loads(path.read_bytes())
+            for name in ("start_at", "published_until"):
+                told[name] = datetime.fromisoformat(told[name])
+            cursor = cls(**told)
+        except (ValueError, TypeError, KeyError) as error:
+            raise FeedError(f"{path} is not a state of this version's simulated feed ({error})") from None
+        for name in ("stations", "vehicles", "seed"):
+            begun, wanted = getattr(cursor, name), getattr(settings, f"simulation_{name}")
+            if begun != wanted:
+                raise FeedError(
+                    f"EVCHARGE_SIMULATION_{name.upper()} is {wanted}, but the simulated feed began with {begun}: "
+                    "set it back, or begin anew with another EVCHARGE_HOME"
+                )
+        return cursor
+
+    def write(self, settings: Settings) -> None:
+        _write(_folder(settings) / "state.json", orjson.dumps(asdict(self)))
+
+
+@dataclass
+class _Feed:
+    """The simulation, at the cursor or one unacknowledged chunk ahead of it."""
+
+    settings: Settings
+    cursor: _Cursor
+    simulation: Simulation
+    snapshot_at: datetime
+    stations: list[dict[str, Any]]
+    unacknowledged: tuple[datetime, list[dict[str, Any]]] | None = field(default=None)
+
+    @classmethod
+    def open(cls, settings: Settings, cursor: _Cursor) -> Self:
+        network = build_network(stations=cursor.stations, seed=cursor.seed)
+        fleet = build_fleet(network, vehicles=cursor.vehicles, seed=cursor.seed)
+        try:
+            if cursor.snapshot is None:
+                simulation = Simulation(network, fleet, seed=cursor.seed, start_at=cursor.start_at)
+            else:
+                packed = (_folder(settings) / cursor.snapshot).read_bytes()
+                simulation = Simulation.load(network, fleet, orjson.loads(gzip.decompress(packed)))
+            simulation.advance(until=cursor.published_until)
+        except (ValueError, KeyError, RuntimeError, OSError) as error:
+            raise FeedError(
+                f"the simulated feed's snapshot {cursor.snapshot} in {_folder(settings)} can not be used ({error}): "
+                "go back to the version that wrote it, or begin anew with another EVCHARGE_HOME"
+            ) from error
+        return cls(settings, cursor, simulation, cursor.published_until, list(network.registry_records()))
+
+    def publish_stations(self, publisher: Publisher) -> None:
+        """Registers the stations as of the feed's start, unless it has been done."""
+        if self.cursor.stations_published:
+            return
+        rows = [{**station, "observed_at": self.cursor.start_at} for station in self.stations]
+        publish_chunk(self.settings, publisher, FEED, "stations", STATION_REGISTRY, rows)
+        self._move(stations_published=True)
+
+    def publish_until(self, publisher: Publisher, until: datetime, stop: threading.Event | None = None) -> None:
+        """Simulates and publishes on to `until`, in chunks that end with the clock's hours.
+
+        Chunk by chunk: simulate, publish, all acknowledged, ledger, cursor. A call that raises is simply repeated.
+        """
+        while self.cursor.published_until < until and not (stop and stop.is_set()):
+            since = self.cursor.published_until
+            if self.unacknowledged is None:
+                end = min(until, _next_hour(since))
+                self.unacknowledged = end, list(self.simulation.advance(until=end).rows())
+            end, rows = self.unacknowledged
+            publish_chunk(self.settings, publisher, FEED, f"{since:%Y%m%dT%H}", SESSION_EVENTS, rows)
+            self.unacknowledged = None
+            self._move(published_until=end)
+            if end - self.snapshot_at >= SNAPSHOT_EVERY:
+                self.snapshot()
+            if end.date() > since.date():
+                self._merge_days(before=end)
+
+    def snapshot(self) -> None:
+        """Saves the simulation, unless it is ahead of the cursor."""
+        if self.unacknowledged is not None:
+            return
+        former, at = self.cursor.snapshot, self.cursor.published_until
+        name = f"simulation-{at:%Y%m%dT%H%M%S.%f}.json.gz"
+        if name == former:
+            return
+        _write(_folder(self.settings) / name, gzip.compress(orjson.dumps(self.simulation.save()), compresslevel=1))
+        self._move(snapshot=name)
+        self.snapshot_at = at
+        for path in _folder(self.settings).glob("simulation-*.json.gz"):
+            if path.name != name:
+                path.unlink()
+
+    def _move(self, **changes: Any) -> None:
+        self.cursor = replace(self.cursor, **changes)
+        self.cursor.write(self.settings)
+
+    def _merge_days(self, before: datetime) -> None:
+        """One ledger file for each past day instead of one an hour."""
+        hours = [name for name in chunks(self.settings, FEED) if "T" in name and name[:8] < f"{before:%Y%m%d}"]
+        for day in sorted({name[:8] for name in hours}):
+            merge_chunks(self.settings, FEED, day, [name for name in hours if name.startswith(day)])
+
+
+def _report(settings: Settings, cursor: _Cursor, already_simulated: bool) -> FeedReport:
+    ledger = read_ledger(settings, FEED)
+    ledger = ledger.filter(pc.less_equal(ledger["occurred_at"], cursor.first_day_ends_at))
+    totals = {topic: ledger_totals(ledger.filter(pc.equal(ledger["topic"], topic))) for topic in CONTRACTS}
+    return FeedReport(cursor.start_at, cursor.first_day_ends_at, already_simulated, totals, cursor.stations)
+
+
+def _wait_for_first_day(settings: Settings, stop: threading.Event) -> _Cursor | None:
+    """The cursor once the first day is done and nobody holds the feed; None if stopped before."""
+    told = ""
+    while not stop.is_set():
+        cursor = _Cursor.read(settings)
+        if cursor is None or not cursor.day_is_done:
+            reason = "the first day is not simulated yet: Dagster's job or `evcharge simulate day` does it"
+        elif _is_held(settings):
+            reason = "another process feeds"
+        else:
+            return cursor
+        if reason != told:
+            log.info("simulated feed waits", reason=reason)
+            told = reason
+        stop.wait(WAIT_POLL_S)
+    return None
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Holds the feed: two processes at once would each move the cursor. The lock dies with its process."""
+    path = _folder(settings) / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FeedError(f"another process runs the simulated feed ({path} is locked)") from None
+        yield
+
+
+def _is_held(settings: Settings) -> bool:
+    try:
+        with _only_one(settings):
+            return False
+    except FeedError:
+        return True
+
+
+def _next_hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    replace_durably(temporary, path)
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.feeds_dir / FEED

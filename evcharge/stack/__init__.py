@@ -1,0 +1,1 @@
+"""Provisions and supervises the servers natively; see `evcharge.stack.stack.Stack`."""

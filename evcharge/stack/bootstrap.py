@@ -1,0 +1,108 @@
+"""Creates what the platform needs on its servers: buckets, the lake's repository, topics, the warehouse's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from evcharge.connections import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, kafka_errors, kafka_options, lakefs_client
+from evcharge.contracts import CONTRACTS, STATION_REGISTRY
+from evcharge.settings import Settings
+from evcharge.stack.services import SERVERS
+
+#: A message over the limit of a single row still has to reach the quarantine (design: 8 MB).
+TOPIC_MESSAGE_BYTES = 8 * 1024 * 1024
+TOPIC_RETENTION_MS = 7 * 24 * 3600 * 1000
+
+
+def bootstrap(settings: Settings, services: Collection[str] = SERVERS) -> None:
+    """Creates what is missing on each server in `services`; what is there stays as it is."""
+    steps: tuple[tuple[str, Callable[[Settings], None]], ...] = (
+        ("minio", create_buckets),
+        ("lakefs", create_repository),
+        ("kafka", create_topics),
+        ("clickhouse", create_tables),
+    )
+    for service, step in steps:
+        if service in services:
+            step(settings)
+
+
+def minio_client(settings: Settings) -> Any:
+    """A boto3 S3 client on MinIO itself (the lake's files are read through lakeFS)."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.minio_endpoint,
+        aws_access_key_id=settings.minio_access_key,
+        aws_secret_access_key=settings.minio_secret_key.get_secret_value(),
+        region_name="us-east-1",
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=REQUEST_TIMEOUT_S,
+            retries={"max_attempts": 2},
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
+def create_buckets(settings: Settings) -> None:
+    """The lake's bucket and the compute logs' bucket."""
+    client = minio_client(settings)
+    present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for bucket in (settings.lake_bucket, settings.compute_log_bucket):
+        if bucket not in present:
+            client.create_bucket(Bucket=bucket)
+
+
+def create_repository(settings: Settings) -> None:
+    """The lake's repository with its branch `main`."""
+    import lakefs_sdk
+
+    repositories = lakefs_sdk.RepositoriesApi(lakefs_client(settings))
+    try:
+        repositories.get_repository(settings.lake_repository, _request_timeout=REQUEST_TIMEOUT_S)
+    except lakefs_sdk.exceptions.NotFoundException:
+        repositories.create_repository(
+            lakefs_sdk.RepositoryCreation(
+                name=settings.lake_repository, storage_namespace=f"s3://{settings.lake_bucket}", default_branch="main"
+            ),
+            _request_timeout=REQUEST_TIMEOUT_S,
+        )
+
+
+def create_topics(settings: Settings) -> None:
+    """One topic per contract. Registry snapshots keep one order over all stations, so theirs has one partition."""
+    from kafka import KafkaAdminClient
+
+    with kafka_errors(settings):
+        admin = KafkaAdminClient(**kafka_options(settings))
+        try:
+            missing = CONTRACTS.keys() - set(admin.list_topics())
+            if missing:
+                admin.create_topics(
+                    {topic: _topic_options(settings, topic) for topic in sorted(missing)}, wait_for_metadata=True
+                )
+        finally:
+            admin.close()
+
+
+def create_tables(settings: Settings) -> None:
+    """The warehouse's database, tables and views."""
+    from evcharge.warehouse import schema
+
+    schema.apply(settings)
+
+
+def _topic_options(settings: Settings, topic: str) -> dict[str, Any]:
+    return {
+        "num_partitions": 1 if topic == STATION_REGISTRY.topic else settings.kafka_partitions,
+        "replication_factor": -1,
+        "configs": {
+            "cleanup.policy": "delete",
+            "max.message.bytes": str(TOPIC_MESSAGE_BYTES),
+            "retention.ms": str(TOPIC_RETENTION_MS),
+        },
+    }

@@ -1,0 +1,135 @@
+"""`evcharge stack …`: the servers that the platform runs on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from evcharge.stack.progress import Progress
+    from evcharge.stack.stack import Stack, Status
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Bring the servers up and down, look at them. A server whose address is set (EVCHARGE_KAFKA_BOOTSTRAP_SERVERS, "
+    "EVCHARGE_MINIO_ENDPOINT, EVCHARGE_LAKEFS_ENDPOINT, EVCHARGE_CLICKHOUSE_HOST, EVCHARGE_SPARK_REMOTE) is used, "
+    "not started.",
+)
+
+ServiceName = Annotated[str, typer.Argument(help="a service's name, as `evcharge stack status` shows it")]
+
+
+@app.command()
+def up(
+    only: Annotated[
+        str | None, typer.Option(help="start these services only, with commas between: --only kafka,minio")
+    ] = None,
+) -> None:
+    """Start the servers and wait until they are healthy.
+
+    The first time this downloads or builds them (see `preflight`), into a cache that all clones share. What runs
+    already is left alone; interrupted, it can simply be started again.
+    """
+    with _progress() as progress:
+        _stack(progress).up(only.split(",") if only else None)
+
+
+@app.command()
+def down() -> None:
+    """Stop the servers cleanly. Their data stay."""
+    with _progress() as progress:
+        _stack(progress).down()
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="a list of objects, for programs")] = False,
+) -> None:
+    """Show each service: version, health, port, memory, log. Exit code 1 if one is not healthy."""
+    found = _stack().status()
+    if as_json:
+        typer.echo(json.dumps([status.as_dict() for status in found], indent=2))
+    else:
+        _print_table(found)
+    if not all(status.healthy for status in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def start(service: ServiceName) -> None:
+    """Start one service and wait until it is healthy."""
+    with _progress() as progress:
+        _stack(progress).start(service)
+
+
+@app.command()
+def stop(service: ServiceName) -> None:
+    """Stop one service; it stays down until it is started again."""
+    with _progress() as progress:
+        _stack(progress).stop(service)
+
+
+@app.command()
+def restart(service: ServiceName) -> None:
+    """Stop one service, start it again and wait until it is healthy."""
+    with _progress() as progress:
+        stack = _stack(progress)
+        stack.stop(service)
+        stack.start(service)
+
+
+@app.command()
+def logs(
+    service: ServiceName,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="how many of its last lines")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with what is written from now on")] = False,
+) -> None:
+    """Show the end of a service's log."""
+    import subprocess
+
+    from evcharge.stack.errors import StackError
+
+    stack = _stack()
+    log = stack.log(stack.known(service).name)
+    if not log.exists():
+        raise StackError(f"{service} has no log yet ({log})")
+    subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)], check=False)
+
+
+@app.command()
+def clean(yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False) -> None:
+    """Stop the servers and remove their data, logs and credentials. What was downloaded or built stays cached."""
+    stack = _stack()
+    if not yes:
+        typer.confirm(f"Remove everything in {stack.settings.home}?", abort=True)
+    with _progress() as progress:
+        stack.report = progress
+        stack.clean()
+
+
+def _stack(progress: Progress | None = None) -> Stack:
+    from evcharge.settings import load_settings
+    from evcharge.stack.stack import Stack
+
+    return Stack(load_settings(), progress) if progress else Stack(load_settings())
+
+
+def _progress() -> Progress:
+    from evcharge.stack.progress import Progress
+
+    return Progress()
+
+
+def _print_table(found: list[Status]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("service", "version", "healthy", "port", "memory", "note", box=None, pad_edge=False)
+    for status in found:
+        healthy = "[green]yes[/]" if status.healthy else "[red]no[/]"
+        memory = f"{status.memory_mb} MB" if status.memory_mb else ""
+        note = status.note if status.healthy else "; ".join(filter(None, (status.detail, status.note)))
+        table.add_row(status.service, status.version, healthy, str(status.port or ""), memory, note)
+    Console().print(table)

@@ -1,0 +1,220 @@
+"""Runs the services under supervisord: writes its configuration, starts it, talks to it over its socket."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from evcharge.settings import Settings
+from evcharge.stack.errors import StackError
+from evcharge.stack.services import Service, _write, configuration_digest, definitions, working_directory
+
+#: sun_path holds 108 bytes (unix(7)); supervisord first binds a name with its pid appended.
+SOCKET_PATH_LIMIT = 90
+_USER = "evcharge"
+_START_TIMEOUT_S = 15
+#: supervisord's words for a process that is not there
+_ENDED = ("STOPPED", "EXITED", "FATAL")
+
+
+@dataclass(frozen=True)
+class Process:
+    """What supervisord knows about a service. `state` is one of its words: RUNNING, STOPPED, BACKOFF, FATAL, …"""
+
+    name: str
+    state: str
+    pid: int
+    problem: str
+
+
+class Supervisor:
+    """One platform's supervisord."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.configuration = settings.home / "supervisord.conf"
+        self.pid_file = settings.home / "supervisord.pid"
+        self.socket = socket_path(settings.home)
+
+    def write_configuration(self) -> None:
+        """Writes supervisord.conf (mode 0600: it carries the services' secrets)."""
+        _write(self.configuration, render(self.settings, self.socket, definitions(self.settings).values()))
+
+    def is_running(self) -> bool:
+        try:
+            self._call("getState")
+        except StackError:
+            return False
+        return True
+
+    def ensure_running(self) -> None:
+        """Starts supervisord, or has the running one take over the present configuration."""
+        if self.is_running():
+            self._update()
+            return
+        _private_folder(self.socket.parent)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_TIMEOUT_S, cwd="/")
+        if done.returncode:
+            raise StackError(f"supervisord does not start: {(done.stderr or done.stdout).strip()[-500:]}")
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self.is_running():
+            if time.monotonic() > deadline:
+                raise StackError(f"supervisord does not answer; its log: {self.settings.log_dir / 'supervisord.log'}")
+            time.sleep(0.1)
+
+    def processes(self) -> dict[str, Process]:
+        """Every supervised service by name; empty if supervisord does not run."""
+        if not self.is_running():
+            return {}
+        return {
+            info["name"]: Process(info["name"], info["statename"], info["pid"], info["spawnerr"])
+            for info in self._call("getAllProcessInfo")
+        }
+
+    def start(self, name: str) -> None:
+        """Starts a service; nothing happens if it runs."""
+        self._call("startProcess", name, False, ignore=(Faults.ALREADY_STARTED,))
+
+    def stop_together(self, names: Iterable[str], report: Callable[[str, str], None]) -> None:
+        """Stops services at the same time and waits for their end; nothing happens to those that do not run."""
+        known = self.processes()
+        waiting = {name for name in names if name in known}
+        for name in sorted(waiting):
+            report(name, "stopping")
+            self._call("stopProcess", name, False, ignore=(Faults.NOT_RUNNING,))
+        # supervisord kills what does not stop in its time, so this ends
+        while waiting:
+            for name, process in self.processes().items():
+                if name in waiting and process.state in _ENDED:
+                    report(name, "stopped")
+                    waiting.discard(name)
+            time.sleep(0.1)
+
+    def shutdown(self) -> None:
+        """Ends supervisord, and with it whatever still runs under it, and waits for that."""
+        if not self.is_running():
+            return
+        pid = self._call("getPID")
+        self._call("shutdown")
+        limit_s = sum(service.stop_within_s for service in definitions(self.settings).values()) + 10
+        deadline = time.monotonic() + limit_s
+        while Path(f"/proc/{pid}").exists():
+            if time.monotonic() > deadline:
+                raise StackError(f"supervisord (pid {pid}) did not stop within {limit_s} s")
+            time.sleep(0.1)
+
+    def _update(self) -> None:
+        """Restarts the services whose definition changed, drops those that are gone, adds new ones (unstarted)."""
+        added, changed, removed = self._call("reloadConfig")[0]
+        for name in changed + removed:
+            self._call("stopProcessGroup", name)
+            self._call("removeProcessGroup", name)
+        for name in added + changed:
+            self._call("addProcessGroup", name)
+
+    def _call(self, method: str, *arguments: Any, ignore: tuple[int, ...] = ()) -> Any:
+        transport = SupervisorTransport(
+            _USER, self.settings.supervisor_password.get_secret_value(), f"unix://{self.socket}"
+        )
+        server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        try:
+            return getattr(server.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode in ignore:
+                return None
+            raise StackError(f"supervisord: {method}{arguments}: {fault.faultString}") from None
+        except xmlrpc.client.ProtocolError as error:
+            raise StackError(f"supervisord at {self.socket}: {error.errcode} {error.errmsg}") from None
+        except OSError as error:
+            raise StackError(f"supervisord does not answer at {self.socket}: {error}") from None
+        finally:
+            transport.close()
+
+
+def socket_path(home: Path) -> Path:
+    """`home`'s supervisor.sock, or one in a short private folder where that would be too long for a socket."""
+    path = home / "supervisor.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return path
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"evcharge-{digest}" / "supervisor.sock"
+
+
+def render(settings: Settings, socket: Path, services: Iterable[Service]) -> str:
+    """The text of supervisord.conf."""
+    password = settings.supervisor_password.get_secret_value()
+    sections = [
+        f"""[supervisord]
+logfile = {settings.log_dir}/supervisord.log
+logfile_maxbytes = 5MB
+logfile_backups = 1
+pidfile = {settings.home}/supervisord.pid
+childlogdir = {settings.log_dir}
+umask = 077
+
+[unix_http_server]
+file = {socket}
+chmod = 0700
+username = {_USER}
+password = {password}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+""".replace("%", "%%")
+    ]
+    for priority, service in enumerate(services):
+        if not service.external:
+            sections.append(_program(settings, service, priority))
+    return "\n".join(sections)
+
+
+def _program(settings: Settings, service: Service, priority: int) -> str:
+    # a changed configuration file changes this, and so makes supervisord restart the service
+    environment = service.environment | {"CONFIGURATION_DIGEST": configuration_digest(settings, service.name)}
+    pairs = ",".join(f'{name}="{_plain(value)}"' for name, value in environment.items())
+    return f"""[program:{service.name}]
+command = {" ".join(f'"{_plain(part)}"' for part in service.command)}
+directory = {working_directory(settings, service.name)}
+environment = {pairs}
+priority = {priority}
+autostart = false
+autorestart = true
+startsecs = 2
+startretries = 10
+stopsignal = TERM
+stopwaitsecs = {service.stop_within_s}
+stopasgroup = true
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {settings.log_dir}/{service.name}.log
+stdout_logfile_maxbytes = 20MB
+stdout_logfile_backups = 2
+""".replace("%", "%%")
+
+
+def _plain(value: str) -> str:
+    """`value`, if it can stand between double quotes in supervisord.conf."""
+    if '"' in value or "\n" in value:
+        raise StackError(f"a setting of the stack may contain neither quotes nor line breaks: {value!r}")
+    return value
+
+
+def _private_folder(folder: Path) -> None:
+    """Makes sure that `folder` exists and, where it is not the platform's own, that nobody else can enter it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.stat()
+    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o022:
+        raise StackError(f"{folder} must belong to you and be writable by nobody else")

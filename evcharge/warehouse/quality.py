@@ -1,0 +1,61 @@
+"""Cross-row rules on loaded days: they warn, since a late event may still mend what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clickhouse_driver import Client
+
+
+@dataclass(frozen=True, slots=True)
+class DayRule:
+    """A query that finds the offending session ids among the days between %(first)s and %(last)s of `ended_at`."""
+
+    code: str
+    description: str
+    session_ids: str
+
+
+_DAYS = "toDate(ended_at, 'UTC') BETWEEN %(first)s AND %(last)s"
+
+DAY_RULES = (
+    DayRule(
+        "SESSION_IS_UNIQUE",
+        "A session has one row.",
+        f"SELECT session_id FROM fact_charging_sessions WHERE {_DAYS} GROUP BY session_id HAVING count() > 1",
+    ),
+    DayRule(
+        "NO_OVERLAP_ON_EVSE",
+        "An EVSE serves one session at a time.",
+        f"""SELECT session_id FROM (
+            SELECT session_id, started_at, lagInFrame(ended_at, 1, started_at) OVER (
+                PARTITION BY station_id, evse_id ORDER BY started_at, ended_at
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS previous_ended_at
+            FROM fact_charging_sessions WHERE {_DAYS}
+        ) WHERE previous_ended_at > started_at""",
+    ),
+    DayRule(
+        "ENERGY_FITS_POWER",
+        "A session's mean power is at most the strongest connector's power, with 5 % for meter tolerance.",
+        f"""SELECT session_id FROM fact_charging_sessions AS f INNER JOIN dim_station AS s ON s.station_id = f.station_id
+        WHERE {_DAYS} AND s.max_power_kw IS NOT NULL AND f.duration_s > 0
+        AND toFloat64(f.energy_delivered_kwh) > s.max_power_kw * f.duration_s / 3600 * 1.05 + 0.1""",
+    ),
+    DayRule(
+        "STATION_IS_KNOWN",
+        "Every session's station is in dim_station.",
+        f"""SELECT session_id FROM fact_charging_sessions
+        WHERE {_DAYS} AND station_id NOT IN (SELECT station_id FROM dim_station)""",
+    ),
+)
+
+
+def broken_rows(client: Client, rule: DayRule, first: date, last: date) -> tuple[int, list[str]]:
+    """How many sessions of the days break the rule, and up to ten of their ids."""
+    days = {"first": first, "last": last}
+    count = client.execute(f"SELECT count() FROM ({rule.session_ids})", days)[0][0]
+    examples = client.execute(f"SELECT session_id FROM ({rule.session_ids}) ORDER BY session_id LIMIT 10", days)
+    return int(count), [row[0] for row in examples]

@@ -1,0 +1,82 @@
+CREATE TABLE IF NOT EXISTS dim_time
+(
+    time_id     UInt32 COMMENT 'Hour of the day in UTC as YYYYMMDDHH; key',
+    hour_at     DateTime('UTC') COMMENT 'Start of the hour, UTC',
+    date        Date COMMENT 'Day, UTC',
+    year        UInt16 COMMENT 'Year, UTC',
+    month       UInt8 COMMENT 'Month 1-12, UTC',
+    day         UInt8 COMMENT 'Day of the month, UTC',
+    hour        UInt8 COMMENT 'Hour 0-23, UTC',
+    iso_weekday UInt8 COMMENT 'Day of the week, Monday 1 to Sunday 7, UTC',
+    is_weekend  Bool COMMENT 'Saturday or Sunday, UTC'
+)
+ENGINE = MergeTree ORDER BY time_id
+COMMENT 'Every hour from the first event day on; facts refer to it by start and end hour';
+
+CREATE TABLE IF NOT EXISTS dim_station
+(
+    station_id      String COMMENT 'Charging station (OCPI location); key',
+    station_name    String COMMENT 'Name shown to drivers',
+    city            LowCardinality(String) COMMENT 'City; empty where unknown',
+    state           LowCardinality(String) COMMENT 'State or region; empty where unknown',
+    zip             String COMMENT 'Postal code, leading zeros kept; empty where unknown',
+    country         LowCardinality(String) COMMENT 'ISO 3166-1 alpha-2 country code; empty where unknown',
+    time_zone       LowCardinality(String) COMMENT 'IANA time zone; local dates and hours of the facts follow it',
+    longitude       Float64 COMMENT 'WGS 84, degrees',
+    latitude        Float64 COMMENT 'WGS 84, degrees',
+    status_code     LowCardinality(String) COMMENT 'E open, P planned, T closed for now',
+    connector_types Array(String) COMMENT 'Distinct connector types',
+    total_outlets   UInt32 COMMENT 'Connectors that can be used at once',
+    max_power_kw    Nullable(Float64) COMMENT 'Power of the strongest connector, kW; null where unknown',
+    network         LowCardinality(String) COMMENT 'Operator network; empty where unknown',
+    source          LowCardinality(String) COMMENT 'Feed that told of the station',
+    observed_at     DateTime64(3, 'UTC') COMMENT 'When the registry last told of it, UTC'
+)
+ENGINE = MergeTree ORDER BY station_id
+COMMENT 'One row per charging station, as the registry tells of it now';
+
+CREATE TABLE IF NOT EXISTS dim_vehicle
+(
+    vehicle_id          String COMMENT 'Vehicle (ev_id of the events); key; empty: the source does not tell',
+    ev_model_id         LowCardinality(String) COMMENT 'Vehicle model; empty where unknown',
+    first_seen_date     Date COMMENT 'UTC day of the first session that ended'
+)
+ENGINE = ReplacingMergeTree ORDER BY vehicle_id
+COMMENT 'One row per vehicle that ever charged; read it with FINAL';
+
+CREATE TABLE IF NOT EXISTS fact_charging_sessions
+(
+    session_id           String COMMENT 'Session; one row each',
+    station_id           String COMMENT 'Station, key of dim_station',
+    evse_id              String COMMENT 'EVSE within the station',
+    connector_id         String COMMENT 'Connector of the EVSE; empty where unknown',
+    vehicle_id           String COMMENT 'Vehicle, key of dim_vehicle; empty where unknown',
+    start_time_id        UInt32 COMMENT 'UTC hour of started_at, key of dim_time',
+    end_time_id          UInt32 COMMENT 'UTC hour of ended_at, key of dim_time',
+    started_at           DateTime64(3, 'UTC') COMMENT 'Plugged in, UTC',
+    ended_at             DateTime64(3, 'UTC') COMMENT 'Unplugged, UTC; its day is the partition',
+    local_date           Date COMMENT 'Day of started_at at the station',
+    local_hour           UInt8 COMMENT 'Hour 0-23 of started_at at the station',
+    energy_delivered_kwh Decimal(12, 3) COMMENT 'Energy at the connector, kWh, to the Wh',
+    duration_s           Float64 COMMENT 'Plugged in, seconds',
+    idle_s               Nullable(Float64) COMMENT 'Plugged in after charging had ended, seconds; null where the source does not tell',
+    queue_wait_s         Nullable(Float64) COMMENT 'Wait for a free EVSE before the start, seconds; null where the source does not tell',
+    soc_start_percent    Nullable(Float64) COMMENT 'Battery level at the start, percent; null where the source does not tell',
+    soc_end_percent      Nullable(Float64) COMMENT 'Battery level at the end, percent; null where the source does not tell',
+    end_reason           LowCardinality(String) COMMENT 'Why it stopped (OCPP 2.0.1 ReasonEnumType); empty where the source does not tell',
+    publication_id       LowCardinality(String) COMMENT 'Publication of the lake that brought the stopped event'
+)
+ENGINE = MergeTree PARTITION BY toDate(ended_at, 'UTC') ORDER BY (station_id, started_at, session_id)
+COMMENT 'One row per finished charging session (CDR); partition = UTC day of ended_at';
+
+CREATE TABLE IF NOT EXISTS loaded_day
+(
+    table_name   LowCardinality(String) COMMENT 'Table whose day was loaded',
+    date         Date COMMENT 'UTC day; 1970-01-01 for a table without days',
+    lake_commit  String COMMENT 'Commit of the lake that the rows were read from',
+    row_count    UInt64 COMMENT 'Rows of the day',
+    run_id       String COMMENT 'Dagster run that loaded it',
+    loaded_at    DateTime64(3, 'UTC') COMMENT 'When, UTC'
+)
+ENGINE = ReplacingMergeTree(loaded_at) ORDER BY (table_name, date)
+COMMENT 'Which lake commit each day was last loaded from; written last, so a killed load is repeated';

@@ -1,0 +1,34 @@
+"""Assembles the asset graph; the one module that may import the sensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from evcharge.settings import load_settings
+from evcharge_assets import feeds, kafka, warehouse
+from evcharge_assets.jobs import jobs
+from evcharge_assets.lake import all_archive_assets
+from evcharge_assets.resources import Platform, spark_resource
+from evcharge_sensors.load import load_merged_days
+from evcharge_sensors.plan import planning_sensors
+
+
+def build_definitions(overrides: dict[str, Any] | None = None) -> dg.Definitions:
+    """The whole graph; `overrides` replaces resources by name (`platform`, `pyspark`)."""
+    settings = load_settings()
+    built = [*all_archive_assets(settings), *warehouse.session_assets(settings), warehouse.dim_station]
+    checks = [item for item in built if isinstance(item, dg.AssetChecksDefinition)]
+    assets = [item for item in built if not isinstance(item, dg.AssetChecksDefinition)]
+    return dg.Definitions(
+        assets=[*kafka.topics, feeds.simulated_day, *assets, warehouse.dim_time, warehouse.v_charging_sessions],
+        asset_checks=checks,
+        jobs=jobs,
+        sensors=[*planning_sensors, load_merged_days],
+        resources={"platform": Platform(), "pyspark": spark_resource(settings), **(overrides or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,28 @@
+"""The Kafka topics as external assets: Dagster observes their offsets and does not make them."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from evcharge.contracts import CONTRACTS, Contract
+from evcharge_assets.columns import contract_columns
+
+OWNER = "team:data-platform"
+
+
+def topic_key(topic: str) -> dg.AssetKey:
+    return dg.AssetKey(["kafka", topic.replace("-", "_")])
+
+
+def topic_asset(contract: Contract) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        topic_key(contract.topic),
+        description=f"Kafka topic `{contract.topic}`, keyed by {contract.key}. {contract.description}",
+        group_name="kafka",
+        kinds={"kafka"},
+        owners=[OWNER],
+        metadata={"dagster/column_schema": contract_columns(contract, archived=False)},
+    )
+
+
+topics = [topic_asset(contract) for contract in CONTRACTS.values()]

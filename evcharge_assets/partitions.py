@@ -1,0 +1,43 @@
+"""Partitions: ingest hours for the archive, UTC days of events for the warehouse. Both include the running one."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import dagster as dg
+
+from evcharge.settings import Settings
+
+_INGEST_HOUR = "%Y-%m-%d-%H:%M"
+
+
+def ingest_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
+    """UTC hours in which ranges were planned."""
+    first = datetime.fromisoformat(settings.ingest_hours_from)
+    return dg.HourlyPartitionsDefinition(start_date=first, fmt=_INGEST_HOUR, timezone="UTC", end_offset=1)
+
+
+def event_days(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """UTC days of events; the first one is a setting, so that recorded years fit."""
+    return dg.DailyPartitionsDefinition(start_date=settings.event_days_from, timezone="UTC", end_offset=1)
+
+
+def hour_key(at: datetime) -> str:
+    """The partition key of the ingest hour that `at` (UTC) lies in."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d-%H:00")
+
+
+def ingest_hour(partition_key: str) -> str:
+    """The lake's name (`YYYY-MM-DD-HH`) of an ingest hour's partition key."""
+    return partition_key.removesuffix(":00")
+
+
+def contiguous(days: list[date]) -> list[tuple[date, date]]:
+    """Sorted days as the fewest closed ranges without a gap."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if ranges and (day - ranges[-1][1]).days == 1:
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges

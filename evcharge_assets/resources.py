@@ -1,0 +1,68 @@
+"""Resources: the platform's settings and lake, and the Spark session of every batch asset."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+
+from evcharge.connections import ServerDownError, spark_remote_url
+from evcharge.lake.candidate import RunIdentity
+from evcharge.lake.repository import Repository
+from evcharge.settings import PROJECT, Settings, load_settings
+from evcharge.stack.health import unhealthy_servers
+
+#: Set on a run that failed because a server was down: such an attempt does not count against its range.
+SERVER_DOWN_TAG = "evcharge/server_down"
+
+
+class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Gives assets the settings and the lake. Settings come from the environment, never from run configuration."""
+
+    def settings(self) -> Settings:
+        return load_settings()
+
+    def repository(self) -> Repository:
+        return Repository(self.settings())
+
+    @contextmanager
+    def naming_servers(
+        self, context: dg.OpExecutionContext | dg.AssetExecutionContext, *services: str
+    ) -> Iterator[None]:
+        """Turns an error that a dead server caused into one that names the server and its log, and tags the run.
+
+        Spark and Arrow report a dead MinIO or Kafka as errors of their own: only asking the servers tells.
+        """
+        try:
+            yield
+        except Exception as error:
+            settings = self.settings()
+            down = [str(error)] if isinstance(error, ServerDownError) else unhealthy_servers(settings, services)
+            if not down:
+                raise
+            context.instance.add_run_tags(context.run_id, {SERVER_DOWN_TAG: ", ".join(services)[:200]})
+            raise dg.Failure("; ".join(down), allow_retries=False) from error
+
+
+def spark_resource(settings: Settings) -> LazyPySparkResource:
+    """Clients of the warm Spark Connect server."""
+    return LazyPySparkResource(spark_config={"spark.remote": spark_remote_url(settings)})
+
+
+def identity(context: dg.AssetExecutionContext) -> RunIdentity:
+    """Who publishes, for the lake's metadata."""
+    return RunIdentity(context.run_id, context.run.root_run_id or context.run_id, code_version())
+
+
+@cache
+def code_version() -> str:
+    """The commit of our own code, `unknown` outside a checkout."""
+    try:
+        command = ["git", "-C", str(PROJECT), "rev-parse", "--short=12", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,139 @@
+"""The ClickHouse star schema as assets: loaded by Spark from a merged commit, a UTC day at a time."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+
+from evcharge.connections import clickhouse
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.settings import Settings
+from evcharge.warehouse.load import load_sessions, load_stations
+from evcharge.warehouse.quality import DAY_RULES, DayRule, broken_rows
+from evcharge_assets.columns import view_columns, warehouse_columns
+from evcharge_assets.kafka import OWNER
+from evcharge_assets.lake import archive_key
+from evcharge_assets.partitions import event_days
+from evcharge_assets.resources import Platform
+
+SERVERS = ("minio", "lakefs", "spark-connect", "clickhouse")
+
+
+def table_key(table: str) -> dg.AssetKey:
+    return dg.AssetKey(["clickhouse", table])
+
+
+def _common(table: str, description: str) -> dict[str, Any]:
+    return {
+        "key": table_key(table),
+        "description": description,
+        "group_name": "clickhouse",
+        "kinds": {"clickhouse", "spark"},
+        "owners": [OWNER],
+        "metadata": {"dagster/column_schema": warehouse_columns(table)},
+        "code_version": "1",
+    }
+
+
+dim_time = dg.AssetSpec(
+    table_key("dim_time"),
+    description="Every UTC hour from the first event day on; made with the schema, never loaded.",
+    group_name="clickhouse",
+    kinds={"clickhouse"},
+    owners=[OWNER],
+    metadata={"dagster/column_schema": warehouse_columns("dim_time")},
+)
+
+v_charging_sessions = dg.AssetSpec(
+    table_key("v_charging_sessions"),
+    deps=[table_key(t) for t in ("fact_charging_sessions", "dim_station", "dim_vehicle", "dim_time")],
+    description="The mart that analysts start from: sessions with their station and vehicle. A view, always current.",
+    group_name="clickhouse",
+    kinds={"clickhouse", "view"},
+    owners=[OWNER],
+    metadata={"dagster/column_schema": view_columns("v_charging_sessions")},
+)
+
+
+@dg.asset(
+    **_common("dim_station", "One row per charging station, as the registry on main tells of it now."),
+    deps=[archive_key(STATION_REGISTRY.topic)],
+    pool="warehouse_load",
+)
+def dim_station(
+    context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+) -> dg.MaterializeResult[None]:
+    with platform.naming_servers(context, *SERVERS):
+        report = load_stations(platform.settings(), platform.repository(), pyspark.spark_session, context.run_id)
+    return dg.MaterializeResult(metadata={"dagster/row_count": report.rows, "lake_commit": report.lake_commit})
+
+
+def session_assets(settings: Settings) -> list[Any]:
+    """The session facts and the vehicles they name, loaded together, with their checks."""
+    fact, vehicle = (
+        _common("fact_charging_sessions", "One row per finished session (CDR), by UTC day of its end."),
+        _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds those it saw first."),
+    )
+    deps = [archive_key(SESSION_EVENTS.topic), archive_key(STATION_REGISTRY.topic)]
+
+    @dg.multi_asset(
+        name="warehouse_days",
+        specs=[dg.AssetSpec(**fact, deps=deps), dg.AssetSpec(**vehicle, deps=deps)],
+        partitions_def=event_days(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="warehouse_load",
+    )
+    def warehouse_days(context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource) -> Any:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        with platform.naming_servers(context, *SERVERS):
+            report = load_sessions(
+                platform.settings(),
+                platform.repository(),
+                pyspark.spark_session,
+                days,
+                context.run_id,
+                on_step=lambda step: context.log.info(step),
+            )
+        common = {"lake_commit": report.lake_commit, "days": len(days)}
+        yield dg.MaterializeResult(
+            asset_key=table_key("fact_charging_sessions"), metadata=common | {"dagster/row_count": report.rows}
+        )
+        yield dg.MaterializeResult(
+            asset_key=table_key("dim_vehicle"), metadata=common | {"new_vehicles": report.new_vehicles}
+        )
+
+    return [warehouse_days, *(_day_check(rule) for rule in DAY_RULES)]
+
+
+def _day_check(rule: DayRule) -> dg.AssetChecksDefinition:
+    """A cross-row rule: it can only be judged with lateness in mind, so it warns and stops nothing."""
+
+    @dg.asset_check(
+        asset=table_key("fact_charging_sessions"),
+        name=rule.code.lower(),
+        description=rule.description,
+    )
+    def check(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
+        first, last = _checked_days(context)
+        rows, examples = broken_rows(clickhouse(platform.settings()), rule, first, last)
+        return dg.AssetCheckResult(
+            passed=rows == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{rule.code}: {rows} rows of {first} to {last}",
+            metadata={"rule": rule.code, "rows": rows, "examples": dg.MetadataValue.json(examples)},
+        )
+
+    return check
+
+
+def _checked_days(context: dg.AssetCheckExecutionContext) -> tuple[date, date]:
+    tags = context.run.tags
+    one = tags.get("dagster/partition")
+    first = tags.get("dagster/asset_partition_range_start", one)
+    last = tags.get("dagster/asset_partition_range_end", one)
+    if first and last:
+        return date.fromisoformat(first), date.fromisoformat(last)
+    return date(1970, 1, 1), date(2100, 1, 1)

@@ -1,0 +1,110 @@
+"""Planning sensors: per topic, ask for the next range to publish, or for the failed one again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from evcharge.connections import ServerDownError
+from evcharge.contracts import CONTRACTS
+from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
+from evcharge.lake.planner import plan
+from evcharge.lake.repository import Repository
+from evcharge_assets.jobs import publish_job_name
+from evcharge_assets.kafka import topic_key
+from evcharge_assets.lake import candidate_key, name
+from evcharge_assets.partitions import hour_key
+from evcharge_assets.resources import Platform
+from evcharge_sensors.runs import FAILED, backoff_left_s, recent_runs, server_was_down, unfinished
+
+RANGE_TAG = "evcharge/range"
+
+
+def planning_sensor(topic: str) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=f"plan_{name(topic)}",
+        job_name=publish_job_name(topic),
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Plans the next range of {topic} from the lake's ledger and asks for its publication.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+        records = recent_runs(context.instance, publish_job_name(topic))
+        busy = unfinished(records)
+        if busy is not None:
+            return dg.SkipReason(f"run {busy.dagster_run.run_id} is not finished")
+        wait_s = backoff_left_s(records)
+        if wait_s > 0:
+            return dg.SkipReason(f"the last run failed; next try in {wait_s:.0f} s")
+        settings, repository = platform.settings(), platform.repository()
+        try:
+            again = _failed_range(repository, topic, records)
+            if again is not None:
+                attempts = _attempts(context.instance, topic, again)
+                if attempts >= settings.publish_attempts:
+                    context.log.error(f"{again.publication_id} is parked after {attempts} failed attempts")
+                    return dg.SkipReason(
+                        f"PARKED: {again.publication_id} failed {attempts} times; look at its runs, then "
+                        f"`evcharge lake release {topic}` sends its rows to quarantine"
+                    )
+                return dg.SensorResult(run_requests=[_request(context.instance, topic, again)])
+            planned = plan(settings, repository, topic)
+        except (ServerDownError, LedgerError) as error:
+            # Not raised: a tick that raises shows a traceback where one line tells more.
+            context.log.error(str(error))
+            return dg.SkipReason(str(error))
+        if planned.range is None:
+            return dg.SkipReason(planned.reason)
+        observation = dg.AssetObservation(
+            asset_key=topic_key(topic),
+            metadata={
+                "lag_rows": planned.lag_rows,
+                "end_offsets": dg.MetadataValue.json({str(p): o for p, o in planned.range.end.items()}),
+            },
+        )
+        return dg.SensorResult(
+            run_requests=[_request(context.instance, topic, planned.range)], asset_events=[observation]
+        )
+
+    return sensor
+
+
+def _request(instance: dg.DagsterInstance, topic: str, planned: OffsetRange) -> dg.RunRequest:
+    # Dagster never starts a run key twice, failed or not: the number of earlier runs makes the attempt's key new.
+    earlier = instance.get_runs_count(dg.RunsFilter(tags={RANGE_TAG: planned.hash}))
+    return dg.RunRequest(
+        run_key=f"{planned.hash}-{earlier + 1}",
+        partition_key=hour_key(planned.planned_at),
+        run_config=run_config(topic, planned),
+        tags={RANGE_TAG: planned.hash},
+    )
+
+
+def run_config(topic: str, planned: OffsetRange, *, release: bool = False) -> dict[str, Any]:
+    """Run configuration that publishes (or releases) exactly this range."""
+    op = candidate_key(topic).to_python_identifier()
+    return {"ops": {op: {"config": {"offset_range": planned.to_json(), "release": release}}}}
+
+
+def _failed_range(repository: Repository, topic: str, records: list[dg.RunRecord]) -> OffsetRange | None:
+    """The range of the newest planned run if it failed and is still the next one: a retry must not change it."""
+    planned_runs = [r for r in records if RANGE_TAG in r.dagster_run.tags]
+    if not planned_runs or planned_runs[0].dagster_run.status not in FAILED:
+        return None
+    op = candidate_key(topic).to_python_identifier()
+    config = planned_runs[0].dagster_run.run_config
+    planned = OffsetRange.from_json(config["ops"][op]["config"]["offset_range"])
+    ledger = read_ledger(repository, topic)
+    return planned if ledger.is_at_start_of(planned) and not ledger.covers(planned) else None
+
+
+def _attempts(instance: dg.DagsterInstance, topic: str, planned: OffsetRange) -> int:
+    """Failed attempts at the range, without those that a dead server explains."""
+    runs = instance.get_run_records(
+        dg.RunsFilter(job_name=publish_job_name(topic), tags={RANGE_TAG: planned.hash}, statuses=list(FAILED))
+    )
+    return sum(not server_was_down(record) for record in runs)
+
+
+planning_sensors = [planning_sensor(topic) for topic in CONTRACTS]

@@ -1,0 +1,27 @@
+"""Charging stations, cars and drivers, simulated: pure, deterministic by seed, resumable, in simulated time only.
+
+`Simulation(build_network(...), build_fleet(...), seed=..., start_at=...)` and then `advance(until=...)` as often as needed.
+"""
+
+from simulation.charging import EvModel
+from simulation.demand import Demand
+from simulation.engine import Simulation
+from simulation.events import EventBatch, Totals
+from simulation.fleet import Fleet, Vehicle, build_fleet
+from simulation.network import Evse, Network, SiteKind, Station, build_network
+
+__all__ = [
+    "Demand",
+    "EvModel",
+    "EventBatch",
+    "Evse",
+    "Fleet",
+    "Network",
+    "Simulation",
+    "SiteKind",
+    "Station",
+    "Totals",
+    "Vehicle",
+    "build_fleet",
+    "build_network",
+]

@@ -1,0 +1,54 @@
+"""Random draws without a generator's state: a draw is a pure function of seed, purpose, entity and counter.
+
+Nothing has to be saved to go on after a pause, and no draw depends on the order in which entities are served, so that one
+more vehicle or another chunking of time never changes what the others do.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from hashlib import blake2b
+from statistics import NormalDist
+
+_WORDS = struct.Struct("<8Q")
+_KEY = struct.Struct("<qqq")
+_standard_normal = NormalDist().inv_cdf
+
+Uniforms = tuple[float, float, float, float, float, float, float, float]
+
+
+class Purpose(IntEnum):
+    """What a block of draws is for: one stream per entity and purpose."""
+
+    STATION = 1
+    POPULARITY = 2
+    VEHICLE = 3
+    HABIT = 4
+    PLAN = 5
+    QUEUE = 6
+    STAY = 7
+    FAULT = 8
+
+
+class Draws:
+    """Uniform draws under one seed (any integer of up to 64 bits, signed)."""
+
+    def __init__(self, seed: int) -> None:
+        self._salt = struct.pack("<q8x", seed)
+
+    def block(self, purpose: Purpose, entity: int, counter: int = 0) -> Uniforms:
+        """Eight independent uniforms in the open interval (0, 1), from one BLAKE2b digest."""
+        digest = blake2b(_KEY.pack(purpose, entity, counter), salt=self._salt).digest()
+        a, b, c, d, e, f, g, h = _WORDS.unpack(digest)
+        return _unit(a), _unit(b), _unit(c), _unit(d), _unit(e), _unit(f), _unit(g), _unit(h)
+
+
+def _unit(word: int) -> float:
+    # 52 bits and a half: with 53 the largest word would round to 1.0.
+    return ((word >> 12) + 0.5) * 2.0**-52
+
+
+def normal(uniform: float) -> float:
+    """The standard normal quantile of `uniform`."""
+    return _standard_normal(uniform)

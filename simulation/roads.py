@@ -1,0 +1,109 @@
+"""Where things are: which stations a car can reach from its base, how popular they are, and how far a drive is."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from math import asin, cos, exp, radians, sin, sqrt
+
+import numpy as np
+
+from simulation.draws import Draws, Purpose, normal
+from simulation.network import Network, SiteKind
+
+_EARTH_KM = 6371.0
+# Road over straight-line distance, US average (Ballou, Rahardja and Sakai 2002, "Selected country circuity factors").
+_CIRCUITY = 1.20
+# Drivers look for a charger within their metropolitan area (assumption).
+_REACH_KM = 40.0
+# Spread of how popular stations of one kind and size are (assumption).
+_POPULARITY_SIGMA = 0.5
+# Popularity belongs to the place, not to one run: the same for every seed of a simulation.
+_POPULARITY_SEED = 0
+
+
+class Choice:
+    """Positions of stations with the cumulated weights by which they are picked."""
+
+    __slots__ = ("_cumulated", "_stations")
+
+    def __init__(self, stations: list[int], weights: list[float]) -> None:
+        self._stations = stations
+        self._cumulated = list(accumulate(weights))
+
+    def __bool__(self) -> bool:
+        return bool(self._stations)
+
+    def pick(self, uniform: float) -> int | None:
+        """A station by weight, None if there is none to pick."""
+        if not self._stations:
+            return None
+        index = bisect_right(self._cumulated, uniform * self._cumulated[-1])
+        return self._stations[min(index, len(self._stations) - 1)]
+
+
+class Surroundings:
+    """The stations of `network` as a driver sees them."""
+
+    def __init__(self, network: Network) -> None:
+        self._stations = network.stations
+        self._latitudes = np.radians(np.array([station.latitude for station in network.stations]))
+        self._longitudes = np.radians(np.array([station.longitude for station in network.stations]))
+        draws = Draws(_POPULARITY_SEED)
+        self._weights = [
+            len(station.evses) * exp(_POPULARITY_SIGMA * normal(draws.block(Purpose.POPULARITY, index)[0]))
+            for index, station in enumerate(network.stations)
+        ]
+        self._bases: dict[tuple[str, ...], Choice] = {}
+        self._within: dict[int, list[int]] = {}
+        self._near: dict[tuple[int, SiteKind, tuple[str, ...]], Choice] = {}
+
+    def base(self, connector_types: tuple[str, ...], uniform: float) -> int:
+        """A station to live near, by its number of EVSEs, among those that fit; ValueError if none does."""
+        choice = self._bases.get(connector_types)
+        if choice is None:
+            fitting = [i for i in range(len(self._stations)) if self._fits(i, connector_types)]
+            choice = self._bases[connector_types] = Choice(
+                fitting, [float(len(self._stations[i].evses)) for i in fitting]
+            )
+        station = choice.pick(uniform)
+        if station is None:
+            raise ValueError(f"the network has no station with a connector among {', '.join(connector_types)}")
+        return station
+
+    def near(self, base: int, kind: SiteKind, connector_types: tuple[str, ...]) -> Choice:
+        """The stations of `kind` within reach of station `base` that fit one of `connector_types`."""
+        key = (base, kind, connector_types)
+        choice = self._near.get(key)
+        if choice is None:
+            stations = [
+                i
+                for i in self._stations_within(base)
+                if self._stations[i].site_kind is kind and self._fits(i, connector_types)
+            ]
+            choice = self._near[key] = Choice(stations, [self._weights[i] for i in stations])
+        return choice
+
+    def drive_km(self, origin: int, destination: int) -> float:
+        """Road distance between two stations."""
+        a, b = self._stations[origin], self._stations[destination]
+        latitude_a, latitude_b = radians(a.latitude), radians(b.latitude)
+        half_latitude = (latitude_b - latitude_a) / 2
+        half_longitude = radians(b.longitude - a.longitude) / 2
+        chord = sin(half_latitude) ** 2 + cos(latitude_a) * cos(latitude_b) * sin(half_longitude) ** 2
+        return _CIRCUITY * 2 * _EARTH_KM * asin(sqrt(chord))
+
+    def _fits(self, index: int, connector_types: tuple[str, ...]) -> bool:
+        return any(evse.connector_type in connector_types for evse in self._stations[index].evses)
+
+    def _stations_within(self, base: int) -> list[int]:
+        found = self._within.get(base)
+        if found is None:
+            half_latitude = (self._latitudes - self._latitudes[base]) / 2
+            half_longitude = (self._longitudes - self._longitudes[base]) / 2
+            chord = (
+                np.sin(half_latitude) ** 2
+                + np.cos(self._latitudes) * np.cos(self._latitudes[base]) * np.sin(half_longitude) ** 2
+            )
+            found = self._within[base] = np.flatnonzero(2 * _EARTH_KM * np.arcsin(np.sqrt(chord)) <= _REACH_KM).tolist()
+        return found
