@@ -7,9 +7,13 @@ that `evcharge --help` is quick.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from evcharge import commands as platform
+from evcharge.lake import commands as lake
+from evcharge.sessions import cli as sessions
 from evcharge.stack import commands as stack
 
 app = typer.Typer(
@@ -19,6 +23,22 @@ app = typer.Typer(
     help="The open EV-charging data platform: servers, recorded and simulated charging, the lake, the warehouse.",
 )
 app.add_typer(stack.app, name="stack")
+sessions.register(app)
+app.add_typer(lake.app, name="lake")
+platform.register(app)
+
+
+@app.command()
+def up(
+    main_job: Annotated[bool, typer.Option(help="simulate the first day and take it to ClickHouse")] = True,
+) -> None:
+    """Bring the platform up: check the machine, fetch and start the servers, run the main job, feed on.
+
+    The main job is one simulated day through Dagster, from Kafka to ClickHouse. A second `up` adds no day.
+    """
+    from evcharge.stack.up import bring_up
+
+    bring_up(main_job=main_job)
 
 
 @app.command()
@@ -42,12 +62,14 @@ def settings() -> None:
 def main() -> None:
     """Runs the command. What a user can put right ends in one clear message and exit code 1, never in a traceback."""
     from evcharge.connections import ServerDownError
+    from evcharge.errors import UserError
+    from evcharge.lake.ledger import LedgerError
     from evcharge.settings import SettingsError
     from evcharge.stack.errors import StackError
 
     try:
         app()
-    except (SettingsError, ServerDownError, StackError) as error:
+    except (SettingsError, ServerDownError, StackError, UserError, LedgerError) as error:
         print(f"evcharge: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import lakefs_sdk
     import pyarrow.fs
     from clickhouse_driver import Client
+    from pyspark.sql import SparkSession
 
     from evcharge.settings import Settings
 
@@ -88,6 +89,14 @@ def spark_remote_url(settings: Settings) -> str:
         return settings.spark_remote
     separator = ";" if "/;" in settings.spark_remote else "/;"
     return f"{settings.spark_remote.rstrip('/')}{separator}token={token}"
+
+
+def spark_session(settings: Settings) -> SparkSession:
+    """A client of the warm Spark Connect server, for commands; assets get theirs from dagster-pyspark."""
+    from pyspark.sql import SparkSession
+
+    session: SparkSession = SparkSession.builder.remote(spark_remote_url(settings)).getOrCreate()
+    return session
 
 
 def clickhouse(settings: Settings, *, database: str = "", use_numpy: bool = False) -> Client:

@@ -1,7 +1,5 @@
 """The simulated feed as an asset: the first simulated day, published to Kafka."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +7,7 @@ import dagster as dg
 
 from evcharge.contracts import CONTRACTS
 from evcharge_assets.columns import contract_columns
-from evcharge_assets.kafka import OWNER
+from evcharge_assets.kafka import OWNER, simulated_key
 from evcharge_assets.resources import Platform
 
 
@@ -17,7 +15,7 @@ from evcharge_assets.resources import Platform
     name="simulated_day",
     specs=[
         dg.AssetSpec(
-            dg.AssetKey(["feeds", f"simulated_{contract.topic.replace('-', '_')}"]),
+            simulated_key(contract.topic),
             description=f"What the simulation sent to `{contract.topic}` for its first day, the 24 hours before its start.",
             group_name="feeds",
             kinds={"python", "kafka"},
@@ -36,6 +34,6 @@ def simulated_day(context: dg.AssetExecutionContext, platform: Platform) -> Any:
         report = simulate_day(platform.settings(), datetime.now(UTC))
     for contract in CONTRACTS.values():
         yield dg.MaterializeResult(
-            asset_key=dg.AssetKey(["feeds", f"simulated_{contract.topic.replace('-', '_')}"]),
+            asset_key=simulated_key(contract.topic),
             metadata=report.metadata(contract.topic),
         )

@@ -14,9 +14,15 @@ def topic_key(topic: str) -> dg.AssetKey:
     return dg.AssetKey(["kafka", topic.replace("-", "_")])
 
 
+def simulated_key(topic: str) -> dg.AssetKey:
+    """What the simulation sends to a topic."""
+    return dg.AssetKey(["feeds", f"simulated_{topic.replace('-', '_')}"])
+
+
 def topic_asset(contract: Contract) -> dg.AssetSpec:
     return dg.AssetSpec(
         topic_key(contract.topic),
+        deps=[simulated_key(contract.topic)],
         description=f"Kafka topic `{contract.topic}`, keyed by {contract.key}. {contract.description}",
         group_name="kafka",
         kinds={"kafka"},

@@ -4,8 +4,6 @@ The steps are `evcharge.lake`'s; see `evcharge/lake/publish.py` for the protocol
 by hand or by a backfill, verifies what its ingest hour published; in the running hour it publishes what waits.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -52,7 +50,7 @@ def archive_key(topic: str) -> dg.AssetKey:
 
 
 def _root_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
-    return context.run.root_run_id or context.run_id
+    return context.run.root_run_id or context.run.run_id
 
 
 def _publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:

@@ -32,11 +32,15 @@ def ingest_hour(partition_key: str) -> str:
     return partition_key.removesuffix(":00")
 
 
+#: Days that nothing touched are loaded along when they lie in so small a gap: one more run costs more than they do.
+GAP_DAYS = 14
+
+
 def contiguous(days: list[date]) -> list[tuple[date, date]]:
-    """Sorted days as the fewest closed ranges without a gap."""
+    """Days as few closed ranges, with no gap of more than GAP_DAYS in any."""
     ranges: list[tuple[date, date]] = []
     for day in sorted(days):
-        if ranges and (day - ranges[-1][1]).days == 1:
+        if ranges and (day - ranges[-1][1]).days <= GAP_DAYS:
             ranges[-1] = (ranges[-1][0], day)
         else:
             ranges.append((day, day))

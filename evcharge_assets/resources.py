@@ -20,7 +20,7 @@ from evcharge.stack.health import unhealthy_servers
 SERVER_DOWN_TAG = "evcharge/server_down"
 
 
-class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Platform(dg.ConfigurableResource):
     """Gives assets the settings and the lake. Settings come from the environment, never from run configuration."""
 
     def settings(self) -> Settings:

@@ -1,7 +1,5 @@
 """The ClickHouse star schema as assets: loaded by Spark from a merged commit, a UTC day at a time."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any
 
@@ -97,7 +95,7 @@ def session_assets(settings: Settings) -> list[Any]:
                 context.run_id,
                 on_step=lambda step: context.log.info(step),
             )
-        common = {"lake_commit": report.lake_commit, "days": len(days)}
+        common: dict[str, Any] = {"lake_commit": report.lake_commit, "days": len(days)}
         yield dg.MaterializeResult(
             asset_key=table_key("fact_charging_sessions"), metadata=common | {"dagster/row_count": report.rows}
         )

@@ -1,7 +1,5 @@
 """The lake sensor: asks for the days, and the stations, that merges touched and the warehouse does not have yet."""
 
-from __future__ import annotations
-
 from datetime import date
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """Planning sensors: per topic, ask for the next range to publish, or for the failed one again."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg
@@ -93,7 +91,7 @@ def _failed_range(repository: Repository, topic: str, records: list[dg.RunRecord
     if not planned_runs or planned_runs[0].dagster_run.status not in FAILED:
         return None
     op = candidate_key(topic).to_python_identifier()
-    config = planned_runs[0].dagster_run.run_config
+    config: Any = planned_runs[0].dagster_run.run_config
     planned = OffsetRange.from_json(config["ops"][op]["config"]["offset_range"])
     ledger = read_ledger(repository, topic)
     return planned if ledger.is_at_start_of(planned) and not ledger.covers(planned) else None

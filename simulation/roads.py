@@ -7,9 +7,10 @@ from itertools import accumulate
 from math import asin, cos, exp, radians, sin, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulation.draws import Draws, Purpose, normal
-from simulation.network import Network, SiteKind
+from simulation.network import Network, SiteKind, Station
 
 _EARTH_KM = 6371.0
 # Road over straight-line distance, US average (Ballou, Rahardja and Sakai 2002, "Selected country circuity factors").
@@ -55,14 +56,14 @@ class Surroundings:
             for index, station in enumerate(network.stations)
         ]
         self._bases: dict[tuple[str, ...], Choice] = {}
-        self._within: dict[int, list[int]] = {}
+        self._usables: dict[tuple[SiteKind, tuple[str, ...]], NDArray[np.bool_]] = {}
         self._near: dict[tuple[int, SiteKind, tuple[str, ...]], Choice] = {}
 
     def base(self, connector_types: tuple[str, ...], uniform: float) -> int:
         """A station to live near, by its number of EVSEs, among those that fit; ValueError if none does."""
         choice = self._bases.get(connector_types)
         if choice is None:
-            fitting = [i for i in range(len(self._stations)) if self._fits(i, connector_types)]
+            fitting = [i for i, station in enumerate(self._stations) if _fits(station, connector_types)]
             choice = self._bases[connector_types] = Choice(
                 fitting, [float(len(self._stations[i].evses)) for i in fitting]
             )
@@ -76,11 +77,7 @@ class Surroundings:
         key = (base, kind, connector_types)
         choice = self._near.get(key)
         if choice is None:
-            stations = [
-                i
-                for i in self._stations_within(base)
-                if self._stations[i].site_kind is kind and self._fits(i, connector_types)
-            ]
+            stations = np.flatnonzero(self._within(base) & self._usable(kind, connector_types)).tolist()
             choice = self._near[key] = Choice(stations, [self._weights[i] for i in stations])
         return choice
 
@@ -93,17 +90,24 @@ class Surroundings:
         chord = sin(half_latitude) ** 2 + cos(latitude_a) * cos(latitude_b) * sin(half_longitude) ** 2
         return _CIRCUITY * 2 * _EARTH_KM * asin(sqrt(chord))
 
-    def _fits(self, index: int, connector_types: tuple[str, ...]) -> bool:
-        return any(evse.connector_type in connector_types for evse in self._stations[index].evses)
-
-    def _stations_within(self, base: int) -> list[int]:
-        found = self._within.get(base)
-        if found is None:
-            half_latitude = (self._latitudes - self._latitudes[base]) / 2
-            half_longitude = (self._longitudes - self._longitudes[base]) / 2
-            chord = (
-                np.sin(half_latitude) ** 2
-                + np.cos(self._latitudes) * np.cos(self._latitudes[base]) * np.sin(half_longitude) ** 2
+    def _usable(self, kind: SiteKind, connector_types: tuple[str, ...]) -> NDArray[np.bool_]:
+        usable = self._usables.get((kind, connector_types))
+        if usable is None:
+            usable = np.array(
+                [station.site_kind is kind and _fits(station, connector_types) for station in self._stations]
             )
-            found = self._within[base] = np.flatnonzero(2 * _EARTH_KM * np.arcsin(np.sqrt(chord)) <= _REACH_KM).tolist()
-        return found
+            self._usables[kind, connector_types] = usable
+        return usable
+
+    def _within(self, base: int) -> NDArray[np.bool_]:
+        half_latitude = (self._latitudes - self._latitudes[base]) / 2
+        half_longitude = (self._longitudes - self._longitudes[base]) / 2
+        chord = (
+            np.sin(half_latitude) ** 2
+            + np.cos(self._latitudes) * np.cos(self._latitudes[base]) * np.sin(half_longitude) ** 2
+        )
+        return 2 * _EARTH_KM * np.arcsin(np.sqrt(chord)) <= _REACH_KM
+
+
+def _fits(station: Station, connector_types: tuple[str, ...]) -> bool:
+    return any(evse.connector_type in connector_types for evse in station.evses)

@@ -57,5 +57,7 @@ def wait_until_loaded(
         on_progress(Progress(behind, max(days, 0), waited_s))
         if waited_s > timeout_s:
             missing = f"{behind} rows are not published" if behind else f"{days} days are not loaded"
-            raise WaitTimeoutError(f"after {waited_s:.0f} s {missing}; is the Dagster daemon up? See `evcharge stack status`")
+            raise WaitTimeoutError(
+                f"after {waited_s:.0f} s {missing}; is the Dagster daemon up? See `evcharge stack status`"
+            )
         time.sleep(POLL_S)

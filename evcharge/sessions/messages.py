@@ -18,7 +18,8 @@ _COLUMNS = {topic: frozenset(contract.columns) for topic, contract in CONTRACTS.
 def message(contract: Contract, row: Mapping[str, Any]) -> bytes:
     """The row as the contract's JSON: schema version filled in, null fields left out, times in UTC to the millisecond.
 
-    Raises ValueError for a field that the contract does not have and for a time without zone.
+    Raises ValueError for a field that the contract does not have, TypeError for a value that is no part of JSON or a
+    time without zone.
     """
     present: dict[str, Any] = {"schema_version": contract.schema_version}
     for name, value in row.items():

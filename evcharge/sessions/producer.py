@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -18,8 +18,10 @@ from evcharge.sessions.messages import message
 from evcharge.settings import Settings
 
 # Above what an election of a new partition leader takes, below what a person waits.
-DELIVERY_TIMEOUT_S = 60
+DELIVERY_TIMEOUT_S = 30
 REQUEST_TIMEOUT_S = 20
+# Later than every delivery's own end, so that a flush ends with each message acknowledged or failed.
+FLUSH_TIMEOUT_S = DELIVERY_TIMEOUT_S + REQUEST_TIMEOUT_S
 
 #: Partition and offset of a message that Kafka has acknowledged.
 Ack = tuple[int, int]
@@ -68,7 +70,7 @@ class KafkaPublisher:
         try:
             with _collector_paused():
                 futures = [self._producer.send(topic, message(contract, row), row[key].encode()) for row in rows]
-                self._producer.flush(timeout=DELIVERY_TIMEOUT_S)
+                self._producer.flush(timeout=FLUSH_TIMEOUT_S)
                 sent = [future.get(timeout=0) for future in futures]
         except KafkaError as error:
             raise server_down(self._settings, "kafka", self._settings.kafka_bootstrap_servers, error) from error
@@ -80,8 +82,10 @@ class KafkaPublisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # rows of a failed call are published again: waiting for them once more would only delay its message
-        self._producer.close(timeout=0 if kind else CONNECT_TIMEOUT_S)
+        # Rows of a failed call are published again, so they are not waited for; closing raises if some are unsettled,
+        # which must not hide the call's own error.
+        with suppress(KafkaError):
+            self._producer.close(timeout=0 if kind else CONNECT_TIMEOUT_S)
 
 
 @contextmanager

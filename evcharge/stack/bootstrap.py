@@ -8,14 +8,14 @@ from typing import Any
 from evcharge.connections import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, kafka_errors, kafka_options, lakefs_client
 from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.settings import Settings
-from evcharge.stack.services import SERVERS
+from evcharge.stack.services import STORES
 
 #: A message over the limit of a single row still has to reach the quarantine (design: 8 MB).
 TOPIC_MESSAGE_BYTES = 8 * 1024 * 1024
 TOPIC_RETENTION_MS = 7 * 24 * 3600 * 1000
 
 
-def bootstrap(settings: Settings, services: Collection[str] = SERVERS) -> None:
+def bootstrap(settings: Settings, services: Collection[str] = STORES) -> None:
     """Creates what is missing on each server in `services`; what is there stays as it is."""
     steps: tuple[tuple[str, Callable[[Settings], None]], ...] = (
         ("minio", create_buckets),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from evcharge.stack.preflight import Check
     from evcharge.stack.progress import Progress
     from evcharge.stack.stack import Stack, Status
 
@@ -19,6 +20,21 @@ app = typer.Typer(
 )
 
 ServiceName = Annotated[str, typer.Argument(help="a service's name, as `evcharge stack status` shows it")]
+
+
+@app.command("preflight")
+def preflight_command() -> None:
+    """Look at this machine: what is missing for the stack, what the first start downloads and how long it takes.
+
+    Exit code 1 if something is missing; each such line says what brings it.
+    """
+    from evcharge.settings import load_settings
+    from evcharge.stack.preflight import Verdict, preflight
+
+    checks = preflight(load_settings())
+    print_checks(checks)
+    if any(check.verdict == Verdict.MISSING for check in checks):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -34,6 +50,13 @@ def up(
     """
     with _progress() as progress:
         _stack(progress).up(only.split(",") if only else None)
+
+
+@app.command()
+def provision() -> None:
+    """Download and build what the servers need, and start nothing."""
+    with _progress() as progress:
+        _stack(progress).provision()
 
 
 @app.command()
@@ -120,6 +143,20 @@ def _progress() -> Progress:
     from evcharge.stack.progress import Progress
 
     return Progress()
+
+
+def print_checks(checks: list[Check]) -> None:
+    """Prints the preflight, one line per check and one per remedy."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "", "found", box=None, pad_edge=False, show_header=False)
+    style = {"ok": "green", "note": "yellow", "missing": "red"}
+    for check in checks:
+        found = escape(check.found) + (f"\n-> {escape(check.remedy)}" if check.remedy else "")
+        table.add_row(f"[{style[check.verdict]}]{check.verdict}[/]", check.what, found)
+    Console().print(table)
 
 
 def _print_table(found: list[Status]) -> None:

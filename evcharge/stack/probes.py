@@ -86,7 +86,7 @@ def probe_spark_connect(settings: Settings) -> None:
 
     import uuid
 
-    import grpc
+    import grpc  # type: ignore[import-untyped]
     from pyspark.sql.connect.client.core import DefaultChannelBuilder
     from pyspark.sql.connect.proto import (
         ExecutePlanRequest,
@@ -112,6 +112,24 @@ def probe_spark_connect(settings: Settings) -> None:
             stub.ReleaseSession(ReleaseSessionRequest(session_id=session, user_context=user), timeout=PROBE_TIMEOUT_S)
         except grpc.RpcError as error:
             raise NotHealthy(f"{error.code().name}: {error.details()}") from None
+
+
+def probe_dagster_code(settings: Settings) -> None:
+    """Asks the code server by gRPC's health protocol. Whether the code loads is the webserver's to tell."""
+    port = settings.port("dagster_code")
+    _listening("127.0.0.1", port)
+
+    import grpc  # type: ignore[import-untyped]
+    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+    from grpc_health.v1.health_pb2_grpc import HealthStub
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=PROBE_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise NotHealthy(f"{error.code().name}: {error.details()}") from None
+    if answer.status != HealthCheckResponse.SERVING:
+        raise NotHealthy("it is not serving")
 
 
 def probe_dagster_webserver(settings: Settings) -> None:

@@ -140,6 +140,21 @@ def definitions(settings: Settings) -> dict[str, Service]:
             stop_within_s=30,
         ),
         Service(
+            "dagster-code",
+            versions["dagster"],
+            settings.port("dagster_code"),
+            probes.probe_dagster_code,
+            (
+                *(str(scripts / "dagster"), "code-server", "start", "-h", "127.0.0.1"),
+                *("-p", str(settings.port("dagster_code")), "-m", "evcharge_assets.definitions", "-a", "defs"),
+                *("-d", str(PROJECT), "--location-name", "evcharge", "--use-python-environment-entry-point"),
+            ),
+            dagster,
+            after=("kafka", "lakefs", "clickhouse"),
+            ready_within_s=120,
+            stop_within_s=60,
+        ),
+        Service(
             "dagster-webserver",
             versions["dagster"],
             settings.dagster_port,
@@ -149,7 +164,7 @@ def definitions(settings: Settings) -> dict[str, Service]:
                 *("-w", str(PROJECT / "workspace.yaml")),
             ),
             dagster,
-            after=("kafka", "lakefs", "clickhouse", "spark-connect"),
+            after=("dagster-code",),
             ready_within_s=120,
             stop_within_s=30,
         ),
@@ -160,7 +175,8 @@ def definitions(settings: Settings) -> dict[str, Service]:
             probes.probe_dagster_daemon,
             (str(scripts / "dagster-daemon"), "run", "-w", str(PROJECT / "workspace.yaml")),
             dagster,
-            after=("dagster-webserver",),
+            # its sensors launch runs at once
+            after=("dagster-code", "spark-connect"),
             ready_within_s=120,
             stop_within_s=60,
         ),
@@ -180,8 +196,10 @@ def definitions(settings: Settings) -> dict[str, Service]:
     return {service.name: _external(service, settings) for service in services}
 
 
+#: The services that hold data.
+STORES = ("kafka", "minio", "lakefs", "clickhouse")
 #: The services that hold or process data; the rest runs on top of them.
-SERVERS = ("kafka", "minio", "lakefs", "clickhouse", "spark-connect")
+SERVERS = (*STORES, "spark-connect")
 
 _SPARK_CONNECT_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 _SECRETS = ("minio_secret_key", "lakefs_secret_key", "spark_token")
@@ -192,6 +210,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     return {
         "DAGSTER_HOME": str(settings.dagster_home),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "DAGSTER_CODE_PORT": str(settings.port("dagster_code")),
         "COMPUTE_LOG_BUCKET": settings.compute_log_bucket,
         "COMPUTE_LOG_ENDPOINT": settings.minio_endpoint,
         "COMPUTE_LOG_DIR": str(settings.home / "dagster" / "compute-logs"),
@@ -254,7 +273,7 @@ def prepare(settings: Settings, names: set[str]) -> None:
             access_key=settings.lakefs_access_key,
             secret_key=settings.lakefs_secret_key.get_secret_value(),
         )
-    if run & {"dagster-webserver", "dagster-daemon"}:
+    if run & {"dagster-code", "dagster-webserver", "dagster-daemon"}:
         settings.dagster_home.mkdir(parents=True, exist_ok=True)
         _write(settings.dagster_home / "dagster.yaml", (PROJECT / "dagster.yaml").read_text())
 

@@ -20,7 +20,7 @@ from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
 from evcharge.stack.probes import explain
 from evcharge.stack.provision import Provisioner
-from evcharge.stack.services import SERVERS, Service, definitions, prepare
+from evcharge.stack.services import SERVERS, STORES, Service, definitions, prepare
 from evcharge.stack.supervisor import Process, Supervisor
 
 POLL_INTERVAL_S = 0.5
@@ -80,14 +80,22 @@ class Stack:
             supervisor = Supervisor(self.settings)
             supervisor.write_configuration()
             supervisor.ensure_running()
-            servers = [name for name in chosen if name in SERVERS]
-            self._start_and_wait(supervisor, servers)
-            if servers:
+            stores = [name for name in chosen if name in STORES]
+            # Spark starts slowest and nothing in the bootstrap needs it
+            for name in own & {"spark-connect"}:
+                supervisor.start(name)
+            self._start_and_wait(supervisor, stores)
+            if stores:
                 self.report("bootstrap", "buckets, repository, topics, tables")
-                bootstrap(self.settings, servers)
+                bootstrap(self.settings, stores)
                 self.report("bootstrap", "ready")
-            self._start_and_wait(supervisor, [name for name in chosen if name not in SERVERS])
+            self._start_and_wait(supervisor, [name for name in chosen if name not in STORES])
         return self.settings
+
+    def provision(self) -> None:
+        """Downloads and builds what the services need and the cache lacks."""
+        own = [name for name, service in self.services.items() if not service.external]
+        Provisioner(self.settings, self.report).run(own)
 
     def down(self) -> None:
         """Stops every service, first those on top of others, then the supervisor. The data stay."""

@@ -1,0 +1,62 @@
+# The commands a person needs. Everything is in the project's own environment, .venv; nothing is installed elsewhere.
+
+UV_VERSION := 0.13.9
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/evcharge
+# the uv on the PATH, else one that make brings into the cache
+UV := $(if $(shell uv --version 2>/dev/null),uv,$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env up down status clean test bench lint lock
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+env: $(STAMP) ## make the Python environment from requirements/lock.txt
+
+up: env ## bring the platform up: check the machine, fetch, start, run the main job
+	@$(BIN)/evcharge up
+
+down: env ## stop every server; the data stay
+	@$(BIN)/evcharge stack down
+
+status: env ## show every server's health
+	@$(BIN)/evcharge stack status
+
+clean: env ## stop every server and remove data, logs and credentials (asks)
+	@$(BIN)/evcharge stack clean
+
+test: env ## run every test, on servers and ports of its own
+	@$(BIN)/evcharge stack provision
+	@$(BIN)/python -m pytest
+
+bench: env ## measure; writes benchmarks/results/latest.json
+	@$(BIN)/python -m benchmarks
+
+lint: env ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock: $(UV) ## resolve the dependencies anew into requirements/lock.txt
+	@$(UV) pip compile pyproject.toml --all-extras --universal --generate-hashes --upgrade --no-header \
+		--output-file requirements/lock.txt
+
+# A second run finds the stamp newer than the lock: nothing to do, no network.
+$(STAMP): requirements/lock.txt pyproject.toml | $(UV)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv
+	@echo "installing the locked packages into .venv"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/lock.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# a name without a slash is the uv on the PATH, for which there is nothing to make
+.PHONY: uv
+uv:
+
+$(CACHE)/uv-$(UV_VERSION)/bin/uv:
+	@echo "bringing uv $(UV_VERSION)"
+	@python3 -m venv $(CACHE)/uv-$(UV_VERSION) || \
+		{ echo "python3 with venv is missing: sudo apt-get install -y python3-venv"; exit 1; }
+	@$(CACHE)/uv-$(UV_VERSION)/bin/python -m pip install --quiet uv==$(UV_VERSION)

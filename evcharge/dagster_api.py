@@ -1,0 +1,74 @@
+"""Asks Dagster's webserver for runs over its GraphQL API, as any client would; the library does not import Dagster."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from evcharge.connections import REQUEST_TIMEOUT_S, server_down
+from evcharge.errors import UserError
+from evcharge.settings import Settings
+
+_SELECTOR = {"repositoryName": "__repository__", "repositoryLocationName": "evcharge"}
+
+_LAUNCH = """
+mutation ($job: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
+  launchRun(executionParams: {selector: $job, mode: "default", executionMetadata: {tags: $tags}}) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}"""
+
+_STATUS = "query ($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
+
+FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+def launch_job(settings: Settings, job: str) -> str:
+    """Launches a job and returns its run id. Raises ServerDownError, UserError if Dagster refuses."""
+    answer = _graphql(settings, _LAUNCH, {"job": {"pipelineName": job, **_SELECTOR}, "tags": []})["launchRun"]
+    if answer["__typename"] != "LaunchRunSuccess":
+        raise UserError(f"Dagster did not launch {job}: {answer}")
+    return str(answer["run"]["runId"])
+
+
+def wait_for_run(
+    settings: Settings, run_id: str, timeout_s: float, on_status: Callable[[str], None] = lambda status: None
+) -> None:
+    """Returns when the run has succeeded. Raises UserError naming the run if it does not."""
+    began = time.monotonic()
+    status = ""
+    while time.monotonic() - began < timeout_s:
+        status = _graphql(settings, _STATUS, {"id": run_id})["runOrError"].get("status", "NOT FOUND")
+        on_status(status)
+        if status == "SUCCESS":
+            return
+        if status in FINISHED:
+            raise UserError(f"Dagster run {run_id} ended as {status}: {run_url(settings, run_id)}")
+        time.sleep(1)
+    raise UserError(f"Dagster run {run_id} is {status} after {timeout_s:.0f} s: {run_url(settings, run_id)}")
+
+
+def run_url(settings: Settings, run_id: str) -> str:
+    return f"http://127.0.0.1:{settings.dagster_port}/runs/{run_id}"
+
+
+def _graphql(settings: Settings, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{settings.dagster_port}/graphql"
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S) as response:
+            answer: dict[str, Any] = json.load(response)
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise server_down(settings, "dagster-webserver", url, error) from error
+    if answer.get("errors"):
+        raise UserError(f"Dagster refused a question: {answer['errors'][0]['message']}")
+    data: dict[str, Any] = answer["data"]
+    return data

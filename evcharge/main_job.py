@@ -1,0 +1,108 @@
+"""The main job: one simulated day from Kafka to ClickHouse, through Dagster; then what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evcharge.connections import clickhouse
+from evcharge.dagster_api import launch_job, wait_for_run
+from evcharge.lake.repository import Repository
+from evcharge.lake.wait import Progress, wait_until_loaded
+from evcharge.reconcile import Reconciliation, reconcile
+from evcharge.sessions.ledger import read_ledger
+from evcharge.sessions.simulated import FEED
+from evcharge.settings import Settings
+
+JOB = "simulate_first_day"
+RUN_TIMEOUT_S = 600
+LOAD_TIMEOUT_S = 900
+
+Report = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the stores hold after the main job, how long each stage took (s), and whether all of it adds up."""
+
+    stage_s: dict[str, float]
+    ledger_sessions: int
+    ledger_energy_kwh: float
+    warehouse_sessions: int
+    warehouse_energy_kwh: float
+    stations: int
+    publications: int
+    reconciliation: Reconciliation
+
+
+def run_main_job(settings: Settings, report: Report) -> Outcome:
+    """Simulates the first day by a Dagster run, waits until the sensors have brought it to ClickHouse, and compares.
+
+    Repeated, it adds nothing: the day is simulated once. Raises UserError, WaitTimeoutError, ServerDownError.
+    """
+    stage_s: dict[str, float] = {}
+
+    def stage(name: str, began: float) -> float:
+        now = time.monotonic()
+        stage_s[name] = round(now - began, 1)
+        report(name, "ready")
+        return now
+
+    began = time.monotonic()
+    report("simulate", f"Dagster job {JOB}")
+    run_id = launch_job(settings, JOB)
+    wait_for_run(settings, run_id, RUN_TIMEOUT_S, lambda status: report("simulate", f"run {run_id[:8]}: {status}"))
+    began = stage("simulate", began)
+    ledger = read_ledger(settings, FEED)
+
+    def show(progress: Progress) -> None:
+        report("publish", f"{progress.unpublished_rows} rows wait" if progress.unpublished_rows else "ready")
+        if not progress.unpublished_rows:
+            stage_s.setdefault("publish", round(progress.waited_s, 1))
+            report("load", f"{progress.unloaded_days} days wait")
+
+    wait_until_loaded(settings, _ends(ledger), _days(ledger), LOAD_TIMEOUT_S, show)
+    stage_s.setdefault("publish", 0.0)
+    report("publish", "ready")
+    report("load", "ready")
+    stage_s["load"] = round(time.monotonic() - began - stage_s["publish"], 1)
+    began = time.monotonic()
+    report("reconcile", "comparing the stores")
+    verdict = reconcile(settings, lambda store: report("reconcile", f"reading {store}"))
+    stage("reconcile", began)
+    return _outcome(settings, ledger, stage_s, verdict)
+
+
+def _outcome(settings: Settings, ledger: pa.Table, stage_s: dict[str, float], verdict: Reconciliation) -> Outcome:
+    stopped = ledger.filter(pc.equal(ledger["event_type"], "stopped"))
+    simulated = pc.unique(stopped["station_id"]).to_pylist()
+    client = clickhouse(settings)
+    sessions, energy_kwh = client.execute(
+        "SELECT count(), sum(energy_delivered_kwh) FROM fact_charging_sessions WHERE station_id IN %(stations)s",
+        {"stations": tuple(simulated) or ("",)},
+    )[0]
+    stations = client.execute("SELECT count() FROM dim_station")[0][0]
+    publications = sum("publication_id" in commit.metadata for commit in Repository(settings).log())
+    energy_wh = pc.sum(stopped["energy_wh"]).as_py() or 0
+    return Outcome(
+        stage_s, stopped.num_rows, energy_wh / 1000, sessions, float(energy_kwh), stations, publications, verdict
+    )
+
+
+def _ends(ledger: pa.Table) -> dict[str, dict[int, int]]:
+    """Per topic and partition the offset after the last acknowledged one."""
+    ends: dict[str, dict[int, int]] = {}
+    last: dict[str, Any] = ledger.group_by(["topic", "partition"]).aggregate([("offset", "max")]).to_pydict()
+    for topic, partition, offset in zip(last["topic"], last["partition"], last["offset_max"], strict=True):
+        ends.setdefault(topic, {})[partition] = offset + 1
+    return ends
+
+
+def _days(ledger: pa.Table) -> set[date]:
+    return set(pc.unique(ledger["occurred_at"].cast(pa.date32())).to_pylist())

@@ -1,0 +1,213 @@
+"""Looks at the machine before anything is downloaded or started: can the stack run here, and what is still missing."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from evcharge.settings import Settings, stack_file
+from evcharge.stack.errors import StackError
+from evcharge.stack.programs import go_command, java_command, maven_command, npm_command
+from evcharge.stack.provision import Component, components
+from evcharge.stack.services import definitions
+from evcharge.stack.supervisor import Supervisor
+
+#: All servers under load, Spark's Python workers included.
+MEMORY_WANTED_MB = 6_000
+#: Started and hardly used.
+MEMORY_NEEDED_MB = 3_500
+#: A day of simulated charging in every store, with logs.
+DATA_DISK_MB = 2_000
+#: Suggested where ports are taken.
+OFFSET_STEP = 1_000
+
+PORT_OWNERS = {
+    "kafka_controller": "kafka",
+    "minio_console": "minio",
+    "clickhouse_http": "clickhouse",
+    "spark_connect": "spark-connect",
+    "dagster_webserver": "dagster-webserver",
+    "dagster_code": "dagster-code",
+}
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the preflight; `remedy` is what to do about it, empty if nothing."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def preflight(settings: Settings) -> list[Check]:
+    """Every check, in the order in which a reader cares. Downloads nothing and starts nothing."""
+    own = {name for name, service in definitions(settings).items() if not service.external}
+    running = {name for name, process in Supervisor(settings).processes().items() if process.pid}
+    missing = [c for name, c in components().items() if name in own and not c.is_cached(settings.cache)]
+    return [
+        check_architecture(platform.system(), platform.machine(), "clickhouse" in own),
+        check_memory(available_memory_mb(), bool(running)),
+        check_disk(settings, missing),
+        check_ports(settings, own, running),
+        *(_program(what, find) for what, find in _programs(own, missing)),
+        check_downloads(missing),
+        *(
+            Check(name, Verdict.NOTE, "external: its address is set, so it is used and not started")
+            for name, service in definitions(settings).items()
+            if service.external
+        ),
+        *([Check("clickhouse", Verdict.NOTE, _STAND_IN)] if "clickhouse" in own else []),
+    ]
+
+
+_STAND_IN = (
+    "stand-in: the ClickHouse engine via the chDB library, on loopback only; "
+    "for a real server set EVCHARGE_CLICKHOUSE_HOST"
+)
+
+
+def require(checks: list[Check]) -> None:
+    """Raises StackError naming every missing thing and the line that brings it."""
+    missing = [check for check in checks if check.verdict == Verdict.MISSING]
+    if missing:
+        lines = [f"  {c.what}: {c.found}" + (f"\n    -> {c.remedy}" if c.remedy else "") for c in missing]
+        raise StackError("this machine is not ready:\n" + "\n".join(lines))
+
+
+def check_architecture(system: str, machine: str, engine_needed: bool) -> Check:
+    """The engine's library is there for Linux on x86_64 only; the other servers are built where they run."""
+    found = f"{system} {machine}"
+    if system != "Linux":
+        return Check("architecture", Verdict.MISSING, f"{found}; the native stack needs Linux", "use deploy/compose")
+    if engine_needed and machine != "x86_64":
+        remedy = "set EVCHARGE_CLICKHOUSE_HOST to a ClickHouse server"
+        return Check("architecture", Verdict.MISSING, f"{found}; ClickHouse's library is for x86_64", remedy)
+    return Check("architecture", Verdict.OK, found)
+
+
+def check_memory(available_mb: int, running: bool) -> Check:
+    """Enough memory for the servers, which have it already if they run."""
+    found = f"{available_mb / 1000:.1f} GB available"
+    if running or available_mb >= MEMORY_WANTED_MB:
+        return Check("memory", Verdict.OK, found + (" beside the running servers" if running else ""))
+    wanted = f"{found}; {MEMORY_WANTED_MB / 1000:.0f} GB are wanted"
+    remedy = "free memory, or set the address of a server elsewhere (`evcharge settings`)"
+    return Check("memory", Verdict.NOTE if available_mb >= MEMORY_NEEDED_MB else Verdict.MISSING, wanted, remedy)
+
+
+def check_disk(settings: Settings, missing: list[Component]) -> Check:
+    """Enough room for what is still to be fetched or built, and for the data."""
+    first = stack_file()["first_start"]
+    needs = {settings.cache: sum(int(first[c.name]["disk_mb"]) for c in missing), settings.home: DATA_DISK_MB}
+    found = []
+    for folder, need_mb in needs.items():
+        free_mb = shutil.disk_usage(_existing(folder)).free // 1_000_000
+        found.append(f"{free_mb / 1000:.0f} GB free at {folder}")
+        if free_mb < need_mb:
+            variable = "EVCHARGE_CACHE" if folder == settings.cache else "EVCHARGE_HOME"
+            return Check(
+                *("disk", Verdict.MISSING, f"{found[-1]}; {need_mb / 1000:.1f} GB are needed"),
+                f"free some, or set {variable} to a folder on another disk",
+            )
+    return Check("disk", Verdict.OK, ", ".join(found))
+
+
+def check_ports(settings: Settings, own: set[str], running: set[str]) -> Check:
+    """Every port of a service that would be started is free."""
+    names = [name for name in stack_file()["ports"] if PORT_OWNERS.get(name, name) in own - running]
+    taken = {name: settings.port(name) for name in names if not _is_free(settings.port(name))}
+    if not taken:
+        ports = sorted(settings.port(name) for name in stack_file()["ports"])
+        return Check("ports", Verdict.OK, f"{ports[0]}-{ports[-1]} on 127.0.0.1" + (", ours" if running else ", free"))
+    listed = ", ".join(f"{port} ({name})" for name, port in taken.items())
+    offset = free_offset(settings.port_offset + OFFSET_STEP)
+    return Check(
+        "ports", Verdict.MISSING, f"taken by another program: {listed}", f"export EVCHARGE_PORT_OFFSET={offset}"
+    )
+
+
+def check_downloads(missing: list[Component]) -> Check:
+    """What the first start will fetch and build, and how long that takes."""
+    if not missing:
+        return Check("downloads", Verdict.OK, "nothing to download or build, everything is in the cache")
+    first = stack_file()["first_start"]
+    size_mb = sum(float(first[c.name]["download_mb"]) for c in missing)
+    minutes = sum(float(first[c.name]["minutes"]) for c in missing)
+    names = ", ".join(c.name for c in missing)
+    return Check(
+        "downloads", Verdict.NOTE, f"{size_mb:.0f} MB, about {max(minutes, 1):.0f} minutes, once per user: {names}"
+    )
+
+
+def available_memory_mb() -> int:
+    """MemAvailable of /proc/meminfo, which is in kB (proc(5)); 0 where there is none."""
+    path = Path("/proc/meminfo")
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", path.read_text() if path.exists() else "", re.MULTILINE)
+    return int(found[1]) * 1024 // 1_000_000 if found else 0
+
+
+def free_offset(start: int) -> int:
+    """The first port offset from `start` on, in steps, at which every port of stack.toml is free."""
+    ports = stack_file()["ports"].values()
+    for offset in range(start, 40_000, OFFSET_STEP):
+        if all(_is_free(port + offset) for port in ports):
+            return offset
+    raise StackError("no port offset below 40000 has all ports free")
+
+
+def _programs(own: set[str], missing: list[Component]) -> list[tuple[str, Callable[[], object]]]:
+    names = {component.name for component in missing}
+    programs: list[tuple[str, Callable[[], object]]] = [("git", _git_command)]
+    if own & {"kafka", "spark-connect"}:
+        programs.append(("java", java_command))
+    if names & {"kafka", "spark"}:
+        programs.append(("maven", maven_command))
+    if names & {"minio", "lakefs"}:
+        programs.append(("go", go_command))
+    if "clickhouse" in names:
+        programs.append(("npm", npm_command))
+    return programs
+
+
+def _program(what: str, find: Callable[[], object]) -> Check:
+    try:
+        found = find()
+    except StackError as error:
+        problem, _, remedy = str(error).rpartition(": ")
+        return Check(what, Verdict.MISSING, problem, remedy)
+    return Check(what, Verdict.OK, " ".join(found) if isinstance(found, list) else str(found))
+
+
+def _git_command() -> str:
+    if git := shutil.which("git"):
+        return git
+    raise StackError("git is missing: sudo apt-get install -y git")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # as servers do it: a port in TIME_WAIT is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from evcharge.settings import load_settings
+from evcharge.stack.errors import StackError
+from evcharge.stack.preflight import (
+    Check,
+    Verdict,
+    check_architecture,
+    check_disk,
+    check_downloads,
+    check_memory,
+    check_ports,
+    free_offset,
+    require,
+)
+from evcharge.stack.programs import java_command
+from evcharge.stack.provision import components
+from evcharge.stack.services import SERVERS
+
+
+def test_another_processor_is_named_with_the_way_out() -> None:
+    check = check_architecture("Linux", "aarch64", engine_needed=True)
+    assert check.verdict == Verdict.MISSING
+    assert "aarch64" in check.found
+    assert "EVCHARGE_CLICKHOUSE_HOST" in check.remedy
+    assert check_architecture("Linux", "aarch64", engine_needed=False).verdict == Verdict.OK
+    assert check_architecture("Darwin", "arm64", engine_needed=False).verdict == Verdict.MISSING
+
+
+@pytest.mark.parametrize(("available_mb", "verdict"), [(8_000, "ok"), (4_000, "note"), (1_000, "missing")])
+def test_memory(available_mb: int, verdict: str) -> None:
+    assert check_memory(available_mb, running=False).verdict == verdict
+    assert check_memory(available_mb, running=True).verdict == "ok"
+
+
+def test_a_taken_port_is_named_with_an_offset_that_is_free(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path, port_offset=free_offset(11_000))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", settings.port("lakefs")))
+        taken.listen()
+        check = check_ports(settings, set(SERVERS), running=set())
+        assert check.verdict == Verdict.MISSING
+        assert f"{settings.port('lakefs')} (lakefs)" in check.found
+        assert check.remedy.startswith("export EVCHARGE_PORT_OFFSET=")
+        assert check_ports(settings, set(SERVERS), running={"lakefs"}).verdict == Verdict.OK
+        assert check_ports(settings, set(SERVERS) - {"lakefs"}, running=set()).verdict == Verdict.OK
+
+
+def test_a_full_disk_is_named_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(home=tmp_path / "home", cache=tmp_path / "cache")
+    assert check_disk(settings, []).verdict == Verdict.OK
+    usage = type("Usage", (), {"free": 1_000_000_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    check = check_disk(settings, list(components().values()))
+    assert check.verdict == Verdict.MISSING
+    assert "EVCHARGE_CACHE" in check.remedy
+
+
+def test_downloads_are_added_up() -> None:
+    assert check_downloads([]).verdict == Verdict.OK
+    found = check_downloads([components()["kafka"], components()["clickhouse"]]).found
+    assert found.startswith("225 MB, about 1 minutes")
+
+
+def test_everything_missing_is_said_at_once() -> None:
+    checks = [
+        Check("java", Verdict.MISSING, "Java is missing", "sudo apt-get install java"),
+        Check("git", Verdict.OK, "/usr/bin/git"),
+        Check("ports", Verdict.MISSING, "taken", "export X=1"),
+    ]
+    with pytest.raises(StackError) as caught:
+        require(checks)
+    assert "sudo apt-get install java" in str(caught.value)
+    assert "export X=1" in str(caught.value)
+    assert "git" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("version", "good"), [("1.8.0_402", False), ("11.0.2", False), ("17", True), ("21.0.1", True)])
+def test_java_has_to_be_new_enough(version: str, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n")
+    os.chmod(java, 0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    if good:
+        assert java_command() == str(java)
+    else:
+        with pytest.raises(StackError, match="apt-get install"):
+            java_command()
