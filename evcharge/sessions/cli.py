@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from evcharge.sessions.replay import ReplayReport
     from evcharge.settings import Settings
 
+# Twice what the planning sensor lets pass before it publishes a few rows, by default.
+NOBODY_PUBLISHES_S = 120
+
 simulate = typer.Typer(
     no_args_is_help=True,
     help="Simulated charging: a network of stations and cars whose events go to Kafka as those of real chargers would.",
@@ -59,19 +62,16 @@ def replay(
     from evcharge.settings import load_settings
 
     settings = load_settings()
-    with _one_line_errors():
-        site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
-        recording = read_sessions(
-            file, site=site, strict=strict, first_day=date.fromisoformat(settings.event_days_from)
-        )
-        with _progress(recording.session_count) as advance:
-            report = replaying.replay(settings, recording, on_progress=advance)
-        if as_json:
-            typer.echo(json.dumps(report.as_json()))
-        else:
-            _print_report(report)
-        if wait:
-            _wait(settings, report, timeout_s)
+    site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
+    recording = read_sessions(file, site=site, strict=strict, first_day=date.fromisoformat(settings.event_days_from))
+    with _progress(recording.session_count) as advance:
+        report = replaying.replay(settings, recording, on_progress=advance)
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        _print_report(report)
+    if wait:
+        _wait(settings, report, timeout_s)
 
 
 @simulate.command()
@@ -90,8 +90,7 @@ def day(
     from evcharge.settings import load_settings
 
     settings = load_settings()
-    with _one_line_errors():
-        report = simulate_day(settings, datetime.now(UTC))
+    report = simulate_day(settings, datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps(report.as_json()))
         return
@@ -117,22 +116,7 @@ def live() -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    with _one_line_errors():
-        run_live(load_settings(), stop)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What only these commands raise; the errors of settings and servers are caught for all commands."""
-    from evcharge.lake.wait import WaitTimeoutError
-    from evcharge.sessions.readers import RecordingError
-    from evcharge.sessions.simulated import FeedError
-
-    try:
-        yield
-    except (RecordingError, FeedError, WaitTimeoutError) as error:
-        typer.echo(f"evcharge: {error}", err=True)
-        raise typer.Exit(1) from None
+    run_live(load_settings(), stop)
 
 
 def _site(
@@ -192,15 +176,21 @@ def _print_report(report: ReplayReport) -> None:
 def _wait(settings: Settings, report: ReplayReport, timeout_s: int) -> None:
     from rich.console import Console
 
-    from evcharge.lake.wait import Progress, wait_until_loaded
+    from evcharge.errors import UserError
+    from evcharge.lake.wait import Progress, WaitTimeoutError, wait_until_loaded
 
     with Console(stderr=True).status("waiting for the lake and the warehouse") as status:
 
         def show(progress: Progress) -> None:
+            idle = progress.waited_s > NOBODY_PUBLISHES_S and progress.unpublished_rows
+            hint = "; is the Dagster daemon running? See `evcharge stack status`" if idle else ""
             status.update(
                 f"waiting {progress.waited_s:.0f} s: {progress.unpublished_rows:,} rows to publish, "
-                f"{progress.unloaded_days} days to load"
+                f"{progress.unloaded_days} days to load{hint}"
             )
 
-        wait_until_loaded(settings, report.topic_offsets, report.ended_on, timeout_s, show)
+        try:
+            wait_until_loaded(settings, report.topic_offsets, report.ended_on, timeout_s, show)
+        except WaitTimeoutError as error:
+            raise UserError(str(error)) from None
     typer.echo("the warehouse has them", err=True)

@@ -24,6 +24,7 @@ import structlog
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY
+from evcharge.errors import UserError
 from evcharge.sessions.ledger import (
     LedgerTotals,
     chunks,
@@ -51,7 +52,7 @@ OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
 log = structlog.get_logger()
 
 
-class FeedError(RuntimeError):
+class FeedError(UserError):
     """The feed can not go on; the message is one line that says what to do."""
 
 

@@ -86,7 +86,7 @@ def probe_spark_connect(settings: Settings) -> None:
 
     import uuid
 
-    import grpc  # type: ignore[import-untyped]
+    import grpc
     from pyspark.sql.connect.client.core import DefaultChannelBuilder
     from pyspark.sql.connect.proto import (
         ExecutePlanRequest,
@@ -119,7 +119,7 @@ def probe_dagster_code(settings: Settings) -> None:
     port = settings.port("dagster_code")
     _listening("127.0.0.1", port)
 
-    import grpc  # type: ignore[import-untyped]
+    import grpc
     from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
     from grpc_health.v1.health_pb2_grpc import HealthStub
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from evcharge.errors import UserError
+
 # Recorded files name the EVSE only; each has a single connector, which OCPP numbers from 1.
 CONNECTOR_ID = "1"
 
 
-class RecordingError(ValueError):
+class RecordingError(UserError):
     """A recorded file can not be read; the message is one line that names file, row and column where they are known."""
 
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 from fake_kafka import FakePublisher
-from typer.testing import CliRunner
 
+from evcharge.cli import main
 from evcharge.sessions import replay as replaying
 from evcharge.sessions.ledger import ledger_totals, read_ledger
 from evcharge.sessions.readers import read_sessions
@@ -61,20 +61,17 @@ def test_a_replay_that_was_cut_off_is_completed_by_the_next(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["absent.csv"], "absent.csv: can not be read"),
+        (["absent.csv"], "evcharge: absent.csv: can not be read"),
         ([str(EXAMPLE), "--site-id", "x"], "a site needs --site-id"),
         ([str(PROJECT / "LICENSE")], "row 2: column"),
         (["--strict", str(EXAMPLE.with_name("sessions-generic-dirty.csv"))], "row 3: column 'ended_at'"),
     ],
 )
-def test_command_ends_in_one_line(arguments: list[str], told: str) -> None:
-    import typer
-
-    from evcharge.sessions.cli import register
-
-    app = typer.Typer()
-    register(app)
-    result = CliRunner().invoke(app, ["replay", *arguments])
-    assert result.exit_code in (1, 2)
-    assert told in result.stderr
-    assert "Traceback" not in result.output
+def test_command_ends_in_one_line(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["evcharge", "replay", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (1, 2)
+    assert told in capsys.readouterr().err

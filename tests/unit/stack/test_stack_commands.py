@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evcharge.settings import PROJECT
+from evcharge.settings import PROJECT, load_settings
+from evcharge.stack.services import definitions
 from evcharge.stack.stack import last_lines, tree_memory_mb
 
 
@@ -95,7 +96,11 @@ def test_the_dagster_instance_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert concurrency.run_queue_config.max_concurrent_runs == 4
 
 
-def test_the_workspace_names_the_definitions() -> None:
+def test_the_workspace_is_the_code_server_of_the_stack(tmp_path: Path) -> None:
     (source,) = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"]
-    assert source["python_module"]["module_name"] == "evcharge_assets.definitions"
+    settings = load_settings(home=tmp_path, port_offset=100)
+    services = definitions(settings)
+    port = services["dagster-daemon"].environment[source["grpc_server"]["port"]["env"]]
+    assert int(port) == settings.port("dagster_code")
+    assert port in services["dagster-code"].command
     assert (PROJECT / "evcharge_assets" / "definitions.py").exists()
