@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from evcharge import commands as platform
+from evcharge.contracts import dictionary
 from evcharge.lake import commands as lake
 from evcharge.sessions import cli as sessions
 from evcharge.stack import commands as stack
@@ -26,6 +27,7 @@ app.add_typer(stack.app, name="stack")
 sessions.register(app)
 app.add_typer(lake.app, name="lake")
 platform.register(app)
+dictionary.register(app)
 
 
 @app.command()

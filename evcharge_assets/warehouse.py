@@ -75,7 +75,11 @@ def session_assets(settings: Settings) -> list[Any]:
         _common("fact_charging_sessions", "One row per finished session (CDR), by UTC day of its end."),
         _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds those it saw first."),
     )
-    deps = [archive_key(SESSION_EVENTS.topic), archive_key(STATION_REGISTRY.topic)]
+    # any ingest hour may have brought rows of any event day
+    deps = [
+        dg.AssetDep(archive_key(topic), partition_mapping=dg.AllPartitionMapping())
+        for topic in (SESSION_EVENTS.topic, STATION_REGISTRY.topic)
+    ]
 
     @dg.multi_asset(
         name="warehouse_days",

@@ -161,12 +161,15 @@ def print_checks(checks: list[Check]) -> None:
 
 def _print_table(found: list[Status]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("service", "version", "healthy", "port", "memory", "note", box=None, pad_edge=False)
+    table = Table("service", "healthy", "port", "memory", box=None, pad_edge=False)
+    table.add_column("version", overflow="fold")
+    table.add_column("note", overflow="fold")
     for status in found:
         healthy = "[green]yes[/]" if status.healthy else "[red]no[/]"
         memory = f"{status.memory_mb} MB" if status.memory_mb else ""
         note = status.note if status.healthy else "; ".join(filter(None, (status.detail, status.note)))
-        table.add_row(status.service, status.version, healthy, str(status.port or ""), memory, note)
+        table.add_row(status.service, healthy, str(status.port or ""), memory, status.version, escape(note))
     Console().print(table)

@@ -86,7 +86,7 @@ def probe_spark_connect(settings: Settings) -> None:
 
     import uuid
 
-    import grpc
+    import grpc  # type: ignore[import-untyped]
     from pyspark.sql.connect.client.core import DefaultChannelBuilder
     from pyspark.sql.connect.proto import (
         ExecutePlanRequest,
@@ -120,8 +120,8 @@ def probe_dagster_code(settings: Settings) -> None:
     _listening("127.0.0.1", port)
 
     import grpc
-    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-    from grpc_health.v1.health_pb2_grpc import HealthStub
+    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse  # type: ignore[import-untyped]
+    from grpc_health.v1.health_pb2_grpc import HealthStub  # type: ignore[import-untyped]
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:

@@ -112,12 +112,12 @@ class Provisioner:
     def _provision(self, component: Component) -> None:
         target = component.folder(self.settings.cache)
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.report(component.name, "waiting for another platform that is fetching it")
-        with _locked(target.parent / ".lock"):
+        with self._locked(component, target.parent / ".lock"):
             if component.is_cached(self.settings.cache):
                 self.report(component.name, "ready")
                 return
-            self.report(component.name, "starting")
+            for killed in target.parent.glob(".new-*"):
+                shutil.rmtree(killed)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as name:
                 folder = Path(name) / "content"
                 folder.mkdir()
@@ -167,7 +167,8 @@ class Provisioner:
         )
 
     def _go(self, component: Component, folder: Path) -> None:
-        go, flags = go_command(), ["-trimpath", "-ldflags=-s -w"]
+        # -v names each package as it is compiled: the only sign of life of a build of minutes
+        go, flags = go_command(), ["-v", "-trimpath", "-ldflags=-s -w"]
         environment = {"GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
         if component.name == "minio":
             command = [go, "install", *flags, f"github.com/minio/minio@{component.version}"]
@@ -214,9 +215,12 @@ class Provisioner:
             tail = "\n  ".join(lines[-12:])
             raise StackError(f"{component.name} {component.version}: {doing} failed after {spent:.0f} s\n  {tail}")
 
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    @contextmanager
+    def _locked(self, component: Component, path: Path) -> Iterator[None]:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.report(component.name, "waiting for another clone that is fetching it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield

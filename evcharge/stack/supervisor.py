@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -115,6 +116,8 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise StackError(f"supervisord (pid {pid}) did not stop within {limit_s} s")
             time.sleep(0.1)
+        if self.socket.parent != self.settings.home:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
 
     def _update(self) -> None:
         """Restarts the services whose definition changed, drops those that are gone, adds new ones (unstarted)."""

@@ -55,6 +55,14 @@ def test_a_failed_fetch_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in (tmp_path / "cache" / "minio").iterdir()] == [".lock"]
 
 
+def test_what_a_killed_fetch_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / "cache" / "minio" / ".new-x" / "content"
+    left.mkdir(parents=True)
+    fetched_by(monkeypatch, "program")
+    provisioner(tmp_path).run(["minio"])
+    assert not left.parent.exists()
+
+
 def test_another_version_or_build_file_is_another_folder(tmp_path: Path) -> None:
     kafka = components()["kafka"]
     newer = Component("kafka", "9.9.9", "jars", kafka.build_files)

@@ -1,0 +1,216 @@
+"""SIGKILL between any two steps of a publication, and during its Spark write: one publication, the same rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pyarrow.parquet as pq
+import pytest
+import stuck
+from support import NOON, RUN, Lake, Record, changed, meter, record, station, stopped
+
+from evcharge.connections import lake_files
+from evcharge.contracts import SESSION_EVENTS
+from evcharge.lake.archive import ReplanError, merge_candidate
+from evcharge.lake.candidate import Manifest, write_candidate
+from evcharge.lake.layout import raw_prefix
+from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
+from evcharge.lake.planner import plan
+from evcharge.lake.publish import free_attempt
+from evcharge.lake.repository import MergeConflictError, Repository
+
+STEPS = (
+    *("planned", "branch created", "rows written", "manifest written", "ledger written"),
+    *("candidate committed", "gates passed", "merged", "branch deleted"),
+)
+STATIONS = [f"kill-{letter}" for letter in "abcdefghijkl"]
+#: Enough for Spark to write with a task per partition instead of one for all.
+MANY_ROWS = 60_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A batch of records and what its unkilled publication left on main."""
+
+    records: list[Record]
+    good: int
+    quarantined: dict[str, int]
+    row_hash: str
+
+
+@pytest.fixture(scope="module")
+def batch(lake: Lake) -> Reference:
+    """Two days, re-sent events and malformed rows, spread over all partitions."""
+    lake.register(*(station(name) for name in STATIONS))
+    records = []
+    for number in range(60):
+        name = STATIONS[number % len(STATIONS)]
+        records += [
+            record(SESSION_EVENTS, meter(f"kill-{number}", name)),
+            record(SESSION_EVENTS, stopped(f"kill-{number}", name, NOON + timedelta(hours=number))),
+        ]
+        if number % 5 == 0:
+            records.append(records[-1])
+        if number % 6 == 0:
+            records.append(Record(name.encode(), b'{"session_id": "kill-'))
+        if number % 10 == 0:
+            records.append(changed(SESSION_EVENTS, meter(f"kill-{number}", name), energy_delivered_kwh=-1.0))
+    return _reference(lake, records)
+
+
+def _reference(lake: Lake, records: list[Record]) -> Reference:
+    planned = lake.send(records)
+    manifest = lake.publish(planned).manifest
+    return Reference(records, manifest.rows_good, manifest.quarantined_by_rule, lake.row_hash(planned))
+
+
+def assert_published_once(lake: Lake, planned: OffsetRange, reference: Reference) -> None:
+    """One manifest, one commit, the ledger at the range's end, every offset once and its row as without the kill."""
+    manifests, commits = lake.publications_of(planned)
+    assert (len(manifests), len(commits)) == (1, 1)
+    ledger = read_ledger(lake.repository, planned.topic)
+    assert (ledger.offsets, ledger.topic_id) == (planned.end, planned.topic_id)
+    assert ledger.publication_id == planned.publication_id
+    rows = lake.rows_of(planned)
+    places = sorted((row["kafka_partition"], row["kafka_offset"]) for kind in rows.values() for row in kind)
+    assert places == [(p, offset) for p in sorted(planned.end) for offset in range(planned.start[p], planned.end[p])]
+    assert (len(rows["raw"]), len(rows["quarantine"])) == (reference.good, sum(reference.quarantined.values()))
+    assert lake.row_hash(planned) == reference.row_hash
+    following = plan(lake.settings, lake.repository, planned.topic, eager=True)
+    assert (following.range, following.reason) == (None, "nothing new")
+
+
+def test_the_batch_is_worth_killing(batch: Reference) -> None:
+    assert batch.good == 60 * 2 + 12
+    assert batch.quarantined == {"MALFORMED_JSON": 10, "OUT_OF_RANGE": 6}
+
+
+@pytest.mark.parametrize("gap", [f"after {step}" for step in STEPS])
+def test_publish_killed(lake: Lake, batch: Reference, gap: str) -> None:
+    step = gap.removeprefix("after ")
+    planned = lake.send(batch.records)
+    before = lake.repository.head().id
+    with stuck.Victim(stuck.publish, (lake.settings, planned), block_at=step) as victim:
+        victim.reach(step)
+        victim.kill()
+    merged = step in ("merged", "branch deleted")
+    assert (lake.repository.head().id != before) == merged
+    published = lake.publish(planned)
+    assert published.merged_now != merged
+    assert_published_once(lake, planned, batch)
+
+
+def test_publish_killed_during_the_spark_write(lake: Lake, batch: Reference) -> None:
+    """What a killed client started goes on in the Spark server, beside the next attempt: on a branch of its own."""
+    records = [
+        record(SESSION_EVENTS, meter(f"kill-many-{number}", STATIONS[number % len(STATIONS)], number % 7))
+        for number in range(MANY_ROWS)
+    ]
+    many = _reference(lake, records)
+    planned = lake.send(records)
+    before = lake.repository.head().id
+    with stuck.Victim(stuck.publish, (lake.settings, planned), block_at="rows written") as victim:
+        victim.reach("branch created")
+        _until(lambda: _rows_written(lake, planned, attempt=1) > 0, "the Spark job writes")
+        victim.kill()
+    assert _rows_written(lake, planned, attempt=1) < MANY_ROWS
+    assert lake.repository.head().id == before
+    published = lake.publish(planned)
+    assert published.manifest.attempt == 2
+    assert_published_once(lake, planned, many)
+    _until(lambda: _rows_written(lake, planned, attempt=1) == MANY_ROWS, "the killed client's Spark job ends")
+    assert_published_once(lake, planned, many)
+
+
+def test_publish_again_changes_nothing(lake: Lake, batch: Reference) -> None:
+    planned = lake.send(batch.records)
+    first = lake.publish(planned)
+    head = lake.repository.head().id
+    again = lake.publish(planned)
+    assert (again.merged_now, again.manifest) == (False, first.manifest)
+    assert lake.repository.head().id == head
+    assert first.merge_commit == head
+
+
+def test_publish_race_of_two_candidates(lake: Lake, batch: Reference) -> None:
+    planned = lake.send(batch.records)
+    first, second = (_candidate(lake, planned) for _ in range(2))
+    assert (first.attempt, second.attempt) == (1, 2)
+    won = merge_candidate(lake.repository, first)
+    lost = merge_candidate(lake.repository, second)
+    assert (won.merged_now, lost.merged_now) == (True, False)
+    assert (lost.manifest, lost.merge_commit) == (first, won.merge_commit)
+    assert_published_once(lake, planned, batch)
+    assert second.branch not in dict(lake.repository.branches())
+
+
+def test_publish_race_lost_within_the_merge(lake: Lake, batch: Reference) -> None:
+    """Both have seen main's ledger at the range's start: lakeFS refuses the second merge, for both wrote the ledger."""
+    planned = lake.send(batch.records)
+    first, second = (_candidate(lake, planned) for _ in range(2))
+    refused = []
+
+    class Overtaken(Repository):
+        def merge(self, source: str, message: str, metadata: dict[str, str]) -> str:
+            merge_candidate(lake.repository, first)
+            try:
+                return super().merge(source, message, metadata)
+            except MergeConflictError as error:
+                refused.append(str(error))
+                raise
+
+    lost = merge_candidate(Overtaken(lake.settings), second)
+    assert refused == [f"{second.branch} conflicts with main"]
+    assert (lost.merged_now, lost.manifest) == (False, first)
+    assert_published_once(lake, planned, batch)
+
+
+def test_publish_of_a_void_range_is_refused(lake: Lake, batch: Reference) -> None:
+    """A candidate of a range that main has left behind in part is not merged: planning starts anew."""
+    planned = lake.send(batch.records)
+    stale = _candidate(lake, planned)
+    half = OffsetRange(
+        planned.topic,
+        planned.topic_id,
+        planned.start,
+        {p: (planned.start[p] + end) // 2 for p, end in planned.end.items()},
+        planned.planned_at,
+    )
+    lake.publish(half)
+    head = lake.repository.head().id
+    with pytest.raises(ReplanError, match="main's ledger is at"):
+        merge_candidate(lake.repository, stale)
+    with pytest.raises(LedgerError, match="main's ledger is at"):
+        lake.publish(planned)
+    assert lake.repository.head().id == head
+    rest = lake.plan()
+    assert rest.start == half.end
+    lake.publish(rest)
+    assert [len(rows) for rows in lake.rows_of(planned).values()] == [batch.good, sum(batch.quarantined.values())]
+
+
+def _candidate(lake: Lake, planned: OffsetRange) -> Manifest:
+    attempt = free_attempt(lake.repository, planned)
+    return write_candidate(lake.settings, lake.repository, lake.spark, planned, attempt, RUN)[0]
+
+
+def _rows_written(lake: Lake, planned: OffsetRange, attempt: int) -> int:
+    """Rows in the files, uncommitted ones too, of an attempt's branch."""
+    branch = planned.branch(attempt)
+    paths = [
+        f"{lake.repository.name}/{branch}/{path}"
+        for path in lake.repository.paths(branch, raw_prefix(planned.topic))
+        if f"/{planned.hash}-{attempt}-" in path
+    ]
+    files = lake_files(lake.settings)
+    return sum(pq.read_metadata(path, filesystem=files).num_rows for path in paths)
+
+
+def _until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {timeout_s} s: {what}"
+        time.sleep(0.02)

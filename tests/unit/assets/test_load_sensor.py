@@ -1,0 +1,98 @@
+"""The lake sensor asks for what the warehouse is behind by; what that is, is given: it needs lakeFS and ClickHouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+
+from evcharge.connections import ServerDownError
+from evcharge.warehouse.pending import Pending
+from evcharge_assets.jobs import load_days_job, load_stations_job
+from evcharge_assets.partitions import GAP_DAYS
+from evcharge_sensors import load
+from evcharge_sensors.load import RANGES_PER_TICK, load_merged_days
+
+DAY = date(2026, 11, 20)
+
+Tick = Callable[[Pending], "dg.SensorResult | dg.SkipReason"]
+
+
+@pytest.fixture
+def tick(instance: dg.DagsterInstance, platform_in_memory: Any, monkeypatch: pytest.MonkeyPatch) -> Tick:
+    def evaluate(pending: Pending) -> dg.SensorResult | dg.SkipReason:
+        monkeypatch.setattr(load, "pending_loads", lambda *_, **__: pending)
+        result: Any = load_merged_days(
+            dg.build_sensor_context(instance=instance, cursor="before", resources={"platform": platform_in_memory})
+        )
+        return result
+
+    return evaluate
+
+
+def requests(result: dg.SensorResult | dg.SkipReason) -> list[tuple[str | None, Any]]:
+    """Job and what it is asked for: a day, a first and last day, or nothing."""
+    assert isinstance(result, dg.SensorResult), result
+    bounds = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    return [
+        (asked.job_name, asked.partition_key or tuple(asked.tags[b] for b in bounds if b in asked.tags) or None)
+        for asked in result.run_requests or ()
+    ]
+
+
+def test_the_cursor_moves_only_when_nothing_is_pending(tick: Tick) -> None:
+    done = tick(Pending("head", [], stations=False))
+    assert isinstance(done, dg.SensorResult)
+    assert done.cursor == "head"
+    asked = tick(Pending("head", [DAY], stations=False))
+    assert isinstance(asked, dg.SensorResult)
+    assert asked.cursor is None
+
+
+def test_days_and_stations_are_asked_for(tick: Tick) -> None:
+    assert requests(tick(Pending("head", [DAY], stations=True))) == [
+        (load_stations_job.name, None),
+        (load_days_job.name, "2026-11-20"),
+    ]
+    assert requests(tick(Pending("head", [DAY, DAY + timedelta(days=1)], stations=False))) == [
+        (load_days_job.name, ("2026-11-20", "2026-11-21"))
+    ]
+
+
+def test_few_runs_are_asked_for_at_once(tick: Tick) -> None:
+    scattered = [DAY - timedelta(days=n * (GAP_DAYS + 1)) for n in range(2 * RANGES_PER_TICK)]
+    assert len(requests(tick(Pending("head", scattered, stations=False)))) == RANGES_PER_TICK
+
+
+def test_a_running_load_is_waited_for(tick: Tick, instance: dg.DagsterInstance) -> None:
+    instance.add_run(
+        dg.DagsterRun(job_name=load_days_job.name, run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED)
+    )
+    assert isinstance(tick(Pending("head", [DAY], stations=False)), dg.SkipReason)
+    assert requests(tick(Pending("head", [DAY], stations=True))) == [(load_stations_job.name, None)]
+
+
+def test_a_failed_load_is_repeated_after_a_pause(tick: Tick, instance: dg.DagsterInstance) -> None:
+    failed = dg.DagsterRun(job_name=load_days_job.name, run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(failed)
+    instance.report_run_failed(failed)
+    result = tick(Pending("head", [DAY], stations=False))
+    assert isinstance(result, dg.SkipReason)
+    assert "next try" in str(result.skip_message)
+
+
+def test_a_dead_server_is_named(
+    instance: dg.DagsterInstance, platform_in_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Pending:
+        raise ServerDownError("clickhouse does not answer")
+
+    monkeypatch.setattr(load, "pending_loads", fail)
+    result: Any = load_merged_days(
+        dg.build_sensor_context(instance=instance, resources={"platform": platform_in_memory})
+    )
+    assert result.skip_message == "clickhouse does not answer"
