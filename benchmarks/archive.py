@@ -62,6 +62,8 @@ def archive(settings: Settings, messages: int, runs: int, report: Callable[[str]
             result.limit.append(round(messages / limit, 1))
             result.peer.append(round(messages / peer, 1))
             result.run_ended()
+    # stopped while the server is there: without it the client would retry for minutes at exit
+    spark.stop()
     report("ready")
     return [result]
 

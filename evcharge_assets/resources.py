@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from functools import cache
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from evcharge.connections import ServerDownError, spark_remote_url
+from evcharge.connections import ServerDownError
 from evcharge.lake.candidate import RunIdentity
 from evcharge.lake.repository import Repository
 from evcharge.settings import PROJECT, Settings, load_settings
@@ -50,7 +51,9 @@ class Platform(dg.ConfigurableResource):
 
 def spark_resource(settings: Settings) -> LazyPySparkResource:
     """Clients of the warm Spark Connect server."""
-    return LazyPySparkResource(spark_config={"spark.remote": spark_remote_url(settings)})
+    # The token goes by the environment: Dagster's pages show what a resource is configured with.
+    os.environ.setdefault("SPARK_CONNECT_AUTHENTICATE_TOKEN", settings.spark_token.get_secret_value())
+    return LazyPySparkResource(spark_config={"spark.remote": settings.spark_remote})
 
 
 def identity(context: dg.AssetExecutionContext) -> RunIdentity:

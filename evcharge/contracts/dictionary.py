@@ -42,7 +42,7 @@ RULES_BEFORE = {
 }
 RULES_AFTER = {
     "TIMESTAMP_IN_FUTURE": "the event time is more than 24 hours after the range was planned",
-    "TIMESTAMP_TOO_OLD": "the event time is before EVCHARGE_EVENT_DAYS_FROM",
+    "TIMESTAMP_TOO_OLD": "a time of the message is before EVCHARGE_EVENT_DAYS_FROM",
     "UNKNOWN_STATION": "the registry has never named the station (`session-events` only)",
 }
 

@@ -29,12 +29,13 @@ class Published:
 def merge_candidate(repository: Repository, manifest: Manifest) -> Published:
     """Merges the candidate's branch, unless main already covers its range.
 
-    Raises ReplanError if main's ledger is neither past the range nor at its start. The caller has checked the candidate.
+    A candidate that comes too late loses its branch. Raises ReplanError if main's ledger is neither past the range nor
+    at its start. The caller has checked the candidate.
     """
     planned = manifest.offsets
     ledger = read_ledger(repository, planned.topic)
     if ledger.covers(planned):
-        return _already(repository, planned)
+        return _already(repository, manifest)
     if not ledger.is_at_start_of(planned):
         raise ReplanError(
             f"{planned.publication_id}: main's ledger is at {ledger.offsets}, the range at {planned.start}"
@@ -45,7 +46,7 @@ def merge_candidate(repository: Repository, manifest: Manifest) -> Published:
     except MergeConflictError as error:
         # Two attempts differ in their ledger file: who loses the race finds its range published by the other.
         if read_ledger(repository, planned.topic).covers(planned):
-            return _already(repository, planned)
+            return _already(repository, manifest)
         raise ReplanError(f"{planned.publication_id}: {error}") from error
     log.info(
         "published",
@@ -83,10 +84,13 @@ def publication_commit(repository: Repository, publication_id: str) -> str | Non
     return None
 
 
-def _already(repository: Repository, planned: OffsetRange) -> Published:
+def _already(repository: Repository, candidate: Manifest) -> Published:
+    planned = candidate.offsets
     manifest = published_manifest(repository, planned)
     if manifest is None:
         raise LedgerError(f"{planned.publication_id} is covered by main's ledger, but by ranges of another cut; replan")
     commit = publication_commit(repository, planned.publication_id) or ""
+    # the caller discards the branch that was merged, which is the other attempt's
+    repository.delete_branch(candidate.branch)
     log.info("already published", publication_id=planned.publication_id, commit=commit)
     return Published(manifest, commit, merged_now=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
 
 import orjson
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import structlog
 from pyspark.sql.functions import broadcast
 
-from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract, Rule
+from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract, FieldType, Rule
 from evcharge.contracts.spark import ddl, verdict
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
@@ -31,6 +32,25 @@ log = structlog.get_logger()
 ONE_TASK_ROWS = 50_000
 #: Producers' clocks may be ahead by this much; OCPP stations synchronise daily at worst (OCPP 2.0.1 part 2, B01).
 CLOCK_SKEW_ALLOWED = timedelta(hours=24)
+#: Names of the IANA time zone database; "Factory" and "localtime" are none, and Java does not know them.
+TIME_ZONES = available_timezones() - {"Factory", "localtime"}
+
+# RFC 8259 and nothing more: any reader of the topic must find the same in a message.
+_JSON_OPTIONS = (
+    "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt', "
+    "'allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false', "
+    "'timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][.SSS]XXX\")"
+)
+# Spark reads a text's first object and ignores what follows it, which it can not do within another object.
+_WRAPPED = (
+    "from_json(concat('{\"message\":', text, ',\"whole\":true}'), 'message MAP<STRING, STRING>, whole BOOLEAN', "
+    f"{_JSON_OPTIONS})"
+)
+# The first test costs little and lets through what can only be one flat object.
+_MALFORMED = (
+    "(_corrupt IS NOT NULL OR instr(text, '}') < char_length(text)) "
+    f"AND ({_WRAPPED}.message IS NULL OR {_WRAPPED}.whole IS NULL)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +123,8 @@ def write_candidate(
     contract = CONTRACTS[planned.topic]
     branch = planned.branch(attempt)
     base_commit = repository.create_branch(branch)
+    # Until the manifest takes its place, the plan tells what this branch is for, whatever becomes of the attempt.
+    repository.write_json(branch, planned.manifest_path, {"range": planned.to_json()})
     on_step("branch created")
     ledger = read_ledger(repository, planned.topic, base_commit)
     if not ledger.is_at_start_of(planned):
@@ -210,24 +232,28 @@ def _judged_rows(
         "value AS kafka_value",
         f"CASE WHEN octet_length(value) <= {settings.message_bytes_limit} AND is_valid_utf8(value) "
         "THEN CAST(value AS STRING) END AS text",
-    ).selectExpr(
-        "*",
-        f"from_json(text, '{ddl(contract)}, _corrupt STRING', map('mode', 'PERMISSIVE', "
-        "'columnNameOfCorruptRecord', '_corrupt', 'timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][.SSS]XXX\")) AS message",
-    )
+    ).selectExpr("*", f"from_json(text, '{ddl(contract)}, _corrupt STRING', {_JSON_OPTIONS}) AS message")
+    texts = [f.name for f in contract.fields if f.type is FieldType.STRING]
     before_contract = [
-        Rule("EMPTY_MESSAGE", "value", "kafka_value IS NULL OR octet_length(kafka_value) = 0", ""),
+        Rule("EMPTY_MESSAGE", "value", r"octet_length(coalesce(kafka_value, '')) = 0 OR text RLIKE r'^\s*$'", ""),
         Rule("MESSAGE_TOO_LARGE", "value", f"octet_length(kafka_value) > {settings.message_bytes_limit}", ""),
         Rule("NOT_UTF8", "value", "text IS NULL", ""),
-        Rule("MALFORMED_JSON", "value", "_corrupt IS NOT NULL AND json_object_keys(text) IS NULL", ""),
+        Rule("MALFORMED_JSON", "value", _MALFORMED, ""),
         Rule("WRONG_TYPE", "value", "_corrupt IS NOT NULL", ""),
+        # Spark reads an object or array where a text is due as its JSON
+        *(Rule("WRONG_TYPE", f, f"startswith({f}, '{{') OR startswith({f}, '[')", "") for f in texts),
     ]
     if release:
         before_contract.insert(0, Rule("RELEASED", "value", "true", ""))
+    first_day = f"TIMESTAMP '{settings.event_days_from} 00:00:00Z'"
+    times = [f.name for f in contract.fields if f.type is FieldType.TIMESTAMP]
     after_contract = [
         Rule("TIMESTAMP_IN_FUTURE", event_time, f"{event_time} > TIMESTAMP '{latest}'", ""),
-        Rule("TIMESTAMP_TOO_OLD", event_time, f"{event_time} < TIMESTAMP '{settings.event_days_from} 00:00:00Z'", ""),
+        *(Rule("TIMESTAMP_TOO_OLD", time, f"{time} < {first_day}", "") for time in times),
     ]
+    if contract is STATION_REGISTRY:
+        zones = ", ".join(f"'{zone}'" for zone in sorted(TIME_ZONES))
+        after_contract.append(Rule("UNKNOWN_TIME_ZONE", "time_zone", f"time_zone NOT IN ({zones})", ""))
     columns = parsed.selectExpr(
         "kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key", "kafka_value", "text", "message.*"
     )

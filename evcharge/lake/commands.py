@@ -22,9 +22,6 @@ def log(
     """List main's commits, newest first: publications with their rows, what was quarantined, and the Dagster run."""
     from itertools import islice
 
-    from rich.console import Console
-    from rich.table import Table
-
     from evcharge.lake.repository import Repository
     from evcharge.settings import load_settings
 
@@ -36,13 +33,11 @@ def log(
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("commit", "at (UTC)", "message", "event dates", "run", box=None, pad_edge=False)
     for commit in newest:
         dates = json.loads(commit.metadata.get("event_dates", "[]"))
         days = "" if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} … {dates[-1]}"
-        at = commit.created_at.strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(commit.id[:12], at, commit.message, days, commit.metadata.get("run_id", "")[:8])
-    Console().print(table)
+        run = commit.metadata.get("run_id", "")[:8]
+        typer.echo(f"{commit.id[:12]}  {commit.created_at:%Y-%m-%d %H:%M:%S}  {run:8}  {commit.message}  {days}")
 
 
 @app.command()
@@ -88,12 +83,16 @@ def diff(
 @app.command()
 def release(
     topic: Topic,
+    keep_good: Annotated[
+        bool, typer.Option("--keep-good", help="publish the good rows, whatever the share of bad ones")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
     """Send a range that can not be published to quarantine, rule RELEASED, so that the topic moves on.
 
     A range is parked after it failed three times (EVCHARGE_PUBLISH_ATTEMPTS). Its rows are kept, as bytes, with their
-    offsets; nothing is lost, but they do not reach the warehouse.
+    offsets; nothing is lost, but they do not reach the warehouse. If only the quarantined share stopped it, --keep-good
+    publishes its good rows and quarantines the others each under its own rule.
     """
     from datetime import UTC, datetime
 
@@ -101,7 +100,7 @@ def release(
     from evcharge.contracts import CONTRACTS
     from evcharge.errors import UserError
     from evcharge.lake.candidate import RunIdentity
-    from evcharge.lake.planner import plan
+    from evcharge.lake.locate import parked_range
     from evcharge.lake.publish import publish_range
     from evcharge.lake.repository import Repository
     from evcharge.settings import load_settings
@@ -110,11 +109,18 @@ def release(
         raise UserError(f"{topic} is not a topic; there are {', '.join(CONTRACTS)}")
     settings = load_settings()
     repository = Repository(settings)
-    planned = plan(settings, repository, topic, eager=True)
-    if planned.range is None:
-        raise UserError(f"{topic}: nothing to release ({planned.reason})")
+    parked = parked_range(repository, topic, settings.publish_attempts)
+    if parked is None:
+        raise UserError(
+            f"{topic}: no range failed {settings.publish_attempts} times; `evcharge lake branches` lists what attempts left"
+        )
     if not yes:
-        typer.confirm(f"Send {planned.range.rows} rows of {topic} to quarantine?", abort=True)
+        fate = "its bad rows go to quarantine, the good ones to main" if keep_good else "all of them go to quarantine"
+        typer.confirm(f"{parked.publication_id}, {parked.rows} rows: {fate}. Release it?", abort=True)
+    accepting = settings.model_copy(update={"quarantine_share_limit": 1.0} if keep_good else {})
     run = RunIdentity(f"release-{datetime.now(UTC):%Y%m%dT%H%M%S}", "release", "command")
-    published = publish_range(settings, repository, spark_session(settings), planned.range, run, release=True)
-    typer.echo(f"released {published.manifest.rows_quarantined} rows as {published.manifest.publication_id}")
+    published = publish_range(accepting, repository, spark_session(settings), parked, run, release=not keep_good)
+    manifest = published.manifest
+    typer.echo(
+        f"{manifest.publication_id}: {manifest.rows_good} rows published, {manifest.rows_quarantined} in quarantine"
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from evcharge.lake.candidate import Manifest
+from evcharge.lake.ledger import OffsetRange, read_ledger
 from evcharge.lake.repository import MAIN, Repository
 
 
@@ -16,6 +18,20 @@ def candidate_of_run(repository: Repository, topic: str, root_run_id: str) -> tu
             content = repository.read_json(commit_id, metadata["manifest"])
             if content is not None:
                 return Manifest(**content), commit_id
+    return None
+
+
+def parked_range(repository: Repository, topic: str, attempts: int) -> OffsetRange | None:
+    """The range that main's ledger waits for and that `attempts` failed attempts left on branches; None if none is."""
+    ledger = read_ledger(repository, topic)
+    left = Counter(name.rsplit("-", 1)[0] for name, _ in repository.branches(f"ingest-{topic}-"))
+    for prefix in (prefix for prefix, count in left.items() if count >= attempts):
+        branch, range_hash = next(name for name, _ in repository.branches(prefix)), prefix.rsplit("-", 1)[1]
+        for path in repository.paths(branch, f"_publications/{topic}/"):
+            content = repository.read_json(branch, path) if path.endswith(f"/{range_hash}.json") else None
+            planned = OffsetRange.from_json(content["range"]) if content else None
+            if planned and ledger.is_at_start_of(planned) and not ledger.covers(planned):
+                return planned
     return None
 
 

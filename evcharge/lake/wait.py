@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
+from evcharge.errors import UserError
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
@@ -15,7 +16,7 @@ from evcharge.warehouse.pending import pending_loads
 POLL_S = 2.0
 
 
-class WaitTimeoutError(TimeoutError):
+class WaitTimeoutError(UserError):
     """It took too long; the message says what was still missing."""
 
 

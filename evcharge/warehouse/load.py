@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +61,8 @@ SELECT
     unix_millis(occurred_at) AS ended_at,
     unix_date(CAST(local_started_at AS DATE)) AS local_date,
     hour(local_started_at) AS local_hour,
-    CAST(round(energy_delivered_kwh * 1000) AS BIGINT) AS energy_wh,
+    -- to even, as reconcile and the producers' ledgers round
+    CAST(bround(energy_delivered_kwh * 1000) AS BIGINT) AS energy_wh,
     (unix_millis(occurred_at) - unix_millis(started_at)) / 1000D AS duration_s,
     idle_s,
     queue_wait_s,
@@ -257,7 +259,8 @@ def _staging_names(client: Client, table: str, run_id: str) -> tuple[str, str]:
     """Names of this run's staging tables, after dropping those that killed runs left (loads run one at a time)."""
     for (left,) in client.execute(f"SHOW TABLES LIKE 'staging_{table}_%'"):
         client.execute(f"DROP TABLE IF EXISTS {left}")
-    suffix = re.sub(r"\W", "", run_id)[:16]
+    # never a name twice: the Spark job of a killed load may still be inserting when its step is retried in the same run
+    suffix = re.sub(r"\W", "", run_id)[:16] + "_" + token_hex(4)
     return f"staging_{table}_{suffix}_rows", f"staging_{table}_{suffix}_days"
 
 

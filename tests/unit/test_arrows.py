@@ -97,7 +97,9 @@ def test_a_module_imports_only_along_the_arrows(name: str) -> None:
     ours = {imported.partition(".")[0] for imported in imports(name)} & ARROWS.keys()
     assert ours <= allowed
     if package == "evcharge":
-        assert not {i for i in imports(name) if i.partition(".")[0].startswith("dagster")}, "the library knows no Dagster"
+        assert not {i for i in imports(name) if i.partition(".")[0].startswith("dagster")}, (
+            "the library knows no Dagster"
+        )
     if package == "simulation":
         third_party = {i.partition(".")[0] for i in imports(name)} - sys.stdlib_module_names - ARROWS.keys()
         assert third_party <= {"numpy", "simpy"}

@@ -28,7 +28,9 @@ def test_recorded_years_fit() -> None:
     assert event_days(settings).get_partition_keys(current_time=NOON)[0] == settings.event_days_from == "2018-01-01"
 
 
-@pytest.mark.parametrize("key", sorted(defs.resolve_asset_graph().get_all_asset_keys()), ids=lambda k: k.to_user_string())
+@pytest.mark.parametrize(
+    "key", sorted(defs.resolve_asset_graph().get_all_asset_keys()), ids=lambda k: k.to_user_string()
+)
 def test_the_pages_stay_quick_for_years(key: object) -> None:
     partitions = defs.resolve_asset_graph().get(key).partitions_def  # type: ignore[arg-type]
     if partitions is not None:

@@ -1,0 +1,80 @@
+"""SIGKILL between any two steps of a warehouse load: repeating it gives the lake's rows, once, and no staging tables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from secrets import token_hex
+from typing import Any
+
+import pytest
+import stuck
+from support import NOON, Lake, Row, meter, station, stopped
+
+from evcharge.warehouse.load import FACT
+from evcharge.warehouse.pending import pending_loads
+
+STATION = f"load-kill-{token_hex(3)}"
+#: Days of this module's sessions, of which nobody else's tests know.
+FIRST, SECOND = (NOON + timedelta(days=300 + n) for n in range(2))
+DAYS = [FIRST.date(), SECOND.date()]
+GAPS = ("staging created", "staging filled", *(f"day {day} replaced" for day in DAYS), "loaded_day written")
+
+
+def sessions(generation: int) -> list[Row]:
+    """Twenty sessions over both days, of which the first two are older generations' too."""
+    return [
+        stopped(
+            f"{STATION}-{0 if n < 2 else generation}-{n}",
+            STATION,
+            (FIRST, SECOND)[n % 2] + timedelta(minutes=n),
+            energy_delivered_kwh=5 + n / 1000,
+        )
+        for n in range(20)
+    ]
+
+
+def facts(lake: Lake) -> list[tuple[Any, ...]]:
+    return lake.query(
+        f"SELECT session_id, ended_at, energy_delivered_kwh, publication_id FROM {FACT} "
+        "WHERE station_id = %(station)s ORDER BY session_id",
+        station=STATION,
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(lake: Lake) -> dict[str, tuple[int, str]]:
+    """Sessions that were published so far: energy in Wh and publication of each, filled by `published`."""
+    lake.register(station(STATION))
+    return {}
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]], gap: str) -> None:
+    events = sessions(GAPS.index(gap) + 1)
+    planned = lake.send_events([*events, meter(f"{STATION}-open", STATION, occurred_at=FIRST)])
+    lake.publish(planned)
+    for event in events:
+        energy_wh = round(event["energy_delivered_kwh"] * 1000)
+        expected.setdefault(event["session_id"], (energy_wh, planned.publication_id))
+    before = facts(lake)
+    with stuck.Victim(stuck.load, (lake.settings, DAYS, "killed-run"), block_at=gap) as victim:
+        victim.reach(gap)
+        victim.kill()
+    if gap in GAPS[:2]:
+        assert facts(lake) == before
+    if gap != "loaded_day written":
+        assert set(DAYS) <= set(pending_loads(lake.settings, lake.repository).days)
+
+    # with the killed run's id, as a retry of a step within its run has it
+    report = lake.load(DAYS, run_id="killed-run")
+    loaded = {session: (int(energy * 1000), publication) for session, _, energy, publication in facts(lake)}
+    assert loaded == expected
+    assert len(facts(lake)) == len(expected)
+    assert report.lake_commit == lake.repository.head().id
+    assert lake.query(
+        f"SELECT date, lake_commit, row_count FROM loaded_day FINAL "
+        f"WHERE table_name = '{FACT}' AND date IN %(days)s ORDER BY date",
+        days=DAYS,
+    ) == [(day, report.lake_commit, report.rows_by_day[day]) for day in DAYS]
+    assert lake.query("SHOW TABLES LIKE 'staging_%'") == []
+    assert not set(DAYS) & set(pending_loads(lake.settings, lake.repository).days)
