@@ -4,12 +4,14 @@ Each store is reduced to figures per station and UTC hour: events, finished sess
 of the rows (the sum of 64-bit xxHash values, so that row order and duplicates removed on the way do not matter). Neighbours
 on the way of the data are compared: producers' own ledger files -> Kafka -> lake -> ClickHouse.
 
-The cut: rows whose offset lies below the ledger on main. ClickHouse is compared, day by day, at the ledger of the commit
+The cut: rows whose offset lies below the ledger on main. What Kafka's retention has removed is compared between the
+producers' ledgers and the lake directly. ClickHouse is compared, day by day, at the ledger of the commit
 that `loaded_day` says the day was loaded from, so that a load that is about to run is no difference.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -82,8 +84,9 @@ class _Rows:
 
     table: pa.Table
 
-    def where(self, mask: Any) -> _Rows:
-        return _Rows(self.table.filter(pa.array(mask)))
+    def where(self, mask: pa.ChunkedArray | list[bool]) -> _Rows:
+        # typed, because an empty list has no type of its own
+        return _Rows(self.table.filter(pa.array(mask, pa.bool_()) if isinstance(mask, list) else mask))
 
 
 def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: None) -> Reconciliation:
@@ -92,12 +95,12 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
     head = repository.head().id
     cut = read_ledger(repository, TOPIC, head).offsets
     on_step("lake")
-    lake, quarantined = _lake_rows(settings, repository, head)
+    events, quarantined = _lake_events(settings, repository, head)
+    lake = _rows(events)
     on_step("producers' ledgers")
-    sent = _below(_producer_rows(settings), cut)
+    sent = _without(_below(_producer_rows(settings), cut), quarantined)
     on_step("Kafka")
-    kafka = _kafka_rows(settings, cut, quarantined)
-    sent = _without(sent, quarantined)
+    kafka, log_start = _kafka_rows(settings, cut, quarantined)
     on_step("ClickHouse")
     with clickhouse_errors(settings):
         facts = _fact_rows(settings)
@@ -106,10 +109,16 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
     at_load, behind = _at_load(finished, loaded, cut)
 
     # Somebody else's producer keeps no ledger of ours: only stations that a ledger names can be compared with one.
-    ledgered = pc.is_in(kafka.table["station_id"], value_set=pc.unique(sent.table["station_id"]))
+    def ledgered(rows: _Rows) -> _Rows:
+        return rows.where(pc.is_in(rows.table["station_id"], value_set=pc.unique(sent.table["station_id"])))
+
+    # An event that was sent again is known by its first record: once that has left the log, by the later one there.
+    sent_before = _below(sent, log_start)
+    still_in_log = kafka.where(pc.invert(pc.is_in(kafka.table["key"], value_set=sent_before.table["key"])))
     pairs = (
-        ("kafka", "producers", kafka.where(ledgered), sent),
-        ("lake", "kafka", lake, kafka),
+        ("kafka", "producers", ledgered(still_in_log), _from(sent, log_start)),
+        ("lake", "producers", ledgered(_below(lake, log_start)), sent_before),
+        ("lake", "kafka", _rows(_from(_Rows(events), log_start).table), kafka),
         ("clickhouse", "lake", facts, at_load),
     )
     differences = [d for store, against, found, expected in pairs for d in _compare(store, against, expected, found)]
@@ -139,7 +148,7 @@ _COLUMNS = pa.schema(
 )
 
 
-def _event_rows(events: pa.Table) -> _Rows:
+def _rows(events: pa.Table) -> _Rows:
     """From columns station_id, event_id, event_type, occurred_at, energy_wh, partition, offset: one row per event_id."""
     order = [("event_id", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
     events = events.sort_by(order)
@@ -161,49 +170,84 @@ def _event_rows(events: pa.Table) -> _Rows:
 
 def _producer_rows(settings: Settings) -> _Rows:
     table = producers.read_ledger(settings)
-    return _event_rows(table.filter(pc.equal(table["topic"], TOPIC)))
+    return _rows(table.filter(pc.equal(table["topic"], TOPIC)))
 
 
-def _kafka_rows(settings: Settings, cut: dict[int, int], quarantined: set[tuple[int, int]]) -> _Rows:
-    """The log from its start to the cut, without the records that the lake holds in quarantine."""
+def _kafka_rows(
+    settings: Settings, cut: dict[int, int], quarantined: set[tuple[int, int]]
+) -> tuple[_Rows, dict[int, int]]:
+    """The log from its start to the cut, without the records that the lake holds in quarantine; and where it starts."""
     from kafka import KafkaConsumer
     from kafka.structs import TopicPartition
 
-    found: list[tuple[Any, ...]] = []
+    found: list[dict[str, Any]] = []
     with kafka_errors(settings):
         consumer = KafkaConsumer(**kafka_options(settings), enable_auto_commit=False, fetch_max_wait_ms=100)
         try:
             partitions = {TopicPartition(TOPIC, p): end for p, end in cut.items()}
             consumer.assign(list(partitions))
-            consumer.seek_to_beginning()
+            first = consumer.beginning_offsets(list(partitions))
+            for tp, offset in first.items():
+                consumer.seek(tp, offset)
             waiting = {tp for tp, end in partitions.items() if consumer.position(tp) < end}
             while waiting:
                 for tp, records in consumer.poll(timeout_ms=10_000, max_records=20_000).items():
                     for record in records:
                         if record.offset < partitions[tp] and (tp.partition, record.offset) not in quarantined:
-                            found.append((tp.partition, record.offset, record.value))
+                            found.append(_event(record))
                 waiting = {tp for tp in waiting if consumer.position(tp) < partitions[tp]}
         finally:
             consumer.close()
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("station_id", "event_id", "event_type", "occurred_at", "energy_wh", "partition", "offset")
-    }
-    for partition, offset, value in found:
-        message = orjson.loads(value)
-        energy_kwh = message.get("energy_delivered_kwh")
-        columns["station_id"].append(message["station_id"])
-        columns["event_id"].append(message["event_id"])
-        columns["event_type"].append(message["event_type"])
-        columns["occurred_at"].append(datetime.fromisoformat(message["occurred_at"]))
-        columns["energy_wh"].append(None if energy_kwh is None else round(energy_kwh * 1000))
-        columns["partition"].append(partition)
-        columns["offset"].append(offset)
-    types = (pa.string(), pa.string(), pa.string(), pa.timestamp("us", "UTC"), pa.int64(), pa.int64(), pa.int64())
-    return _event_rows(pa.table({n: pa.array(columns[n], t) for n, t in zip(columns, types, strict=True)}))
+    return _rows(pa.Table.from_pylist(found, _EVENTS)), {tp.partition: offset for tp, offset in first.items()}
 
 
-def _lake_rows(settings: Settings, repository: Repository, commit: str) -> tuple[_Rows, set[tuple[int, int]]]:
-    """Raw rows at a commit, one per event, and (partition, offset) of the quarantined records."""
+_EVENTS = pa.schema(
+    [
+        ("station_id", pa.string()),
+        ("event_id", pa.string()),
+        ("event_type", pa.string()),
+        ("occurred_at", pa.timestamp("us", "UTC")),
+        ("energy_wh", pa.int64()),
+        ("partition", pa.int64()),
+        ("offset", pa.int64()),
+    ]
+)
+
+
+def _event(record: Any) -> dict[str, Any]:
+    """A Kafka record as `_rows` wants it."""
+    event: dict[str, Any] = {"partition": record.partition, "offset": record.offset}
+    try:
+        message = _message(record.value)
+        energy_kwh, at = message.get("energy_delivered_kwh"), message["occurred_at"]
+        return event | {
+            "station_id": str(message["station_id"]),
+            "event_id": message["event_id"],
+            "event_type": message["event_type"],
+            # a number is seconds since 1970, as Spark reads it
+            "occurred_at": datetime.fromtimestamp(at, UTC) if isinstance(at, int) else datetime.fromisoformat(at),
+            "energy_wh": None if energy_kwh is None else round(energy_kwh * 1000),
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # What can not be read belongs in quarantine and is not there: a difference at its key, in the hour it was sent.
+        return event | {
+            "station_id": (record.key or b"").decode(errors="replace"),
+            "event_id": f"unreadable record {record.partition}-{record.offset}",
+            "event_type": "",
+            "occurred_at": datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        }
+
+
+def _message(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        # half a surrogate pair is JSON to Spark and to the standard library
+        return json.loads(value)
+
+
+def _lake_events(settings: Settings, repository: Repository, commit: str) -> tuple[pa.Table, set[tuple[int, int]]]:
+    """Raw rows at a commit, re-sent ones too, as `_rows` wants them; (partition, offset) of the quarantined records."""
     files = lake_files(settings)
 
     def read(prefix: str, columns: list[str]) -> pa.Table:
@@ -224,7 +268,7 @@ def _lake_rows(settings: Settings, repository: Repository, commit: str) -> tuple
     raw = raw.rename_columns({"kafka_partition": "partition", "kafka_offset": "offset"})
     bad = read(f"quarantine/{TOPIC}/", ["kafka_partition", "kafka_offset"])
     quarantined = set(zip(bad["kafka_partition"].to_pylist(), bad["kafka_offset"].to_pylist(), strict=True))
-    return _event_rows(raw), quarantined
+    return raw, quarantined
 
 
 def _fact_rows(settings: Settings) -> _Rows:
@@ -279,6 +323,11 @@ def _at_load(finished: _Rows, loaded: dict[date, dict[int, int]], cut: dict[int,
 def _below(rows: _Rows, cut: dict[int, int]) -> _Rows:
     partitions, offsets = rows.table["partition"].to_pylist(), rows.table["offset"].to_pylist()
     return rows.where([o < cut.get(p, 0) for p, o in zip(partitions, offsets, strict=True)])
+
+
+def _from(rows: _Rows, start: dict[int, int]) -> _Rows:
+    partitions, offsets = rows.table["partition"].to_pylist(), rows.table["offset"].to_pylist()
+    return rows.where([o >= start.get(p, 0) for p, o in zip(partitions, offsets, strict=True)])
 
 
 def _without(rows: _Rows, quarantined: set[tuple[int, int]]) -> _Rows:

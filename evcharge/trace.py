@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pyarrow.compute as pc
@@ -56,11 +57,9 @@ def _events(
     prefix = raw_prefix(SESSION_EVENTS.topic)
     paths = list(repository.paths(commit, prefix))
     if fact is not None:
-        # recorded days first: a session's events lie between its start and its end
-        first, last = (
-            f"{prefix}event_date={fact['started_at']:%Y-%m-%d}",
-            f"{prefix}event_date={fact['ended_at']:%Y-%m-%d}~",
-        )
+        # a session's events lie between its arrival in the queue and its end
+        arrived_at = fact["started_at"] - timedelta(seconds=fact["queue_wait_s"] or 0)
+        first, last = f"{prefix}event_date={arrived_at:%Y-%m-%d}", f"{prefix}event_date={fact['ended_at']:%Y-%m-%d}~"
         paths = [path for path in paths if first <= path <= last]
     if not paths:
         return []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import dagster as dg
 import pyarrow as pa
 
 from evcharge.contracts import Contract
+from evcharge.contracts.dictionary import warehouse_tables
 from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA
-from evcharge.warehouse.schema import SQL, statements
+from evcharge.warehouse.schema import SQL
 
 
 def contract_columns(contract: Contract, *, archived: bool) -> dg.TableSchema:
@@ -31,23 +30,13 @@ def quarantine_columns() -> dg.TableSchema:
 
 
 def warehouse_columns(table: str) -> dg.TableSchema:
-    """Columns of a ClickHouse table, read from its CREATE TABLE. Raises KeyError if there is none."""
-    for file in sorted(SQL.glob("*.sql")):
-        for statement in statements(file):
-            if re.match(rf"CREATE TABLE IF NOT EXISTS {table}\b", statement):
-                found = re.findall(r"^\s+(\w+)\s+(\S.*?) COMMENT '(.*)'", statement, flags=re.MULTILINE)
-                return dg.TableSchema([dg.TableColumn(n, t.strip(), description=d) for n, t, d in found])
+    """Columns of a ClickHouse table or view, as its SQL tells. Raises KeyError if there is none."""
+    for found in warehouse_tables(SQL):
+        if found.name == table:
+            return dg.TableSchema(
+                [dg.TableColumn(name, type_, description=text) for name, type_, text in found.columns]
+            )
     raise KeyError(table)
-
-
-def view_columns(view: str) -> dg.TableSchema:
-    """Columns of a ClickHouse view, read from its SELECT list. Raises KeyError if there is none."""
-    for file in sorted(SQL.glob("*.sql")):
-        for statement in statements(file):
-            if statement.startswith(f"CREATE OR REPLACE VIEW {view} "):
-                select = statement.split("SELECT", 1)[1].split("\nFROM", 1)[0]
-                return dg.TableSchema([dg.TableColumn(name) for name in re.findall(r" AS (\w+)", select)])
-    raise KeyError(view)
 
 
 def _arrow_column(field: pa.Field) -> dg.TableColumn:

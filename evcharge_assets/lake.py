@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from evcharge.contracts import CONTRACTS, Contract
+from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract
 from evcharge.lake.archive import ReplanError, discard_branch, merge_candidate
 from evcharge.lake.candidate import Manifest, write_candidate
 from evcharge.lake.checks import GATES, Gate
@@ -68,6 +68,13 @@ def _publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:
     }
 
 
+def _stations_before(topic: str) -> list[dg.AssetDep]:
+    """Rows that name stations are judged by the registry on main, whatever hour brought it."""
+    if topic == STATION_REGISTRY.topic:
+        return []
+    return [dg.AssetDep(archive_key(STATION_REGISTRY.topic), partition_mapping=dg.AllPartitionMapping())]
+
+
 def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
     """Candidate, its blocking checks and archive of one topic."""
     topic = contract.topic
@@ -76,7 +83,7 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
     @dg.asset(
         key=candidate_key(topic),
         partitions_def=partitions,
-        deps=[topic_key(topic)],
+        deps=[topic_key(topic), *_stations_before(topic)],
         group_name="lake",
         kinds={"spark", "lakefs", "parquet"},
         owners=[OWNER],

@@ -45,7 +45,7 @@ class Platform(dg.ConfigurableResource):
             down = [str(error)] if isinstance(error, ServerDownError) else unhealthy_servers(settings, services)
             if not down:
                 raise
-            context.instance.add_run_tags(context.run_id, {SERVER_DOWN_TAG: ", ".join(services)[:200]})
+            context.instance.add_run_tags(context.run.run_id, {SERVER_DOWN_TAG: ", ".join(services)[:200]})
             raise dg.Failure("; ".join(down), allow_retries=False) from error
 
 
@@ -58,7 +58,7 @@ def spark_resource(settings: Settings) -> LazyPySparkResource:
 
 def identity(context: dg.AssetExecutionContext) -> RunIdentity:
     """Who publishes, for the lake's metadata."""
-    return RunIdentity(context.run_id, context.run.root_run_id or context.run_id, code_version())
+    return RunIdentity(context.run.run_id, context.run.root_run_id or context.run.run_id, code_version())
 
 
 @cache

@@ -11,7 +11,7 @@ from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.settings import Settings
 from evcharge.warehouse.load import load_sessions, load_stations
 from evcharge.warehouse.quality import DAY_RULES, DayRule, broken_rows
-from evcharge_assets.columns import view_columns, warehouse_columns
+from evcharge_assets.columns import warehouse_columns
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import archive_key
 from evcharge_assets.partitions import event_days
@@ -47,12 +47,12 @@ dim_time = dg.AssetSpec(
 
 v_charging_sessions = dg.AssetSpec(
     table_key("v_charging_sessions"),
-    deps=[table_key(t) for t in ("fact_charging_sessions", "dim_station", "dim_vehicle", "dim_time")],
+    deps=[table_key(t) for t in ("fact_charging_sessions", "dim_station", "dim_vehicle")],
     description="The mart that analysts start from: sessions with their station and vehicle. A view, always current.",
     group_name="clickhouse",
     kinds={"clickhouse", "view"},
     owners=[OWNER],
-    metadata={"dagster/column_schema": view_columns("v_charging_sessions")},
+    metadata={"dagster/column_schema": warehouse_columns("v_charging_sessions")},
 )
 
 
@@ -65,7 +65,7 @@ def dim_station(
     context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
 ) -> dg.MaterializeResult[None]:
     with platform.naming_servers(context, *SERVERS):
-        report = load_stations(platform.settings(), platform.repository(), pyspark.spark_session, context.run_id)
+        report = load_stations(platform.settings(), platform.repository(), pyspark.spark_session, context.run.run_id)
     return dg.MaterializeResult(metadata={"dagster/row_count": report.rows, "lake_commit": report.lake_commit})
 
 
@@ -96,7 +96,7 @@ def session_assets(settings: Settings) -> list[Any]:
                 platform.repository(),
                 pyspark.spark_session,
                 days,
-                context.run_id,
+                context.run.run_id,
                 on_step=lambda step: context.log.info(step),
             )
         common: dict[str, Any] = {"lake_commit": report.lake_commit, "days": len(days)}

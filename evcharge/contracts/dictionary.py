@@ -118,23 +118,15 @@ def render() -> str:
 
 
 def warehouse_tables(folder: Path) -> list[Table]:
-    """Tables, then views, of the SQL files in `folder`. A view's column has the comment of the column it shows."""
+    """Tables and views of the SQL files in `folder`."""
     text = "\n".join(file.read_text() for file in sorted(folder.glob("*.sql")))
     tables = []
     for name, body, comment in re.findall(
-        r"^CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)\n.*?^COMMENT '(.*?)';", text, flags=re.MULTILINE | re.DOTALL
-    ):
-        columns = re.findall(r"^\s+(\w+)\s+(\S.*?) COMMENT '(.*?)',?$", body, flags=re.MULTILINE)
-        tables.append(Table(name, comment, tuple(columns)))
-    known = {table.name: {column[0]: column for column in table.columns} for table in tables}
-    for name, select, sources, comment in re.findall(
-        r"^CREATE OR REPLACE VIEW (\w+) AS\nSELECT\n(.*?)\n(FROM .*?)^COMMENT '(.*?)';",
+        r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)\n\(\n(.*?)\n\)\n.*?^COMMENT '(.*?)';",
         text,
         flags=re.MULTILINE | re.DOTALL,
     ):
-        alias = {short: table for table, short in re.findall(r"\b(\w+)(?: FINAL\))? AS (\w+)\b", sources)}
-        shown = re.findall(r"(\w+)\.(\w+) AS (\w+)", select)
-        columns = [(new, *known[alias[short]][column][1:]) for short, column, new in shown]
+        columns = re.findall(r"^\s+(\w+)\s+(\S.*?) COMMENT '(.*?)',?$", body, flags=re.MULTILINE)
         tables.append(Table(name, comment, tuple(columns)))
     return tables
 

@@ -11,14 +11,15 @@ from evcharge.lake.repository import MAIN, Repository
 
 
 def candidate_of_run(repository: Repository, topic: str, root_run_id: str) -> tuple[Manifest, str] | None:
-    """Manifest and commit of the candidate that a run (or a retry of it) left on a branch; None if there is none."""
+    """Manifest and commit of the newest candidate that a run, or a retry of it, left on a branch; None without one."""
+    found: dict[int, tuple[Manifest, str]] = {}
     for _, commit_id in repository.branches(f"ingest-{topic}-"):
         metadata = repository.commit_of(commit_id).metadata
         if metadata.get("root_run_id") == root_run_id and metadata.get("topic") == topic:
             content = repository.read_json(commit_id, metadata["manifest"])
             if content is not None:
-                return Manifest(**content), commit_id
-    return None
+                found[int(metadata["attempt"])] = Manifest(**content), commit_id
+    return found[max(found)] if found else None
 
 
 def parked_range(repository: Repository, topic: str, attempts: int) -> OffsetRange | None:

@@ -117,6 +117,7 @@ def _next_range(state: TopicState, ledger: Ledger, max_rows: int, now: datetime)
     lag = {p: state.log_end[p] - start[p] for p in start}
     total = sum(lag.values())
     # Each partition gives its share, so that a backlog is worked off evenly and keys stay about in step.
-    share = min(1.0, max_rows / total)
-    take = {p: min(lag[p], int(lag[p] * share) + (1 if share < 1.0 else 0)) for p in lag}
+    take = {p: rows * max_rows // max(total, max_rows) for p, rows in lag.items()}
+    for partition in sorted(lag, key=lambda p: take[p] - lag[p])[: min(total, max_rows) - sum(take.values())]:
+        take[partition] += 1
     return OffsetRange(state.topic, state.topic_id, start, {p: start[p] + take[p] for p in start}, now)

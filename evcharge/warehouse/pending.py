@@ -32,14 +32,17 @@ def pending_loads(settings: Settings, repository: Repository, since: str | None 
     `since` (a commit at which nothing was pending) is only a shortcut: None reads the whole log. Raises ServerDownError.
     """
     head = repository.head().id
+    with clickhouse_errors(settings):
+        loaded = clickhouse(settings).execute("SELECT table_name, date, lake_commit FROM loaded_day FINAL")
+    if not loaded:
+        # a warehouse that lost its data, or was made anew: the shortcut speaks of another one
+        since = None
     touched: dict[tuple[str, date], int] = {}
     position: dict[str, int] = {}
     for age, commit in enumerate(repository.log(head, stop_at=since)):
         position[commit.id] = age
         for table, day in _touched(commit.metadata):
             touched.setdefault((table, day), age)
-    with clickhouse_errors(settings):
-        loaded = clickhouse(settings).execute("SELECT table_name, date, lake_commit FROM loaded_day FINAL")
     # A load from a commit older than the window, or unknown to it, does not cover what the window touched.
     loaded_age = {(table, day): position.get(commit, len(position)) for table, day, commit in loaded}
     behind = sorted(key for key, age in touched.items() if loaded_age.get(key, len(position)) > age)

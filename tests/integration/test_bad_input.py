@@ -176,7 +176,10 @@ def events(lake: Lake) -> Outcome:
 
 @pytest.fixture(scope="module")
 def stations(lake: Lake) -> Outcome:
-    records = {name: bad for name, (bad, _, _) in BAD_REGISTRY.items()} | {"good": registry()}
+    records = {name: bad for name, (bad, _, _) in BAD_REGISTRY.items()} | {
+        "good": registry(),
+        "far away": registry(time_zone="America/Argentina/Buenos_Aires"),
+    }
     return _publish(lake, STATION_REGISTRY, records)
 
 
@@ -212,8 +215,9 @@ def test_every_record_is_counted_by_its_rule(events: Outcome, stations: Outcome)
         assert manifest.rows_good == manifest.rows_read - len(bad)
 
 
-def test_an_unknown_time_zone_makes_no_station(lake: Lake, stations: Outcome) -> None:
+def test_a_good_station_in_between_passes(stations: Outcome) -> None:
     assert stations.rows[stations.places["good"]]["time_zone"] == "America/Los_Angeles"
+    assert stations.rows[stations.places["far away"]]["time_zone"] == "America/Argentina/Buenos_Aires"
 
 
 def test_a_high_share_of_bad_rows_stops_the_merge_until_it_is_released(lake: Lake) -> None:

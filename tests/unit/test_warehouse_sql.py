@@ -75,7 +75,8 @@ def test_nothing_escapes_the_comparison() -> None:
             assert len(body.splitlines()) == len(TABLES[name].columns)
         else:
             select = statement.split("SELECT\n", 1)[1].split("\nFROM", 1)[0]
-            assert len(select.splitlines()) == len(TABLES[name].columns)
+            shown = [line.rsplit(" AS ", 1)[1].rstrip(",") for line in select.splitlines()]
+            assert shown == [column for column, _, _ in TABLES[name].columns]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,14 @@ def test_the_load_fills_every_column() -> None:
     assert selected == staged == [*as_staged, "ev_model_id"]
     stations = re.findall(r"(?:AS )?(\w+)(?:,|\nFROM \(\n)", load._STATION_ROWS.split("FROM stations")[0])
     assert {name for name, _, _ in TABLES["dim_station"].columns} <= set(stations)
+
+
+def test_the_view_says_of_a_column_what_its_table_says() -> None:
+    view = {column[0]: column for column in TABLES["v_charging_sessions"].columns}
+    for table in ("fact_charging_sessions", "dim_station", "dim_vehicle"):
+        for column in TABLES[table].columns:
+            if column[0] in view and not column[0].endswith("_id"):
+                assert [part.strip() for part in view[column[0]]] == [part.strip() for part in column]
 
 
 def test_the_view_shows_every_fact() -> None:

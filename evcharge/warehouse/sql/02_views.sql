@@ -1,5 +1,37 @@
-CREATE OR REPLACE VIEW v_charging_sessions AS
-SELECT
+CREATE OR REPLACE VIEW v_charging_sessions
+(
+    session_id           String COMMENT 'Session; one row each',
+    station_id           String COMMENT 'Station, key of dim_station',
+    station_name         String COMMENT 'Name shown to drivers',
+    city                 LowCardinality(String) COMMENT 'City; empty where unknown',
+    state                LowCardinality(String) COMMENT 'State or region; empty where unknown',
+    zip                  String COMMENT 'Postal code, leading zeros kept; empty where unknown',
+    country              LowCardinality(String) COMMENT 'ISO 3166-1 alpha-2 country code; empty where unknown',
+    network              LowCardinality(String) COMMENT 'Operator network; empty where unknown',
+    source               LowCardinality(String) COMMENT 'Feed that told of the station',
+    latitude             Float64 COMMENT 'WGS 84, degrees',
+    longitude            Float64 COMMENT 'WGS 84, degrees',
+    total_outlets        UInt32 COMMENT 'Connectors that can be used at once',
+    max_power_kw         Nullable(Float64) COMMENT 'Power of the strongest connector, kW; null where unknown',
+    evse_id              String COMMENT 'EVSE within the station',
+    connector_id         String COMMENT 'Connector of the EVSE; empty where unknown',
+    vehicle_id           String COMMENT 'Vehicle, key of dim_vehicle; empty where unknown',
+    ev_model_id          LowCardinality(String) COMMENT 'Vehicle model; empty where unknown',
+    started_at           DateTime64(3, 'UTC') COMMENT 'Plugged in, UTC',
+    ended_at             DateTime64(3, 'UTC') COMMENT 'Unplugged, UTC; its day is the partition',
+    time_zone            LowCardinality(String) COMMENT 'IANA time zone; local dates and hours of the facts follow it',
+    local_date           Date COMMENT 'Day of started_at at the station',
+    local_hour           UInt8 COMMENT 'Hour 0-23 of started_at at the station',
+    energy_delivered_kwh Decimal(12, 3) COMMENT 'Energy at the connector, kWh, to the Wh',
+    duration_s           Float64 COMMENT 'Plugged in, seconds',
+    idle_s               Nullable(Float64) COMMENT 'Plugged in after charging had ended, seconds; null where the source does not tell',
+    queue_wait_s         Nullable(Float64) COMMENT 'Wait for a free EVSE before the start, seconds; null where the source does not tell',
+    soc_start_percent    Nullable(Float64) COMMENT 'Battery level at the start, percent; null where the source does not tell',
+    soc_end_percent      Nullable(Float64) COMMENT 'Battery level at the end, percent; null where the source does not tell',
+    end_reason           LowCardinality(String) COMMENT 'Why it stopped (OCPP 2.0.1 ReasonEnumType); empty where the source does not tell',
+    publication_id       LowCardinality(String) COMMENT 'Publication of the lake that brought the stopped event'
+)
+AS SELECT
     f.session_id AS session_id,
     f.station_id AS station_id,
     s.station_name AS station_name,
