@@ -6,7 +6,8 @@ on the way of the data are compared: producers' own ledger files -> Kafka -> lak
 
 The cut: rows whose offset lies below the ledger on main. What Kafka's retention has removed is compared between the
 producers' ledgers and the lake directly. ClickHouse is compared, day by day, at the ledger of the commit
-that `loaded_day` says the day was loaded from, so that a load that is about to run is no difference.
+that `loaded_day` says the day was loaded from, so that a load that is about to run is no difference. What has been on main
+for longer than LOAD_GRACE must be loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ from evcharge.settings import Settings
 from evcharge.warehouse.load import FACT
 
 TOPIC = SESSION_EVENTS.topic
+
+#: The sensor looks every 15 s and a load takes seconds, after a failure minutes: later than this, it is missing.
+LOAD_GRACE = timedelta(minutes=15)
 
 #: At most this many differences are listed; all are counted.
 LISTED = 100
@@ -106,7 +110,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
         facts = _fact_rows(settings)
         loaded = _loaded_cuts(settings, repository)
     finished = lake.where(lake.table["session"])
-    at_load, behind = _at_load(finished, loaded, cut)
+    at_load, behind = _at_load(finished, loaded, overdue=_overdue_cut(repository, head))
 
     # Somebody else's producer keeps no ledger of ours: only stations that a ledger names can be compared with one.
     def ledgered(rows: _Rows) -> _Rows:
@@ -305,16 +309,25 @@ def _loaded_cuts(settings: Settings, repository: Repository) -> dict[date, dict[
     return {day: ledgers[commit] for day, commit in rows}
 
 
-def _at_load(finished: _Rows, loaded: dict[date, dict[int, int]], cut: dict[int, int]) -> tuple[_Rows, list[date]]:
-    """The lake's finished sessions as each day's load saw them, keyed like the facts, and the days that are behind."""
+def _overdue_cut(repository: Repository, head: str) -> dict[int, int]:
+    """The ledger's offsets as they were LOAD_GRACE ago: what lies below them must be loaded."""
+    latest = datetime.now(UTC) - LOAD_GRACE
+    commit = next((commit for commit in repository.log(head) if commit.created_at <= latest), None)
+    return read_ledger(repository, TOPIC, commit.id).offsets if commit else {}
+
+
+def _at_load(finished: _Rows, loaded: dict[date, dict[int, int]], overdue: dict[int, int]) -> tuple[_Rows, list[date]]:
+    """The lake's finished sessions that the facts should have, keyed like them, and the days that are behind.
+
+    They should have what each day's load saw, and what is overdue.
+    """
     table = finished.table
     days = (table["at"].to_numpy() // 86_400_000).astype("datetime64[D]").astype(object)
     partitions, offsets = table["partition"].to_pylist(), table["offset"].to_pylist()
-    seen = [
-        offset < loaded.get(day, {}).get(partition, 0)
-        for day, partition, offset in zip(days, partitions, offsets, strict=True)
-    ]
-    behind = sorted({day for day, was_seen in zip(days, seen, strict=True) if not was_seen})
+    places = list(zip(days, partitions, offsets, strict=True))
+    seen = [offset < loaded.get(day, {}).get(partition, 0) for day, partition, offset in places]
+    behind = sorted({place[0] for place, was_seen in zip(places, seen, strict=True) if not was_seen})
+    seen = [was or place[2] < overdue.get(place[1], 0) for place, was in zip(places, seen, strict=True)]
     sessions = pc.replace_substring_regex(table["key"], r"-\d+$", "")
     keyed = table.set_column(table.schema.get_field_index("key"), "key", sessions)
     return _Rows(keyed).where(seen), behind

@@ -11,6 +11,7 @@ from types import FrameType
 
 import pytest
 
+from evcharge.connections import spark_session
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
 from evcharge.stack.progress import Progress
@@ -36,7 +37,10 @@ def platform() -> Iterator[Settings]:
     terminate = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with Progress() as progress:
-            yield Stack(load_settings(), progress).up(SERVERS)
+            settings = Stack(load_settings(), progress).up(SERVERS)
+            yield settings
+            # while its server is there: without it the client would retry for minutes at exit
+            spark_session(settings).stop()
     finally:
         Stack(load_settings()).clean()
         signal.signal(signal.SIGTERM, terminate)

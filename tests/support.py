@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from kafka import KafkaProducer
 from pyspark.sql import SparkSession
 
@@ -220,11 +224,32 @@ class Lake:
         commits = [c.id for c in self.repository.log() if c.metadata.get("publication_id") == planned.publication_id]
         return manifests, commits
 
-    def rewrite(self, change: Callable[[str], Sequence[str]], branch: str, metadata: dict[str, str]) -> str:
-        """A crafted publication: `change` works on a branch, which is then committed and merged; its merge commit."""
+    def craft(self, branch: str, change: Callable[[str], None], metadata: dict[str, str] | None = None) -> str:
+        """A publication past the protocol: `change` gets the branch to work on; its commit and merge commit carry
+        `metadata`. Returns the merge commit."""
         self.repository.create_branch(branch)
         change(branch)
-        self.repository.commit(branch, branch, metadata)
-        merged = self.repository.merge(branch, branch, metadata)
+        self.repository.commit(branch, branch, metadata or {})
+        merged = self.repository.merge(branch, branch, metadata or {})
         self.repository.delete_branch(branch)
         return merged
+
+    def write(self, branch: str, path: str, content: bytes) -> None:
+        with lake_files(self.settings).open_output_stream(f"{self.repository.name}/{branch}/{path}") as stream:
+            stream.write(content)
+
+    def delete(self, branch: str, path: str) -> None:
+        lake_files(self.settings).delete_file(f"{self.repository.name}/{branch}/{path}")
+
+
+def parquet(table: pa.Table) -> bytes:
+    """The table as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+def evcharge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user does, on the platform that the environment names."""
+    command = Path(sys.executable).with_name("evcharge")
+    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=120)

@@ -31,9 +31,9 @@ DAY_RULES = (
         "NO_OVERLAP_ON_EVSE",
         "An EVSE serves one session at a time.",
         f"""SELECT session_id FROM (
-            SELECT session_id, started_at, lagInFrame(ended_at, 1, started_at) OVER (
+            SELECT session_id, started_at, max(ended_at) OVER (
                 PARTITION BY station_id, evse_id ORDER BY started_at, ended_at
-                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS previous_ended_at
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_ended_at
             FROM fact_charging_sessions WHERE {_DAYS}
         ) WHERE previous_ended_at > started_at""",
     ),
