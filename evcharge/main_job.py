@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 
 from evcharge.connections import clickhouse
 from evcharge.dagster_api import launch_job, wait_for_run
+from evcharge.errors import UserError
 from evcharge.lake.repository import Repository
 from evcharge.lake.wait import Progress, wait_until_loaded
 from evcharge.reconcile import Reconciliation, reconcile
 from evcharge.sessions.ledger import read_ledger
-from evcharge.sessions.simulated import FEED
+from evcharge.sessions.simulated import FEED, first_day_end
 from evcharge.settings import Settings
 
 JOB = "simulate_first_day"
@@ -55,11 +56,16 @@ def run_main_job(settings: Settings, report: Report) -> Outcome:
         return now
 
     began = time.monotonic()
-    report("simulate", f"Dagster job {JOB}")
-    run_id = launch_job(settings, JOB)
-    wait_for_run(settings, run_id, RUN_TIMEOUT_S, lambda status: report("simulate", f"run {run_id[:8]}: {status}"))
+    if first_day_end(settings) is None:
+        report("simulate", f"Dagster job {JOB}")
+        run_id = launch_job(settings, JOB)
+        wait_for_run(settings, run_id, RUN_TIMEOUT_S, lambda status: report("simulate", f"run {run_id[:8]}: {status}"))
     began = stage("simulate", began)
+    day_end = first_day_end(settings)
+    if day_end is None:
+        raise UserError(f"Dagster's job {JOB} succeeded, but the simulated day is not complete")
     ledger = read_ledger(settings, FEED)
+    ledger = ledger.filter(pc.less_equal(ledger["occurred_at"], pa.scalar(day_end, pa.timestamp("ms", "UTC"))))
 
     def show(progress: Progress) -> None:
         report("publish", f"{progress.unpublished_rows} rows wait" if progress.unpublished_rows else "ready")
@@ -76,16 +82,19 @@ def run_main_job(settings: Settings, report: Report) -> Outcome:
     report("reconcile", "comparing the stores")
     verdict = reconcile(settings, lambda store: report("reconcile", f"reading {store}"))
     stage("reconcile", began)
-    return _outcome(settings, ledger, stage_s, verdict)
+    return _outcome(settings, ledger, day_end, stage_s, verdict)
 
 
-def _outcome(settings: Settings, ledger: pa.Table, stage_s: dict[str, float], verdict: Reconciliation) -> Outcome:
+def _outcome(
+    settings: Settings, ledger: pa.Table, day_end: datetime, stage_s: dict[str, float], verdict: Reconciliation
+) -> Outcome:
     stopped = ledger.filter(pc.equal(ledger["event_type"], "stopped"))
     simulated = pc.unique(stopped["station_id"]).to_pylist()
     client = clickhouse(settings)
     sessions, energy_kwh = client.execute(
-        "SELECT count(), sum(energy_delivered_kwh) FROM fact_charging_sessions WHERE station_id IN %(stations)s",
-        {"stations": tuple(simulated) or ("",)},
+        "SELECT count(), sum(energy_delivered_kwh) FROM fact_charging_sessions "
+        "WHERE station_id IN %(stations)s AND ended_at <= toDateTime64(%(day_end)s, 3, 'UTC')",
+        {"stations": tuple(simulated) or ("",), "day_end": f"{day_end:%Y-%m-%d %H:%M:%S}"},
     )[0]
     stations = client.execute("SELECT count() FROM dim_station")[0][0]
     publications = sum("publication_id" in commit.metadata for commit in Repository(settings).log())

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lakefs_sdk
 import orjson
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from kafka import KafkaProducer
 from pyspark.sql import SparkSession
 
-from evcharge.connections import clickhouse, kafka_options, lake_files, spark_session
+from evcharge.connections import clickhouse, kafka_options, lake_files, lakefs_client, spark_session
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
 from evcharge.contracts.session_events import event_id
 from evcharge.lake.archive import Published
@@ -239,7 +240,8 @@ class Lake:
             stream.write(content)
 
     def delete(self, branch: str, path: str) -> None:
-        lake_files(self.settings).delete_file(f"{self.repository.name}/{branch}/{path}")
+        # not through Arrow, which leaves an empty object in place of the folder
+        lakefs_sdk.ObjectsApi(lakefs_client(self.settings)).delete_object(self.repository.name, branch, path)
 
 
 def parquet(table: pa.Table) -> bytes:

@@ -101,6 +101,12 @@ def simulate_day(settings: Settings, now: datetime, open_publisher: OpenPublishe
     return _report(settings, feed.cursor, already_simulated=False)
 
 
+def first_day_end(settings: Settings) -> datetime | None:
+    """The instant at which the first simulated day ends, None as long as it is not published. Raises FeedError."""
+    cursor = _Cursor.read(settings)
+    return cursor.first_day_ends_at if cursor is not None and cursor.day_is_done else None
+
+
 def run_live(
     settings: Settings,
     stop: threading.Event,
