@@ -32,7 +32,8 @@ from evcharge.sessions.producer import KafkaPublisher
 from evcharge.settings import Settings
 from simulation import Simulation, build_fleet, build_network
 
-STATIONS, VEHICLES, SEED = 500, 5_000, 7
+# a network that sends the messages in a day: a range then has the few event dates that a live one has
+STATIONS, VEHICLES, SEED = 5_000, 50_000, 7
 #: Every so many messages one has a negative energy and belongs in quarantine.
 BAD_EVERY = 1_000
 CHUNK = 20_000
@@ -71,7 +72,7 @@ def archive(settings: Settings, messages: int, runs: int, report: Callable[[str]
 def _send(settings: Settings, messages: int) -> None:
     network = build_network(stations=STATIONS, seed=SEED)
     with KafkaPublisher(settings) as publisher:
-        start_at = datetime.now(UTC) - timedelta(days=messages // 20_000 + 2)
+        start_at = datetime.now(UTC) - timedelta(days=messages // 400_000 + 2)
         publisher.publish(STATION_REGISTRY, [{**r, "observed_at": start_at} for r in network.registry_records()])
         rows = islice(_events(network, start_at), messages)
         while chunk := list(islice(rows, CHUNK)):
@@ -82,7 +83,7 @@ def _events(network: Any, start_at: datetime) -> Iterator[dict[str, Any]]:
     simulation = Simulation(network, build_fleet(network, vehicles=VEHICLES, seed=SEED), seed=SEED, start_at=start_at)
     sent, until = 0, start_at
     while True:
-        until += timedelta(hours=6)
+        until += timedelta(hours=1)
         for row in simulation.advance(until=until).rows():
             sent += 1
             yield {**row, "energy_delivered_kwh": -1.0} if sent % BAD_EVERY == 0 else row

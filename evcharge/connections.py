@@ -6,6 +6,7 @@ address and, when it runs natively, its log.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,8 @@ def lake_files(settings: Settings) -> pyarrow.fs.S3FileSystem:
         force_virtual_addressing=False,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=REQUEST_TIMEOUT_S,
+        # one request instead of three for a file that fits in memory
+        allow_delayed_open=True,
     )
 
 
@@ -103,6 +106,8 @@ def clickhouse(settings: Settings, *, database: str = "", use_numpy: bool = Fals
     """A clickhouse-driver client on the native protocol as the loading user."""
     from clickhouse_driver import Client
 
+    # it logs a traceback for each address that does not answer, and raises the same as an error
+    logging.getLogger("clickhouse_driver.connection").setLevel(logging.CRITICAL)
     return Client(
         host=settings.clickhouse_host,
         port=settings.clickhouse_port,

@@ -25,7 +25,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import xxhash
 
-from evcharge.connections import clickhouse, clickhouse_errors, kafka_errors, kafka_options, lake_files
+from evcharge.connections import (
+    CONNECT_TIMEOUT_S,
+    clickhouse,
+    clickhouse_errors,
+    kafka_errors,
+    kafka_options,
+    lake_files,
+)
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import read_ledger
@@ -186,7 +193,12 @@ def _kafka_rows(
 
     found: list[dict[str, Any]] = []
     with kafka_errors(settings):
-        consumer = KafkaConsumer(**kafka_options(settings), enable_auto_commit=False, fetch_max_wait_ms=100)
+        consumer = KafkaConsumer(
+            **kafka_options(settings),
+            enable_auto_commit=False,
+            fetch_max_wait_ms=100,
+            bootstrap_timeout_ms=CONNECT_TIMEOUT_S * 1000,
+        )
         try:
             partitions = {TopicPartition(TOPIC, p): end for p, end in cut.items()}
             consumer.assign(list(partitions))

@@ -9,7 +9,7 @@ from uuid import UUID
 from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.structs import TopicPartition
 
-from evcharge.connections import kafka_errors, kafka_options
+from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
 from evcharge.contracts import STATION_REGISTRY
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import Repository
@@ -29,7 +29,9 @@ class TopicState:
 def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]:
     """State of each topic. Raises ServerDownError, or LedgerError for a topic that does not exist."""
     with kafka_errors(settings):
-        admin = KafkaAdminClient(**kafka_options(settings), request_timeout_ms=20_000)
+        # a sensor's tick, in which this runs, has a minute
+        timeouts = {"request_timeout_ms": 20_000, "bootstrap_timeout_ms": CONNECT_TIMEOUT_S * 1000}
+        admin = KafkaAdminClient(**kafka_options(settings), **timeouts)
         try:
             found = {}
             for description in admin.describe_topics(topics):

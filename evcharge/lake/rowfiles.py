@@ -8,10 +8,12 @@ offset, so a task that Spark repeats overwrites its own files.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
@@ -21,6 +23,9 @@ from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS
 from evcharge.lake.layout import QUARANTINE_SCHEMA, quarantine_path, raw_path, raw_schema
 from evcharge.settings import Settings
+
+#: Sorts after every day; days are counted from 1970.
+_BROKEN = np.iinfo(np.int32).max - 1
 
 #: A task holds at most about this many rows before it writes them out (some 250 bytes each, so 75 MB).
 FLUSH_ROWS = 300_000
@@ -43,7 +48,7 @@ FILE_DDL = "path STRING, event_date STRING, rows BIGINT, bytes BIGINT, rule_coun
 class RowFileWriter:
     """Call it with the Arrow batches of a task; it yields one batch that lists the files it wrote.
 
-    Batches have the contract's columns, `event_date` (string), the Kafka columns of `ARCHIVE_FIELDS` without
+    Batches have the contract's columns, `event_date` (date), the Kafka columns of `ARCHIVE_FIELDS` without
     topic_generation and publication_id, and, null for a good row, `kafka_key`, `kafka_value`, `rule_code`, `rule_field`.
     """
 
@@ -75,17 +80,16 @@ class RowFileWriter:
         rows = rows.append_column("topic_generation", pa.repeat(pa.scalar(self.generation, pa.int32()), rows.num_rows))
         rows = rows.append_column("publication_id", pa.repeat(self.publication_id, rows.num_rows))
         name = f"{self.file_prefix}-{rows['kafka_partition'][0].as_py()}-{rows['kafka_offset'][0].as_py()}"
-        good = pc.is_null(rows["rule_code"])
-        lines = []
         raw = raw_schema(CONTRACTS[self.topic])
-        for event_date, part in _by_date(rows.filter(good)):
-            path = raw_path(self.topic, event_date, self.ingest_hour, name)
-            lines.append(self._put(files, path, event_date, _conform(part, raw), {}))
-        bad = rows.filter(pc.invert(good))
-        if bad.num_rows:
-            counts = Counter(bad["rule_code"].to_pylist())
-            path = quarantine_path(self.topic, self.ingest_hour, name)
-            lines.append(self._put(files, path, None, _conform(bad, QUARANTINE_SCHEMA), dict(counts)))
+        lines = []
+        for event_date, part in _by_date(rows):
+            if event_date is not None:
+                path = raw_path(self.topic, event_date, self.ingest_hour, name)
+                lines.append(self._put(files, path, event_date, _conform(part, raw), {}))
+            else:
+                counts = Counter(part["rule_code"].to_pylist())
+                path = quarantine_path(self.topic, self.ingest_hour, name)
+                lines.append(self._put(files, path, None, _conform(part, QUARANTINE_SCHEMA), dict(counts)))
         return lines
 
     def _put(
@@ -117,16 +121,22 @@ class RowFileWriter:
         }
 
 
-def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    dates = pc.unique(rows["event_date"]).to_pylist() if rows.num_rows else []
-    if len(dates) == 1:
-        yield dates[0], rows
-        return
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, date in enumerate(rows["event_date"].to_pylist()):
-        groups[date].append(index)
-    for date in sorted(groups):
-        yield date, rows.take(pa.array(groups[date]))
+def _by_date(rows: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
+    """The good rows of each event date in their order, then, under None, the rows that broke a rule."""
+    dates = pc.if_else(pc.is_null(rows["rule_code"]), rows["event_date"], pa.scalar(None, pa.date32()))
+    days = pc.fill_null(dates.cast(pa.int32()), _BROKEN).to_numpy()
+    order = np.argsort(days, kind="stable")
+    ends = np.flatnonzero(np.diff(days[order], append=_BROKEN + 1)) + 1
+    if len(ends) > 1:
+        rows = rows.take(pa.array(order))
+    start = 0
+    for end in ends:
+        day = int(days[order[start]])
+        yield (
+            None if day == _BROKEN else (date(1970, 1, 1) + timedelta(days=day)).isoformat(),
+            rows.slice(start, end - start),
+        )
+        start = end
 
 
 def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:

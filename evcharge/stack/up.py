@@ -45,8 +45,8 @@ def _print_outcome(console: Console, outcome: Outcome) -> None:
         table.add_row(name, f"{figures.events:,}", f"{figures.sessions:,}", f"{figures.energy_wh / 1000:,.3f}")
     console.print(table)
     console.print(
-        f"first day by the simulation's ledger: {outcome.ledger_sessions:,} sessions, {outcome.ledger_energy_kwh:,.3f} kWh; of them in "
-        f"ClickHouse: {outcome.warehouse_sessions:,} sessions, {outcome.warehouse_energy_kwh:,.3f} kWh"
+        f"first day: {outcome.ledger_sessions:,} sessions, {outcome.ledger_energy_kwh:,.3f} kWh in the simulation's ledger, "
+        f"{outcome.warehouse_sessions:,} sessions, {outcome.warehouse_energy_kwh:,.3f} kWh in ClickHouse"
     )
     console.print(f"{outcome.stations:,} stations in dim_station, {outcome.publications:,} publications in the lake")
     verdict = outcome.reconciliation

@@ -34,6 +34,8 @@ STATIONS = [f"reconcile-{MARK}-{n}" for n in range(4)]
 SESSIONS = [f"reconciled-{MARK}-{n}" for n in range(4)]
 ENDED = [NOON + timedelta(days=100, hours=n) for n in range(4)]
 DAY = ENDED[0].date()
+#: No producer's ledger knows of it.
+STRANGE = f"reconcile-{MARK}-strange"
 FEED = f"test-reconcile-{MARK}"
 
 
@@ -44,7 +46,7 @@ def hour(at: datetime) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def _sessions(lake: Lake) -> None:
     """Four sessions that a producer's ledger knows, one of them queued since the day before, and one still running."""
-    lake.register(*(station(name) for name in STATIONS))
+    lake.register(*(station(name) for name in (*STATIONS, STRANGE)))
     events = []
     for name, session, ended_at in zip(STATIONS, SESSIONS, ENDED, strict=True):
         started_at = ended_at - timedelta(hours=1)
@@ -60,13 +62,13 @@ def _sessions(lake: Lake) -> None:
     with KafkaPublisher(lake.settings) as publisher:
         producers.publish_chunk(lake.settings, publisher, FEED, "000000", SESSION_EVENTS, events)
     # what no ledger knows: odd, but nothing that a rule forbids
-    surrogate = record(SESSION_EVENTS, meter(f"odd-{MARK}", STATIONS[0], ev_id="HALF"))
+    surrogate = record(SESSION_EVENTS, meter(f"odd-{MARK}", STRANGE, ev_id="HALF"))
     odd = [
         Record(surrogate.key, (surrogate.value or b"").replace(b"HALF", b"\\ud83d")),
-        changed(SESSION_EVENTS, meter(f"odd-{MARK}", STATIONS[0], 1), occurred_at=1_736_942_400),
-        changed(SESSION_EVENTS, meter(f"odd-{MARK}", STATIONS[0], 2), occurred_at="2025-01-15T09:30:00.999999+09:30"),
-        record(SESSION_EVENTS, stopped(f"odd-{MARK}-half", STATIONS[0], NOON, energy_delivered_kwh=12.3445)),
-        record(SESSION_EVENTS, stopped(f"odd-{MARK}-more", STATIONS[0], NOON, energy_delivered_kwh=12.3455)),
+        changed(SESSION_EVENTS, meter(f"odd-{MARK}", STRANGE, 1), occurred_at=1_736_942_400),
+        changed(SESSION_EVENTS, meter(f"odd-{MARK}", STRANGE, 2), occurred_at="2025-01-15T09:30:00.999999+09:30"),
+        record(SESSION_EVENTS, stopped(f"odd-{MARK}-half", STRANGE, NOON, energy_delivered_kwh=12.3445)),
+        record(SESSION_EVENTS, stopped(f"odd-{MARK}-more", STRANGE, NOON, energy_delivered_kwh=12.3455)),
     ]
     lake.publish_waiting()
     send(lake.settings, SESSION_EVENTS.topic, odd)
@@ -208,7 +210,7 @@ def test_an_acknowledged_event_that_kafka_does_not_have(lake: Lake, healthy: dic
 
 def test_a_quarantined_row_that_the_lake_lost(lake: Lake, healthy: dict[str, Any]) -> None:
     """It is in neither part of the lake, and can not be read: named by its key and the hour in which it was sent."""
-    planned = lake.send([record(SESSION_EVENTS, meter("q", STATIONS[0]))._replace(value=b"{ no JSON")])
+    planned = lake.send([record(SESSION_EVENTS, meter("q", STRANGE))._replace(value=b"{ no JSON")])
     manifest = lake.publish(planned).manifest
     (path,) = manifest.files
     content = lake.repository.read("main", path)
@@ -216,14 +218,12 @@ def test_a_quarantined_row_that_the_lake_lost(lake: Lake, healthy: dict[str, Any
     lake.craft(f"craft-{token_hex(4)}", lambda branch: lake.delete(branch, path))
     code, verdict = reconcile()
     assert code == 1
-    assert [(d["store"], d["against"], d["station_id"]) for d in verdict["differences"]] == [
-        ("lake", "kafka", STATIONS[0])
-    ]
+    assert [(d["store"], d["against"], d["station_id"]) for d in verdict["differences"]] == [("lake", "kafka", STRANGE)]
     _put(lake, path, content)
 
 
 def test_a_day_that_waits_for_its_load_is_no_difference(lake: Lake, healthy: dict[str, Any]) -> None:
-    lake.publish(lake.send_events([stopped(f"waiting-{token_hex(3)}", STATIONS[0], ENDED[0])]))
+    lake.publish(lake.send_events([stopped(f"waiting-{token_hex(3)}", STRANGE, ENDED[0])]))
     code, verdict = reconcile()
     assert (code, verdict["days_behind"]) == (0, [DAY.isoformat()])
 
@@ -266,7 +266,11 @@ def test_trace_of_a_finished_session(lake: Lake, healthy: dict[str, Any]) -> Non
     assert publication["run_id"] == RUN.run_id
     assert publication["branch"].startswith("ingest-session-events-")
     fact = found["fact"]
-    assert (fact["session_id"], fact["energy_delivered_kwh"], fact["station_id"]) == (SESSIONS[3], "7.000", STATIONS[3])
+    assert (fact["session_id"], float(fact["energy_delivered_kwh"]), fact["station_id"]) == (
+        SESSIONS[3],
+        7.0,
+        STATIONS[3],
+    )
     text = CliRunner().invoke(app, ["trace", SESSIONS[3]]).stdout
     for shown in (publication["lake_commit"], publication["branch"], f"/runs/{RUN.run_id}", "stopped", "7.000 kWh"):
         assert shown in text
@@ -288,7 +292,7 @@ def test_trace_of_an_unknown_session() -> None:
 
 def test_lake_log_branches_and_diff(lake: Lake) -> None:
     lake.publish_waiting()
-    planned = lake.send_events([meter(f"log-{MARK}", STATIONS[0])])
+    planned = lake.send_events([meter(f"log-{MARK}", STRANGE)])
     manifest, candidate = write_candidate(
         lake.settings, lake.repository, lake.spark, planned, free_attempt(lake.repository, planned), RUN
     )
