@@ -136,7 +136,7 @@ def _by_date(rows: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
             None if day == _BROKEN else (date(1970, 1, 1) + timedelta(days=day)).isoformat(),
             rows.slice(start, end - start),
         )
-        start = end
+        start = int(end)
 
 
 def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:

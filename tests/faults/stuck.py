@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import date
 from multiprocessing import get_context
@@ -19,17 +20,17 @@ from evcharge.warehouse.load import load_sessions
 #: A cold process imports PySpark and opens a session; several times what that takes on a busy machine.
 STEP_TIMEOUT_S = 90
 
-# Forks of one process that has imported everything and holds no connection: a second instead of five for each.
+# Forks of one process that has imported what takes long and holds no connection: seconds less for each.
 _processes = get_context("forkserver")
-_processes.set_forkserver_preload(["support"])
+_processes.set_forkserver_preload(["evcharge.lake.publish", "evcharge.warehouse.load", "pyspark.sql.connect.session"])
 
 
 class Victim:
-    """A process that reports its steps and blocks for ever in the one called `block_at`."""
+    """A process that runs `target(*arguments, on_step)`, reports its steps and blocks for ever in the one `block_at`."""
 
     def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], block_at: str) -> None:
         self._steps, theirs = _processes.Pipe(duplex=False)
-        self._process: BaseProcess = _processes.Process(target=target, args=(*arguments, block_at, theirs))
+        self._process: BaseProcess = _processes.Process(target=_run, args=(target, arguments, block_at, theirs))
         self._process.start()
         theirs.close()
 
@@ -37,7 +38,9 @@ class Victim:
         """Returns when the process has done `step`."""
         deadline = time.monotonic() + STEP_TIMEOUT_S
         while self._steps.poll(max(0.0, deadline - time.monotonic())):
-            if self._steps.recv() == step:
+            done, error = self._steps.recv()
+            assert not error, error
+            if done == step:
                 return
         raise AssertionError(f"the process did not reach {step!r} in {STEP_TIMEOUT_S} s")
 
@@ -54,21 +57,24 @@ class Victim:
         self._steps.close()
 
 
-def publish(settings: Settings, planned: OffsetRange, block_at: str, steps: Connection) -> None:
-    """Publishes a range, up to the end of the step `block_at`."""
-    Lake(settings).publish(planned, on_step=_blocking(block_at, steps))
+def publish(settings: Settings, planned: OffsetRange, on_step: Callable[[str], None]) -> None:
+    """Publishes a range."""
+    Lake(settings).publish(planned, on_step=on_step)
 
 
-def load(settings: Settings, days: Sequence[date], run_id: str, block_at: str, steps: Connection) -> None:
-    """Loads days into the warehouse, up to the end of the step `block_at`."""
+def load(settings: Settings, days: Sequence[date], run_id: str, on_step: Callable[[str], None]) -> None:
+    """Loads days into the warehouse."""
     lake = Lake(settings)
-    load_sessions(settings, lake.repository, lake.spark, days, run_id, on_step=_blocking(block_at, steps))
+    load_sessions(settings, lake.repository, lake.spark, days, run_id, on_step=on_step)
 
 
-def _blocking(block_at: str, steps: Connection) -> Callable[[str], None]:
+def _run(target: Callable[..., None], arguments: tuple[Any, ...], block_at: str, steps: Connection) -> None:
     def on_step(step: str) -> None:
-        steps.send(step)
+        steps.send((step, ""))
         while step == block_at:
             time.sleep(3600)
 
-    return on_step
+    try:
+        target(*arguments, on_step)
+    except Exception:
+        steps.send(("", traceback.format_exc()))
