@@ -45,7 +45,7 @@ class Platform(dg.ConfigurableResource):
             down = [str(error)] if isinstance(error, ServerDownError) else unhealthy_servers(settings, services)
             if not down:
                 raise
-            context.instance.add_run_tags(context.run.run_id, {SERVER_DOWN_TAG: ", ".join(services)[:200]})
+            context.instance.add_run_tags(context.run.run_id, {SERVER_DOWN_TAG: "; ".join(down)[:200]})
             raise dg.Failure("; ".join(down), allow_retries=False) from error
 
 
