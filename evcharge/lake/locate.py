@@ -25,9 +25,11 @@ def candidate_of_run(repository: Repository, topic: str, root_run_id: str) -> tu
 def parked_range(repository: Repository, topic: str, attempts: int) -> OffsetRange | None:
     """The range that main's ledger waits for and that `attempts` failed attempts left on branches; None if none is."""
     ledger = read_ledger(repository, topic)
-    left = Counter(name.rsplit("-", 1)[0] for name, _ in repository.branches(f"ingest-{topic}-"))
-    for prefix in (prefix for prefix, count in left.items() if count >= attempts):
-        branch, range_hash = next(name for name, _ in repository.branches(prefix)), prefix.rsplit("-", 1)[1]
+    branches = [name for name, _ in repository.branches(f"ingest-{topic}-")]
+    left = Counter(name.rsplit("-", 1)[0] for name in branches)
+    # an attempt that died early may have left its branch without the plan; another one of the range has it
+    for branch in (name for name in branches if left[name.rsplit("-", 1)[0]] >= attempts):
+        range_hash = branch.rsplit("-", 2)[1]
         for path in repository.paths(branch, f"_publications/{topic}/"):
             content = repository.read_json(branch, path) if path.endswith(f"/{range_hash}.json") else None
             planned = OffsetRange.from_json(content["range"]) if content else None
