@@ -65,13 +65,10 @@ def main() -> None:
     """Runs the command. What a user can put right ends in one clear message and exit code 1, never in a traceback."""
     from evcharge.connections import ServerDownError
     from evcharge.errors import UserError
-    from evcharge.lake.ledger import LedgerError
-    from evcharge.settings import SettingsError
-    from evcharge.stack.errors import StackError
 
     try:
         app()
-    except (SettingsError, ServerDownError, StackError, UserError, LedgerError) as error:
+    except (ServerDownError, UserError) as error:
         print(f"evcharge: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -59,6 +59,7 @@ def trace(
     session_id: Annotated[str, typer.Argument(help="e.g. from v_charging_sessions")], as_json: AsJson = False
 ) -> None:
     """Follow one session: its events and their Kafka offsets, branch, lake commit, Dagster run, fact row."""
+    from evcharge.dagster_api import run_url
     from evcharge.errors import UserError
     from evcharge.settings import load_settings
     from evcharge.trace import trace as follow
@@ -81,7 +82,7 @@ def trace(
     for publication in found.publications:
         typer.echo(f"  published {publication['publication_id']}: branch {publication['branch']}")
         typer.echo(f"    commit {publication['lake_commit']} at {publication['merged_at']}")
-        typer.echo(f"    Dagster run http://127.0.0.1:{settings.dagster_port}/runs/{publication['run_id']}")
+        typer.echo(f"    Dagster run {run_url(settings, publication['run_id'])}")
     if found.fact is None:
         typer.echo("  no fact row: the session has not ended, or its day is not loaded yet")
         return

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +16,7 @@ from evcharge.errors import UserError
 from evcharge.lake.repository import Repository
 from evcharge.lake.wait import Progress, wait_until_loaded
 from evcharge.reconcile import Reconciliation, reconcile
-from evcharge.sessions.ledger import read_ledger
+from evcharge.sessions.ledger import end_offsets, read_ledger
 from evcharge.sessions.simulated import FEED, first_day_end
 from evcharge.settings import Settings
 
@@ -73,7 +72,7 @@ def run_main_job(settings: Settings, report: Report) -> Outcome:
             stage_s.setdefault("publish", round(progress.waited_s, 1))
             report("load", f"{progress.unloaded_days} days wait")
 
-    wait_until_loaded(settings, _ends(ledger), _days(ledger), LOAD_TIMEOUT_S, show)
+    wait_until_loaded(settings, end_offsets(ledger), _days(ledger), LOAD_TIMEOUT_S, show)
     stage_s.setdefault("publish", 0.0)
     report("publish", "ready")
     report("load", "ready")
@@ -102,15 +101,6 @@ def _outcome(
     return Outcome(
         stage_s, stopped.num_rows, energy_wh / 1000, sessions, float(energy_kwh), stations, publications, verdict
     )
-
-
-def _ends(ledger: pa.Table) -> dict[str, dict[int, int]]:
-    """Per topic and partition the offset after the last acknowledged one."""
-    ends: dict[str, dict[int, int]] = {}
-    last: dict[str, Any] = ledger.group_by(["topic", "partition"]).aggregate([("offset", "max")]).to_pydict()
-    for topic, partition, offset in zip(last["topic"], last["partition"], last["offset_max"], strict=True):
-        ends.setdefault(topic, {})[partition] = offset + 1
-    return ends
 
 
 def _days(ledger: pa.Table) -> set[date]:

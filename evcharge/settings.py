@@ -16,6 +16,8 @@ from typing import Any, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from evcharge.errors import UserError
+
 PROJECT = Path(__file__).resolve().parent.parent
 STACK_FILE = PROJECT / "deploy" / "native" / "stack.toml"
 
@@ -29,7 +31,7 @@ EXTERNAL = {
 }
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """A setting is wrong; the message is one line that names it."""
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from evcharge.contracts import Contract
 from evcharge.contracts.dictionary import warehouse_tables
-from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA
+from evcharge.lake.layout import ARCHIVE_FIELDS
 from evcharge.warehouse.schema import SQL
 
 
@@ -23,10 +23,6 @@ def contract_columns(contract: Contract, *, archived: bool) -> dg.TableSchema:
         for field in contract.fields
     ]
     return dg.TableSchema([*columns, *(_arrow_column(f) for f in ARCHIVE_FIELDS)] if archived else columns)
-
-
-def quarantine_columns() -> dg.TableSchema:
-    return dg.TableSchema([_arrow_column(field) for field in QUARANTINE_SCHEMA])
 
 
 def warehouse_columns(table: str) -> dg.TableSchema:

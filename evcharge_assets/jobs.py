@@ -5,12 +5,13 @@ from __future__ import annotations
 import dagster as dg
 
 from evcharge.contracts import CONTRACTS
-from evcharge_assets.lake import archive_key, candidate_key, name
+from evcharge_assets.kafka import snake
+from evcharge_assets.lake import archive_key, candidate_key
 from evcharge_assets.warehouse import table_key
 
 
 def publish_job_name(topic: str) -> str:
-    return f"publish_{name(topic)}"
+    return f"publish_{snake(topic)}"
 
 
 publish_jobs = [

@@ -10,13 +10,18 @@ from evcharge_assets.columns import contract_columns
 OWNER = "team:data-platform"
 
 
+def snake(topic: str) -> str:
+    """A topic's name as asset keys, jobs and sensors spell it."""
+    return topic.replace("-", "_")
+
+
 def topic_key(topic: str) -> dg.AssetKey:
-    return dg.AssetKey(["kafka", topic.replace("-", "_")])
+    return dg.AssetKey(["kafka", snake(topic)])
 
 
 def simulated_key(topic: str) -> dg.AssetKey:
     """What the simulation sends to a topic."""
-    return dg.AssetKey(["feeds", f"simulated_{topic.replace('-', '_')}"])
+    return dg.AssetKey(["feeds", f"simulated_{snake(topic)}"])
 
 
 def topic_asset(contract: Contract) -> dg.AssetSpec:

@@ -23,9 +23,9 @@ from evcharge.lake.planner import plan
 from evcharge.lake.publish import free_attempt
 from evcharge.settings import Settings
 from evcharge_assets.columns import contract_columns
-from evcharge_assets.kafka import OWNER, topic_key
+from evcharge_assets.kafka import OWNER, snake, topic_key
 from evcharge_assets.partitions import hour_key, ingest_hour, ingest_hours
-from evcharge_assets.resources import Platform, identity
+from evcharge_assets.resources import Platform, identity, root_run_id
 
 SERVERS = ("kafka", "minio", "lakefs", "spark-connect")
 
@@ -37,20 +37,12 @@ class PlannedRange(dg.Config):
     release: bool = False
 
 
-def name(topic: str) -> str:
-    return topic.replace("-", "_")
-
-
 def candidate_key(topic: str) -> dg.AssetKey:
-    return dg.AssetKey(["lake", f"{name(topic)}_candidate"])
+    return dg.AssetKey(["lake", f"{snake(topic)}_candidate"])
 
 
 def archive_key(topic: str) -> dg.AssetKey:
-    return dg.AssetKey(["lake", name(topic)])
-
-
-def _root_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
-    return context.run.root_run_id or context.run.run_id
+    return dg.AssetKey(["lake", snake(topic)])
 
 
 def _publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:
@@ -136,7 +128,7 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
         repository = platform.repository()
         hour = ingest_hour(context.partition_key)
         with platform.naming_servers(context, "minio", "lakefs"):
-            found = candidate_of_run(repository, topic, _root_run(context))
+            found = candidate_of_run(repository, topic, root_run_id(context.run))
             if found is None:
                 manifests = list(published_in_hour(repository, topic, hour))
                 return dg.MaterializeResult(metadata=_publication_metadata(manifests) | {"verified": True})
@@ -167,7 +159,7 @@ def _gate_check(topic: str, gate: Gate) -> dg.AssetChecksDefinition:
     def check(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
         repository = platform.repository()
         settings = platform.settings()
-        found = candidate_of_run(repository, topic, _root_run(context))
+        found = candidate_of_run(repository, topic, root_run_id(context.run))
         if found is None:
             hour = ingest_hour(context.run.tags.get("dagster/partition", ""))
             return _verify_published(settings, topic, gate, hour, platform)

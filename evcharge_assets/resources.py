@@ -56,9 +56,14 @@ def spark_resource(settings: Settings) -> LazyPySparkResource:
     return LazyPySparkResource(spark_config={"spark.remote": settings.spark_remote})
 
 
+def root_run_id(run: dg.DagsterRun) -> str:
+    """The id that a run shares with its retries."""
+    return run.root_run_id or run.run_id
+
+
 def identity(context: dg.AssetExecutionContext) -> RunIdentity:
     """Who publishes, for the lake's metadata."""
-    return RunIdentity(context.run.run_id, context.run.root_run_id or context.run.run_id, code_version())
+    return RunIdentity(context.run.run_id, root_run_id(context.run), code_version())
 
 
 @cache

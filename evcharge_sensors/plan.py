@@ -10,8 +10,8 @@ from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
 from evcharge.lake.planner import plan
 from evcharge.lake.repository import Repository
 from evcharge_assets.jobs import publish_job_name
-from evcharge_assets.kafka import topic_key
-from evcharge_assets.lake import candidate_key, name
+from evcharge_assets.kafka import snake, topic_key
+from evcharge_assets.lake import candidate_key
 from evcharge_assets.partitions import hour_key
 from evcharge_assets.resources import Platform
 from evcharge_sensors.runs import FAILED, backoff_left_s, recent_runs, server_was_down, unfinished
@@ -21,7 +21,7 @@ RANGE_TAG = "evcharge/range"
 
 def planning_sensor(topic: str) -> dg.SensorDefinition:
     @dg.sensor(
-        name=f"plan_{name(topic)}",
+        name=f"plan_{snake(topic)}",
         job_name=publish_job_name(topic),
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,

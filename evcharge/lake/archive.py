@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from evcharge.errors import UserError
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import MAIN, MergeConflictError, Repository
@@ -13,7 +14,7 @@ from evcharge.lake.repository import MAIN, MergeConflictError, Repository
 log = structlog.get_logger()
 
 
-class ReplanError(RuntimeError):
+class ReplanError(UserError):
     """Main moved on to a place that is not the range's start: the range is void, the next plan starts from the ledger."""
 
 

@@ -12,10 +12,11 @@ from typing import Any, Self
 
 import orjson
 
+from evcharge.errors import UserError
 from evcharge.lake.repository import MAIN, Repository
 
 
-class LedgerError(RuntimeError):
+class LedgerError(UserError):
     """Ledger and Kafka contradict each other; somebody has to look, nothing may be published."""
 
 

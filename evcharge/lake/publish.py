@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evcharge.errors import UserError
 from evcharge.lake.archive import Published, discard_branch, merge_candidate, published_manifest
 from evcharge.lake.candidate import Manifest, OnStep, RunIdentity, write_candidate
 from evcharge.lake.checks import GATES, GateResult
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-class GateClosedError(RuntimeError):
+class GateClosedError(UserError):
     """A gate stopped the merge; the message names its rule."""
 
 

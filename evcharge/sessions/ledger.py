@@ -99,6 +99,15 @@ def read_ledger(settings: Settings, feed: str | None = None) -> pa.Table:
     return _one_row_per_event(pa.concat_tables(pq.read_table(path, schema=SCHEMA) for path in paths))
 
 
+def end_offsets(table: pa.Table) -> dict[str, dict[int, int]]:
+    """Per topic and partition of a ledger table the offset after the last acknowledged one."""
+    last = table.group_by(["topic", "partition"]).aggregate([("offset", "max")]).to_pydict()
+    ends: dict[str, dict[int, int]] = {}
+    for topic, partition, offset in zip(last["topic"], last["partition"], last["offset_max"], strict=True):
+        ends.setdefault(topic, {})[partition] = offset + 1
+    return ends
+
+
 def ledger_totals(table: pa.Table) -> LedgerTotals:
     """Adds up a ledger table."""
     stopped = table.filter(pc.equal(table["event_type"], "stopped"))

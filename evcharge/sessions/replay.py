@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
-from evcharge.sessions.ledger import publish_chunk
+from evcharge.sessions.ledger import end_offsets, publish_chunk
 from evcharge.sessions.messages import session_events
 from evcharge.sessions.producer import KafkaPublisher, Publisher
 from evcharge.sessions.readers import Recording
@@ -50,11 +50,10 @@ class ReplayReport:
 
     def add(self, published: pa.Table) -> None:
         """Counts the ledger rows of a published chunk."""
-        for topic, partition, last in zip(
-            *published.group_by(["topic", "partition"]).aggregate([("offset", "max")]).to_pydict().values(), strict=True
-        ):
+        for topic, ends in end_offsets(published).items():
             offsets = self.topic_offsets.setdefault(topic, {})
-            offsets[partition] = max(offsets.get(partition, 0), last + 1)
+            for partition, end in ends.items():
+                offsets[partition] = max(offsets.get(partition, 0), end)
         stopped = published.filter(pc.equal(published["event_type"], "stopped"))
         self.ended_on.update(pc.unique(stopped["occurred_at"].cast(pa.date32())).to_pylist())
 
