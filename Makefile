@@ -5,6 +5,10 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/evcharge
 # the uv on the PATH, else one that make brings into the cache
 UV := $(if $(shell uv --version 2>/dev/null),uv,$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 BIN := .venv/bin
+# make up PROFILE=small
+ifdef PROFILE
+export EVCHARGE_PROFILE := $(PROFILE)
+endif
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -15,7 +19,7 @@ help: ## list the targets
 
 env: $(STAMP) ## make the Python environment from requirements/lock.txt
 
-up: env ## bring the platform up: check the machine, fetch, start, run the main job
+up: env ## bring the platform up: check the machine, fetch, start, run the main job (PROFILE=small: without live stores)
 	@$(BIN)/evcharge up
 
 down: env ## stop every server; the data stay

@@ -14,17 +14,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import lakefs_sdk
     import pyarrow.fs
+    from cassandra.cluster import Cluster, Session
     from clickhouse_driver import Client
+    from elasticsearch import Elasticsearch
+    from pymongo.database import Database
     from pyspark.sql import SparkSession
 
     from evcharge.settings import Settings
 
 CONNECT_TIMEOUT_S = 10
 REQUEST_TIMEOUT_S = 60
+#: MongoDB's error code AuthenticationFailed.
+MONGODB_AUTHENTICATION_FAILED = 18
 
 
 class ServerDownError(ConnectionError):
     """A server does not answer."""
+
+
+class LoginRefusedError(ServerDownError):
+    """A server answers, but not to this login."""
 
 
 def server_down(settings: Settings, service: str, address: str, cause: BaseException) -> ServerDownError:
@@ -42,6 +51,22 @@ def kafka_options(settings: Settings) -> dict[str, Any]:
         "sasl_mechanism": "SCRAM-SHA-256",
         "sasl_plain_username": settings.kafka_user,
         "sasl_plain_password": settings.kafka_password.get_secret_value(),
+    }
+
+
+def spark_kafka_options(settings: Settings) -> dict[str, str]:
+    """Options that Spark's Kafka source takes: address, login, and to fail where offsets left the log."""
+    password = settings.kafka_password.get_secret_value()
+    return {
+        "kafka.bootstrap.servers": settings.kafka_bootstrap_servers,
+        "kafka.security.protocol": "SASL_PLAINTEXT",
+        "kafka.sasl.mechanism": "SCRAM-SHA-256",
+        "kafka.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
+        f'username="{settings.kafka_user}" password="{password}";',
+        "failOnDataLoss": "true",
+        "fetchOffset.numRetries": "3",
+        "kafka.request.timeout.ms": "30000",
+        "kafka.default.api.timeout.ms": "30000",
     }
 
 
@@ -130,3 +155,113 @@ def clickhouse_errors(settings: Settings) -> Iterator[None]:
     except (NetworkError, SocketTimeoutError, EOFError, ConnectionError) as error:
         address = f"{settings.clickhouse_host}:{settings.clickhouse_port}"
         raise server_down(settings, "clickhouse", address, error) from error
+
+
+def elasticsearch(settings: Settings) -> Elasticsearch:
+    """An Elasticsearch client; close it, or use it as a context manager."""
+    from elasticsearch import Elasticsearch
+
+    return Elasticsearch(
+        settings.elasticsearch_url,
+        basic_auth=(settings.elasticsearch_user, settings.elasticsearch_password.get_secret_value()),
+        request_timeout=CONNECT_TIMEOUT_S,
+        max_retries=2,
+        retry_on_timeout=True,
+    )
+
+
+@contextmanager
+def elasticsearch_errors(settings: Settings) -> Iterator[None]:
+    """Turns Elasticsearch's connection errors into ServerDownError, a wrong login into LoginRefusedError."""
+    from elastic_transport import ConnectionError as NoConnection
+    from elastic_transport import ConnectionTimeout
+    from elasticsearch import AuthenticationException
+
+    try:
+        yield
+    except AuthenticationException as error:
+        raise LoginRefusedError(
+            f"elasticsearch at {settings.elasticsearch_url} refuses the login of {settings.elasticsearch_user}"
+        ) from error
+    except (NoConnection, ConnectionTimeout) as error:
+        raise server_down(settings, "elasticsearch", settings.elasticsearch_url, error) from error
+
+
+def cassandra_cluster(settings: Settings, login: tuple[str, str] | None = None) -> Cluster:
+    """Cassandra's driver, not yet connected: `connect()` gives the session, `shutdown()` ends it."""
+    from cassandra.auth import PlainTextAuthProvider
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+    from cassandra.policies import RoundRobinPolicy
+
+    # the driver logs each failed attempt to connect, and raises the same as an error
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
+    hosts = [point.rpartition(":") for point in settings.cassandra_contact_points.split(",")]
+    return Cluster(
+        [host for host, _, _ in hosts],
+        port=int(hosts[0][2]),
+        auth_provider=PlainTextAuthProvider(
+            *(login or (settings.cassandra_user, settings.cassandra_password.get_secret_value()))
+        ),
+        execution_profiles={
+            EXEC_PROFILE_DEFAULT: ExecutionProfile(
+                load_balancing_policy=RoundRobinPolicy(), request_timeout=CONNECT_TIMEOUT_S
+            )
+        },
+        connect_timeout=CONNECT_TIMEOUT_S,
+        control_connection_timeout=CONNECT_TIMEOUT_S,
+        protocol_version=5,
+    )
+
+
+@contextmanager
+def cassandra(settings: Settings, login: tuple[str, str] | None = None) -> Iterator[Session]:
+    """A session on Cassandra in no keyspace: statements name `keyspace.table`.
+
+    `login` is a role and its password, the platform's by default. Raises ServerDownError, LoginRefusedError.
+    """
+    from cassandra import AuthenticationFailed, OperationTimedOut
+    from cassandra.cluster import NoHostAvailable
+
+    cluster = cassandra_cluster(settings, login)
+    address = settings.cassandra_contact_points
+    try:
+        yield cluster.connect()
+    except (NoHostAvailable, OperationTimedOut) as error:
+        causes = getattr(error, "errors", {})
+        if any(isinstance(cause, AuthenticationFailed) for cause in dict(causes or {}).values()):
+            user = login[0] if login else settings.cassandra_user
+            raise LoginRefusedError(f"cassandra at {address} refuses the login of {user}") from error
+        raise server_down(settings, "cassandra", address, error) from error
+    finally:
+        cluster.shutdown()
+
+
+@contextmanager
+def mongodb(settings: Settings) -> Iterator[Database[dict[str, Any]]]:
+    """The platform's database on the server that speaks MongoDB's protocol.
+
+    Raises ServerDownError, LoginRefusedError.
+    """
+    from pymongo import MongoClient
+    from pymongo.errors import ConnectionFailure, OperationFailure
+
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        f"mongodb://{settings.mongodb_host}",
+        username=settings.mongodb_user,
+        password=settings.mongodb_password.get_secret_value(),
+        tz_aware=True,
+        connectTimeoutMS=CONNECT_TIMEOUT_S * 1000,
+        serverSelectionTimeoutMS=CONNECT_TIMEOUT_S * 1000,
+        socketTimeoutMS=REQUEST_TIMEOUT_S * 1000,
+    )
+    try:
+        yield client[settings.mongodb_database]
+    except ConnectionFailure as error:
+        raise server_down(settings, "mongodb", settings.mongodb_host, error) from error
+    except OperationFailure as error:
+        if error.code != MONGODB_AUTHENTICATION_FAILED:
+            raise
+        message = f"mongodb at {settings.mongodb_host} refuses the login of {settings.mongodb_user}"
+        raise LoginRefusedError(message) from error
+    finally:
+        client.close()

@@ -11,7 +11,7 @@ import os
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,9 @@ EXTERNAL = {
     "lakefs": "lakefs_endpoint",
     "clickhouse": "clickhouse_host",
     "spark-connect": "spark_remote",
+    "elasticsearch": "elasticsearch_url",
+    "cassandra": "cassandra_contact_points",
+    "mongodb": "mongodb_host",
 }
 
 
@@ -44,6 +47,9 @@ class Settings(BaseSettings):
     cache: Path = Field(
         Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "evcharge",
         description="downloads and builds, shared by all clones of this user",
+    )
+    profile: Literal["full", "small"] = Field(
+        "full", description="small starts without the live stores: no nearby, station, traffic, no reference data"
     )
     port_offset: int = Field(0, ge=0, le=40_000, description="added to every port of stack.toml")
 
@@ -75,6 +81,22 @@ class Settings(BaseSettings):
     spark_remote: str = ""
     spark_token: SecretStr = SecretStr("")
 
+    elasticsearch_url: str = ""
+    elasticsearch_user: str = "evcharge"
+    elasticsearch_password: SecretStr = SecretStr("")
+
+    cassandra_contact_points: str = Field("", description="host:port, several with commas between")
+    cassandra_user: str = "evcharge"
+    cassandra_password: SecretStr = SecretStr("")
+    cassandra_keyspace: str = Field("evcharge", pattern=r"^[a-z][a-z0-9_]*$")
+
+    mongodb_host: str = Field("", description="host:port")
+    mongodb_user: str = "evcharge"
+    mongodb_password: SecretStr = SecretStr("")
+    mongodb_database: str = "evcharge"
+
+    stream_master: str = Field("local[2]", description="Spark master of the live stream, which has its own driver")
+
     dagster_port: int = 0
     supervisor_password: SecretStr = SecretStr("")
 
@@ -90,6 +112,14 @@ class Settings(BaseSettings):
     )
     ingest_hours_from: str = Field(
         "2026-11-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of ingest-hour partitions"
+    )
+
+    afdc_api_url: str = Field(
+        "https://developer.nlr.gov/api/alt-fuel-stations/v1", description="base address of the registry's API"
+    )
+    afdc_api_key: SecretStr = Field(SecretStr(""), description="free from developer.nlr.gov; none: no polling")
+    state_stale_after_h: int = Field(
+        24, ge=1, description="hours without an event after which a station's state reads as unknown"
     )
 
     simulation_stations: int = Field(500, ge=1)
@@ -108,6 +138,9 @@ class Settings(BaseSettings):
             "clickhouse_http_port": ports["clickhouse_http"],
             # by name: PySpark sends a token without TLS to "localhost" only
             "spark_remote": f"sc://localhost:{ports['spark_connect']}",
+            "elasticsearch_url": f"http://127.0.0.1:{ports['elasticsearch']}",
+            "cassandra_contact_points": f"127.0.0.1:{ports['cassandra']}",
+            "mongodb_host": f"127.0.0.1:{ports['mongodb']}",
             "dagster_port": ports["dagster_webserver"],
         }
         for name, value in defaults.items():

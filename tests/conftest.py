@@ -24,7 +24,7 @@ FIRST_OFFSET = 7 * OFFSET_STEP
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Settings]:
-    """The five servers with an empty home and free ports, started once for the whole session and then removed.
+    """Every server with an empty home and free ports, started once for the whole session and then removed.
 
     EVCHARGE_HOME and EVCHARGE_PORT_OFFSET are set, so that the commands that a test runs find the same platform.
     """

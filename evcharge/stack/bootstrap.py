@@ -1,11 +1,19 @@
-"""Creates what the platform needs on its servers: buckets, the lake's repository, topics, the warehouse's tables."""
+"""Creates what the platform needs on its servers: buckets, the lake's repository, topics, tables, indices, roles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import Any
 
-from evcharge.connections import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, kafka_errors, kafka_options, lakefs_client
+from evcharge.connections import (
+    CONNECT_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    LoginRefusedError,
+    cassandra,
+    kafka_errors,
+    kafka_options,
+    lakefs_client,
+)
 from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.settings import Settings
 from evcharge.stack.services import STORES
@@ -13,6 +21,8 @@ from evcharge.stack.services import STORES
 #: A message over the limit of a single row still has to reach the quarantine (design: 8 MB).
 TOPIC_MESSAGE_BYTES = 8 * 1024 * 1024
 TOPIC_RETENTION_MS = 7 * 24 * 3600 * 1000
+#: Every new Cassandra has it (its documentation, "Password authentication"); the bootstrap takes it away.
+CASSANDRA_DEFAULT_LOGIN = ("cassandra", "cassandra")
 
 
 def bootstrap(settings: Settings, services: Collection[str] = STORES) -> None:
@@ -22,6 +32,9 @@ def bootstrap(settings: Settings, services: Collection[str] = STORES) -> None:
         ("lakefs", create_repository),
         ("kafka", create_topics),
         ("clickhouse", create_tables),
+        ("elasticsearch", create_indices),
+        ("cassandra", create_keyspace),
+        ("mongodb", create_reference),
     )
     for service, step in steps:
         if service in services:
@@ -94,6 +107,58 @@ def create_tables(settings: Settings) -> None:
     from evcharge.warehouse import schema
 
     schema.apply(settings)
+
+
+def create_indices(settings: Settings) -> None:
+    """Elasticsearch's indices."""
+    from evcharge.live import indices
+
+    indices.ensure(settings)
+
+
+def create_keyspace(settings: Settings) -> None:
+    """The platform's role on a Cassandra of our own, which is then nobody else's; keyspace and tables on any."""
+    from evcharge.live import tables
+
+    if not settings.is_external("cassandra"):
+        _take_over_cassandra(settings)
+    with cassandra(settings) as session:
+        session.execute(
+            f"CREATE KEYSPACE IF NOT EXISTS {settings.cassandra_keyspace} "
+            "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
+        )
+    tables.ensure(settings)
+
+
+def create_reference(settings: Settings) -> None:
+    """The reference data's collections."""
+    from evcharge.registry import reference
+
+    reference.ensure(settings)
+
+
+def _take_over_cassandra(settings: Settings) -> None:
+    """Makes the platform's role with the server's default login, then takes that login away."""
+    user, password = settings.cassandra_user, settings.cassandra_password.get_secret_value()
+    try:
+        with cassandra(settings):
+            pass
+    except LoginRefusedError:
+        with cassandra(settings, CASSANDRA_DEFAULT_LOGIN) as session:
+            session.execute(
+                f"CREATE ROLE IF NOT EXISTS {_identifier(user)} "
+                f"WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = {_literal(password)}"
+            )
+    with cassandra(settings) as session:
+        session.execute(f"ALTER ROLE {CASSANDRA_DEFAULT_LOGIN[0]} WITH SUPERUSER = false AND LOGIN = false")
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _topic_options(settings: Settings, topic: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="Bring the servers up and down, look at them. A server whose address is set (EVCHARGE_KAFKA_BOOTSTRAP_SERVERS, "
-    "EVCHARGE_MINIO_ENDPOINT, EVCHARGE_LAKEFS_ENDPOINT, EVCHARGE_CLICKHOUSE_HOST, EVCHARGE_SPARK_REMOTE) is used, "
-    "not started.",
+    "EVCHARGE_MINIO_ENDPOINT, EVCHARGE_LAKEFS_ENDPOINT, EVCHARGE_CLICKHOUSE_HOST, EVCHARGE_SPARK_REMOTE, "
+    "EVCHARGE_ELASTICSEARCH_URL, EVCHARGE_CASSANDRA_CONTACT_POINTS, EVCHARGE_MONGODB_HOST) is used, not started. "
+    "EVCHARGE_PROFILE=small goes without the last three.",
 )
 
 ServiceName = Annotated[str, typer.Argument(help="a service's name, as `evcharge stack status` shows it")]
@@ -49,12 +50,14 @@ def up(
     already is left alone; interrupted, it can simply be started again.
     """
     with _progress() as progress:
-        _stack(progress).up(only.split(",") if only else None)
+        stack = _stack(progress)
+        stack.up(only.split(",") if only else None)
+    print_left_out(stack)
 
 
 @app.command()
 def provision() -> None:
-    """Download and build what the servers need, and start nothing."""
+    """Download and build what the profile's servers need, and start nothing."""
     with _progress() as progress:
         _stack(progress).provision()
 
@@ -71,11 +74,13 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="a list of objects, for programs")] = False,
 ) -> None:
     """Show each service: version, health, port, memory, log. Exit code 1 if one is not healthy."""
-    found = _stack().status()
+    stack = _stack()
+    found = stack.status()
     if as_json:
         typer.echo(json.dumps([status.as_dict() for status in found], indent=2))
     else:
         _print_table(found)
+        print_left_out(stack)
     if not all(status.healthy for status in found):
         raise typer.Exit(1)
 
@@ -157,6 +162,14 @@ def print_checks(checks: list[Check]) -> None:
         found = escape(check.found) + (f"\n-> {escape(check.remedy)}" if check.remedy else "")
         table.add_row(f"[{style[check.verdict]}]{check.verdict}[/]", check.what, found)
     Console().print(table)
+
+
+def print_left_out(stack: Stack) -> None:
+    """Prints what the platform goes without, if it is a small one."""
+    from evcharge.stack.services import missing_without
+
+    if left_out := stack.left_out():
+        typer.echo(f"profile small: {missing_without(left_out)}")
 
 
 def _print_table(found: list[Status]) -> None:

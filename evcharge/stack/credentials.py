@@ -32,6 +32,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "clickhouse_password": _password,
     "analyst_password": _password,
     "spark_token": _password,
+    "elasticsearch_password": _password,
+    "cassandra_password": _password,
+    "mongodb_password": _password,
     "supervisor_password": _password,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -13,17 +14,24 @@ from pathlib import Path
 
 from evcharge.settings import Settings, stack_file
 from evcharge.stack.errors import StackError
-from evcharge.stack.programs import go_command, java_command, maven_command, npm_command
-from evcharge.stack.provision import Component, components
-from evcharge.stack.services import definitions
+from evcharge.stack.programs import (
+    go_command,
+    java_command,
+    maven_command,
+    npm_command,
+    secantus_command,
+    setpriv_command,
+)
+from evcharge.stack.provision import MAVEN, Component, components
+from evcharge.stack.services import in_profile
 from evcharge.stack.supervisor import Supervisor
 
-#: All servers under load, Spark's Python workers included.
-MEMORY_WANTED_MB = 6_000
-#: Started and hardly used.
-MEMORY_NEEDED_MB = 3_500
-#: A day of simulated charging in every store, with logs.
-DATA_DISK_MB = 2_000
+#: By profile: all servers under load, Spark's Python workers and the stream's own Spark driver included.
+MEMORY_WANTED_MB = {"full": 9_500, "small": 6_000}
+#: By profile: started and hardly used.
+MEMORY_NEEDED_MB = {"full": 6_500, "small": 3_500}
+#: By profile: a day of simulated charging in every store, with logs.
+DATA_DISK_MB = {"full": 3_000, "small": 2_000}
 #: Suggested where ports are taken.
 OFFSET_STEP = 1_000
 
@@ -32,6 +40,8 @@ PORT_OWNERS = {
     "minio_console": "minio",
     "clickhouse_http": "clickhouse",
     "spark_connect": "spark-connect",
+    "elasticsearch_transport": "elasticsearch",
+    "cassandra_storage": "cassandra",
     "dagster_webserver": "dagster-webserver",
     "dagster_code": "dagster-code",
 }
@@ -55,29 +65,30 @@ class Check:
 
 def preflight(settings: Settings) -> list[Check]:
     """Every check, in the order in which a reader cares. Downloads nothing and starts nothing."""
-    own = {name for name, service in definitions(settings).items() if not service.external}
+    own = {name for name, service in in_profile(settings).items() if not service.external}
     running = {name for name, process in Supervisor(settings).processes().items() if process.pid}
     missing = [c for name, c in components().items() if name in own and not c.is_cached(settings.cache)]
     return [
         check_architecture(platform.system(), platform.machine(), "clickhouse" in own),
-        check_memory(available_memory_mb(), bool(running)),
+        check_memory(available_memory_mb(), bool(running), settings.profile),
         check_disk(settings, missing),
         check_ports(settings, own, running),
         *(_program(what, find) for what, find in _programs(own, missing)),
         check_downloads(missing),
         *(
             Check(name, Verdict.NOTE, "external: its address is set, so it is used and not started")
-            for name, service in definitions(settings).items()
+            for name, service in in_profile(settings).items()
             if service.external
         ),
-        *([Check("clickhouse", Verdict.NOTE, _STAND_IN)] if "clickhouse" in own else []),
+        *(Check(name, Verdict.NOTE, f"stand-in: {found}") for name, found in _STAND_INS.items() if name in own),
     ]
 
 
-_STAND_IN = (
-    "stand-in: the ClickHouse engine via the chDB library, on loopback only; "
-    "for a real server set EVCHARGE_CLICKHOUSE_HOST"
-)
+_STAND_INS = {
+    "clickhouse": "the ClickHouse engine via the chDB library, on loopback only; "
+    "for a real server set EVCHARGE_CLICKHOUSE_HOST",
+    "mongodb": "SecantusDB, which speaks MongoDB's protocol; for a real server set EVCHARGE_MONGODB_HOST",
+}
 
 
 def require(checks: list[Check]) -> None:
@@ -99,20 +110,25 @@ def check_architecture(system: str, machine: str, engine_needed: bool) -> Check:
     return Check("architecture", Verdict.OK, found)
 
 
-def check_memory(available_mb: int, running: bool) -> Check:
-    """Enough memory for the servers, which have it already if they run."""
+def check_memory(available_mb: int, running: bool, profile: str) -> Check:
+    """Enough memory for the profile's servers, which have it already if they run."""
     found = f"{available_mb / 1000:.1f} GB available"
-    if running or available_mb >= MEMORY_WANTED_MB:
+    if running or available_mb >= MEMORY_WANTED_MB[profile]:
         return Check("memory", Verdict.OK, found + (" beside the running servers" if running else ""))
-    wanted = f"{found}; {MEMORY_WANTED_MB / 1000:.0f} GB are wanted"
-    remedy = "free memory, or set the address of a server elsewhere (`evcharge settings`)"
-    return Check("memory", Verdict.NOTE if available_mb >= MEMORY_NEEDED_MB else Verdict.MISSING, wanted, remedy)
+    wanted = f"{found}; {MEMORY_WANTED_MB[profile] / 1000:g} GB are wanted"
+    smaller = f", or `make up PROFILE=small` ({MEMORY_WANTED_MB['small'] / 1000:g} GB)" if profile == "full" else ""
+    remedy = f"free memory{smaller}, or set the address of a server elsewhere (`evcharge settings`)"
+    enough = available_mb >= MEMORY_NEEDED_MB[profile]
+    return Check("memory", Verdict.NOTE if enough else Verdict.MISSING, wanted, remedy)
 
 
 def check_disk(settings: Settings, missing: list[Component]) -> Check:
     """Enough room for what is still to be fetched or built, and for the data."""
     first = stack_file()["first_start"]
-    needs = {settings.cache: sum(int(first[c.name]["disk_mb"]) for c in missing), settings.home: DATA_DISK_MB}
+    needs = {
+        settings.cache: sum(int(first[c.name]["disk_mb"]) for c in missing),
+        settings.home: DATA_DISK_MB[settings.profile],
+    }
     found = []
     for folder, need_mb in needs.items():
         free_mb = shutil.disk_usage(_existing(folder)).free // 1_000_000
@@ -172,9 +188,13 @@ def free_offset(start: int) -> int:
 def _programs(own: set[str], missing: list[Component]) -> list[tuple[str, Callable[[], object]]]:
     names = {component.name for component in missing}
     programs: list[tuple[str, Callable[[], object]]] = [("git", _git_command)]
-    if own & {"kafka", "spark-connect"}:
+    if own & {"kafka", "spark-connect", "elasticsearch", "cassandra"}:
         programs.append(("java", java_command))
-    if names & {"kafka", "spark"}:
+    if "elasticsearch" in own and not os.getuid():
+        programs.append(("setpriv", setpriv_command))
+    if "mongodb" in own:
+        programs.append(("secantusd", secantus_command))
+    if names & set(MAVEN):
         programs.append(("maven", maven_command))
     if names & {"minio", "lakefs"}:
         programs.append(("go", go_command))

@@ -114,6 +114,49 @@ def probe_spark_connect(settings: Settings) -> None:
             raise NotHealthy(f"{error.code().name}: {error.details()}") from None
 
 
+def probe_elasticsearch(settings: Settings) -> None:
+    """Asks for the cluster's health with the platform's login: every primary shard has to be there."""
+    health = json.loads(
+        _get(
+            f"{settings.elasticsearch_url}/_cluster/health",
+            login=(settings.elasticsearch_user, settings.elasticsearch_password.get_secret_value()),
+        )
+    )
+    if health["status"] == "red":
+        raise NotHealthy(f"status red, {health['active_shards_percent_as_number']:.0f} % of the shards are active")
+
+
+def probe_cassandra(settings: Settings) -> None:
+    """Logs in and reads the server's version; a new server, which has no role of ours yet, with its default login."""
+    from evcharge.connections import LoginRefusedError, cassandra
+    from evcharge.stack.bootstrap import CASSANDRA_DEFAULT_LOGIN
+
+    for point in settings.cassandra_contact_points.split(","):
+        _listening(*point.rsplit(":", 1))
+    query = "SELECT release_version FROM system.local"
+    try:
+        with cassandra(settings) as session:
+            session.execute(query)
+    except LoginRefusedError as refused:
+        if settings.is_external("cassandra"):
+            raise
+        try:
+            with cassandra(settings, CASSANDRA_DEFAULT_LOGIN) as session:
+                session.execute(query)
+        except LoginRefusedError:
+            raise refused from None
+
+
+def probe_mongodb(settings: Settings) -> None:
+    """Logs in and lists the database's collections."""
+    from evcharge.connections import mongodb
+
+    for point in settings.mongodb_host.split(","):
+        _listening(*point.rsplit(":", 1))
+    with mongodb(settings) as database:
+        database.list_collection_names()
+
+
 def probe_dagster_code(settings: Settings) -> None:
     """Asks the code server by gRPC's health protocol. Whether the code loads is the webserver's to tell."""
     port = settings.port("dagster_code")

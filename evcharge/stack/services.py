@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -19,7 +21,7 @@ from string import Template
 from evcharge.settings import PROJECT, Settings, stack_file
 from evcharge.stack import probes
 from evcharge.stack.errors import StackError
-from evcharge.stack.programs import java_command
+from evcharge.stack.programs import java_command, unprivileged
 from evcharge.stack.provision import NATIVE, components
 
 
@@ -34,7 +36,7 @@ class Service:
     command: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
-    ready_within_s: int = 60
+    ready_within_s: int = 120
     stop_within_s: int = 20
     on_demand: bool = False
     note: str = ""
@@ -50,9 +52,14 @@ def definitions(settings: Settings) -> dict[str, Service]:
     paths = {name: str(component.path(cache)) for name, component in components().items()}
     # a missing Java is the preflight's to tell, and no matter to who only looks
     java = str(Path(os.environ["JAVA_HOME"]) / "bin" / "java") if "JAVA_HOME" in os.environ else "java"
+    java_home = Path(shutil.which(java) or java).resolve().parent.parent
     python, scripts = sys.executable, Path(sysconfig.get_path("scripts"))
     secret = {name: getattr(settings, name).get_secret_value() for name in _SECRETS}
-    platform = {"EVCHARGE_HOME": str(home), "EVCHARGE_PORT_OFFSET": str(settings.port_offset)}
+    platform = {
+        "EVCHARGE_HOME": str(home),
+        "EVCHARGE_PORT_OFFSET": str(settings.port_offset),
+        "EVCHARGE_PROFILE": settings.profile,
+    }
     spark_client = {"SPARK_CONNECT_AUTHENTICATE_TOKEN": secret["spark_token"]}
     dagster = platform | spark_client | dagster_environment(settings)
     services = (
@@ -118,6 +125,45 @@ def definitions(settings: Settings) -> dict[str, Service]:
             note="ClickHouse engine via the chDB library",
         ),
         Service(
+            "elasticsearch",
+            versions["elasticsearch"],
+            settings.port("elasticsearch"),
+            probes.probe_elasticsearch,
+            (*unprivileged(ELASTICSEARCH_USER_ID), paths["elasticsearch"] + "/bin/elasticsearch"),
+            {
+                "ES_PATH_CONF": str(home / "elasticsearch" / "config"),
+                "ES_TMPDIR": str(home / "elasticsearch" / "tmp"),
+                "ES_JAVA_HOME": str(java_home),
+                "HOME": str(home / "elasticsearch"),
+            },
+            stop_within_s=40,
+        ),
+        Service(
+            "cassandra",
+            versions["cassandra"],
+            settings.port("cassandra"),
+            probes.probe_cassandra,
+            (
+                *(java, "-Xms256m", "-Xmx1g", f"-javaagent:{paths['cassandra']}/jamm-{_JAMM}.jar"),
+                f"@{NATIVE / 'cassandra' / 'jvm.options'}",
+                f"-Dlogback.configurationFile={NATIVE / 'cassandra' / 'logback.xml'}",
+                f"-Dcassandra.config=file://{home / 'cassandra' / 'cassandra.yaml'}",
+                f"-Dcassandra.storagedir={home / 'cassandra' / 'data'}",
+                f"-Dcassandra.logdir={home / 'cassandra' / 'data' / 'logs'}",
+                *("-cp", f"{paths['cassandra']}/*", "org.apache.cassandra.service.CassandraDaemon"),
+            ),
+            stop_within_s=40,
+        ),
+        Service(
+            "mongodb",
+            versions["mongodb"],
+            settings.port("mongodb"),
+            probes.probe_mongodb,
+            (str(scripts / "secantusd-py"), "--config", str(home / "mongodb" / "secantusd.toml")),
+            {"HOME": str(home / "mongodb")},
+            note="SecantusDB, which speaks MongoDB's protocol",
+        ),
+        Service(
             "spark-connect",
             versions["spark"],
             settings.port("spark_connect"),
@@ -136,7 +182,6 @@ def definitions(settings: Settings) -> dict[str, Service]:
                 **platform,
                 **spark_client,
             },
-            ready_within_s=120,
             stop_within_s=30,
         ),
         Service(
@@ -150,8 +195,7 @@ def definitions(settings: Settings) -> dict[str, Service]:
                 *("-d", str(PROJECT), "--location-name", "evcharge", "--use-python-environment-entry-point"),
             ),
             dagster,
-            after=("kafka", "lakefs", "clickhouse"),
-            ready_within_s=120,
+            after=STORES,
             stop_within_s=60,
         ),
         Service(
@@ -165,7 +209,6 @@ def definitions(settings: Settings) -> dict[str, Service]:
             ),
             dagster,
             after=("dagster-code",),
-            ready_within_s=120,
             stop_within_s=30,
         ),
         Service(
@@ -177,7 +220,6 @@ def definitions(settings: Settings) -> dict[str, Service]:
             dagster,
             # its sensors launch runs at once
             after=("dagster-code", "spark-connect"),
-            ready_within_s=120,
             stop_within_s=60,
         ),
         Service(
@@ -196,13 +238,40 @@ def definitions(settings: Settings) -> dict[str, Service]:
     return {service.name: _external(service, settings) for service in services}
 
 
+#: The stores of what is going on now and of reference data, which a small platform goes without, and what it then lacks.
+LIVE_STORES = {
+    "elasticsearch": "free chargers nearby, station and traffic questions",
+    "cassandra": "hourly usage",
+    "mongodb": "reference data",
+}
 #: The services that hold data.
-STORES = ("kafka", "minio", "lakefs", "clickhouse")
+STORES = ("kafka", "minio", "lakefs", "clickhouse", *LIVE_STORES)
 #: The services that hold or process data; the rest runs on top of them.
 SERVERS = (*STORES, "spark-connect")
 
+#: Elasticsearch refuses to run as root, so under root it runs as this user and group, which need no entry anywhere.
+ELASTICSEARCH_USER_ID = 9200
+#: The version of the agent that cassandra-all brings along (its POM).
+_JAMM = "0.4.0"
 _SPARK_CONNECT_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 _SECRETS = ("minio_secret_key", "lakefs_secret_key", "spark_token")
+
+
+def in_profile(settings: Settings) -> dict[str, Service]:
+    """The services of the settings' profile, by name, in order. An external server belongs to every profile."""
+    return {
+        name: service
+        for name, service in definitions(settings).items()
+        if settings.profile == "full" or service.external or name not in LIVE_STORES
+    }
+
+
+def missing_without(stores: Collection[str]) -> str:
+    """One line on what a platform without `stores` lacks and how to get it."""
+    lacks = [LIVE_STORES[name] for name in stores]
+    if {"elasticsearch", "cassandra"} & set(stores):
+        lacks.append("live stream")
+    return f"{', '.join(stores)} do not run, so these are missing: {', '.join(lacks)}; `make up PROFILE=full` adds them"
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
@@ -221,7 +290,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 
 def prepare(settings: Settings, names: set[str]) -> None:
-    """Writes the configuration of the services in `names` below `settings.home`; formats Kafka's storage once."""
+    """Writes the configuration of the services in `names` below `settings.home`; formats once what has to be."""
     home = settings.home
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     services = definitions(settings)
@@ -260,6 +329,20 @@ def prepare(settings: Settings, names: set[str]) -> None:
             analyst_sha256=_sha256(settings.analyst_password.get_secret_value()),
             database=settings.clickhouse_database,
         )
+    if "elasticsearch" in run:
+        _prepare_elasticsearch(settings)
+    if "cassandra" in run:
+        (home / "cassandra" / "data").mkdir(parents=True, exist_ok=True)
+        _render(
+            "cassandra/cassandra.yaml",
+            home / "cassandra" / "cassandra.yaml",
+            port=settings.port("cassandra"),
+            storage_port=settings.port("cassandra_storage"),
+        )
+    if "mongodb" in run:
+        data = home / "mongodb" / "data"
+        _render("mongodb/secantusd.toml", home / "mongodb" / "secantusd.toml", port=settings.port("mongodb"), data=data)
+        _create_mongodb_user(settings, data)
     if "spark-connect" in run:
         (home / "spark" / "work").mkdir(parents=True, exist_ok=True)
         _render("spark/log4j2.properties", home / "spark" / "log4j2.properties")
@@ -280,7 +363,7 @@ def prepare(settings: Settings, names: set[str]) -> None:
 
 def working_directory(settings: Settings, name: str) -> Path:
     """Where a service runs: a folder of its own, or the project for what is the project's code."""
-    own = {"kafka": "kafka", "minio": "minio", "lakefs": "lakefs", "clickhouse": "clickhouse", "spark-connect": "spark"}
+    own = {name: name for name in STORES} | {"spark-connect": "spark"}
     return settings.home / own[name] if name in own else PROJECT
 
 
@@ -294,6 +377,12 @@ def configuration_digest(settings: Settings, name: str) -> str:
         "users.xml",
         "spark-defaults.conf",
         "log4j2.properties",
+        "config/elasticsearch.yml",
+        "config/jvm.options",
+        "config/log4j2.properties",
+        "config/users",
+        "cassandra.yaml",
+        "secantusd.toml",
         "dagster.yaml",
     )
     files = [] if folder == PROJECT else [folder / name for name in names if (folder / name).exists()]
@@ -315,6 +404,9 @@ def _external_port(name: str, settings: Settings) -> int:
         "lakefs": settings.lakefs_endpoint,
         "clickhouse": f"{settings.clickhouse_host}:{settings.clickhouse_port}",
         "spark-connect": settings.spark_remote.partition("/;")[0],
+        "elasticsearch": settings.elasticsearch_url,
+        "cassandra": settings.cassandra_contact_points.split(",")[0],
+        "mongodb": settings.mongodb_host.split(",")[0],
     }
     port = addresses[name].rpartition(":")[2].rstrip("/")
     return int(port) if port.isdigit() else 0
@@ -336,6 +428,61 @@ def _format_kafka(settings: Settings) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise StackError(f"kafka: its storage cannot be formatted\n{(done.stdout + done.stderr).strip()[-1500:]}")
+
+
+def _prepare_elasticsearch(settings: Settings) -> None:
+    """Writes Elasticsearch's files, with the platform's user as the only one, in folders that its process can write."""
+    import bcrypt
+
+    folder = settings.home / "elasticsearch"
+    config = folder / "config"
+    for name in ("config", "data", "logs", "tmp"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    _render(
+        "elasticsearch/elasticsearch.yml",
+        config / "elasticsearch.yml",
+        data=folder / "data",
+        logs=folder / "logs",
+        port=settings.port("elasticsearch"),
+        transport_port=settings.port("elasticsearch_transport"),
+    )
+    for name in ("jvm.options", "log4j2.properties"):
+        _write(config / name, (NATIVE / "elasticsearch" / name).read_text())
+    users, password = config / "users", settings.elasticsearch_password.get_secret_value().encode()
+    user, _, known = (users.read_text().strip() if users.exists() else "").partition(":")
+    # a hash has its own salt: written anew it would restart the server for nothing
+    if user != settings.elasticsearch_user or not bcrypt.checkpw(password, known.encode()):
+        hashed = bcrypt.hashpw(password, bcrypt.gensalt(rounds=10, prefix=b"2a")).decode()
+        _write(users, f"{settings.elasticsearch_user}:{hashed}\n")
+    _write(config / "users_roles", f"superuser:{settings.elasticsearch_user}\n")
+    if not os.getuid():
+        for path in (folder, *folder.rglob("*")):
+            # a running server's files come and go
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(path, ELASTICSEARCH_USER_ID, ELASTICSEARCH_USER_ID, follow_symlinks=False)
+
+
+def _create_mongodb_user(settings: Settings, data: Path) -> None:
+    """Creates the server's storage with the platform's user, unless it is there: with logins on, no client could."""
+    if data.exists():
+        return
+    from pymongo import MongoClient
+    from secantus import SecantusDBServer
+
+    # filled under another name, so that it is there with its user or not at all
+    new = data.with_name("data.new")
+    shutil.rmtree(new, ignore_errors=True)
+    with (
+        SecantusDBServer(storage_path=str(new), replica_set_name=None, enable_test_commands=False) as server,
+        MongoClient[dict[str, object]](server.uri, serverSelectionTimeoutMS=10_000) as client,
+    ):
+        client["admin"].command(
+            "createUser",
+            settings.mongodb_user,
+            pwd=settings.mongodb_password.get_secret_value(),
+            roles=[{"role": "dbOwner", "db": settings.mongodb_database}],
+        )
+    new.rename(data)
 
 
 def _render(template: str, target: Path, **values: object) -> None:

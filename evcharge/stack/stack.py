@@ -20,7 +20,7 @@ from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
 from evcharge.stack.probes import explain
 from evcharge.stack.provision import Provisioner
-from evcharge.stack.services import SERVERS, STORES, Service, definitions, prepare
+from evcharge.stack.services import LIVE_STORES, SERVERS, STORES, Service, definitions, in_profile, prepare
 from evcharge.stack.supervisor import Process, Supervisor
 
 POLL_INTERVAL_S = 0.5
@@ -67,7 +67,9 @@ class Stack:
         return definitions(self.settings)
 
     def up(self, services: Collection[str] | None = None) -> Settings:
-        """Provisions, starts and bootstraps `services` (default: all that are not on demand); returns the settings.
+        """Provisions, starts and bootstraps `services` (default: the profile's that are not on demand).
+
+        Returns the settings, with credentials.
 
         What runs and is healthy is left alone. Interrupted anywhere, it can simply be called again. Raises StackError.
         """
@@ -86,15 +88,15 @@ class Stack:
                 supervisor.start(name)
             self._start_and_wait(supervisor, stores)
             if stores:
-                self.report("bootstrap", "buckets, repository, topics, tables")
+                self.report("bootstrap", "buckets, repository, topics, tables, indices")
                 bootstrap(self.settings, stores)
                 self.report("bootstrap", "ready")
             self._start_and_wait(supervisor, [name for name in chosen if name not in STORES])
         return self.settings
 
     def provision(self) -> None:
-        """Downloads and builds what the services need and the cache lacks."""
-        own = [name for name, service in self.services.items() if not service.external]
+        """Downloads and builds what the profile's services need and the cache lacks."""
+        own = [name for name, service in in_profile(self.settings).items() if not service.external]
         Provisioner(self.settings, self.report).run(own)
 
     def down(self) -> None:
@@ -120,6 +122,8 @@ class Stack:
             supervisor = Supervisor(self.settings)
             if not supervisor.is_running():
                 raise StackError("the stack is down; start it with `evcharge stack up`")
+            if name in self.left_out():
+                raise StackError(f"{name} is not part of this platform, which is small; `make up PROFILE=full` adds it")
             self._start_and_wait(supervisor, [service.name])
 
     def stop(self, name: str) -> None:
@@ -128,24 +132,31 @@ class Stack:
         Supervisor(self.settings).stop_together([service.name], self.report)
 
     def status(self) -> list[Status]:
-        """Every service probed now, all at once. Services on demand are listed while they are wanted."""
-        processes = Supervisor(self.settings).processes()
+        """Every service of the platform probed now, all at once. Those on demand are listed while they are wanted."""
+        processes, left_out = Supervisor(self.settings).processes(), self.left_out()
         shown = [
             service
             for service in self.services.values()
-            if not service.on_demand or processes.get(service.name, _ABSENT).state != "STOPPED"
+            if service.name not in left_out
+            and (not service.on_demand or processes.get(service.name, _ABSENT).state != "STOPPED")
         ]
         with ThreadPoolExecutor(len(shown)) as pool:
             return list(pool.map(lambda service: self._status(service, processes.get(service.name, _ABSENT)), shown))
+
+    def left_out(self) -> list[str]:
+        """The stores that the profile leaves out: the running platform's, or the settings' if none runs."""
+        present = Supervisor(self.settings).processes() or in_profile(self.settings)
+        return [name for name in LIVE_STORES if name not in present and not self.services[name].external]
 
     def log(self, name: str) -> Path:
         """The log file of a service."""
         return self.settings.log_dir / f"{name}.log"
 
     def _chosen(self, services: Collection[str] | None) -> list[str]:
-        known = self.services
+        known = in_profile(self.settings)
         for name in services or ():
-            self.known(name)
+            if self.known(name).name not in known:
+                raise StackError(f"{name} is not in the profile {self.settings.profile}")
         return [name for name in known if (name in services if services else not known[name].on_demand)]
 
     def known(self, name: str) -> Service:

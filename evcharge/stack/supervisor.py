@@ -20,7 +20,14 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
-from evcharge.stack.services import Service, _write, configuration_digest, definitions, working_directory
+from evcharge.stack.services import (
+    Service,
+    _write,
+    configuration_digest,
+    definitions,
+    in_profile,
+    working_directory,
+)
 
 #: sun_path holds 108 bytes (unix(7)); supervisord first binds a name with its pid appended.
 SOCKET_PATH_LIMIT = 90
@@ -51,7 +58,7 @@ class Supervisor:
 
     def write_configuration(self) -> None:
         """Writes supervisord.conf (mode 0600: it carries the services' secrets)."""
-        _write(self.configuration, render(self.settings, self.socket, definitions(self.settings).values()))
+        _write(self.configuration, render(self.settings, self.socket, in_profile(self.settings).values()))
 
     def is_running(self) -> bool:
         try:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from evcharge.main_job import Outcome, run_main_job
 from evcharge.settings import Settings, load_settings
-from evcharge.stack.commands import print_checks
+from evcharge.stack.commands import print_checks, print_left_out
 from evcharge.stack.preflight import preflight, require
 from evcharge.stack.progress import Progress
 from evcharge.stack.stack import Stack
@@ -36,6 +36,7 @@ def bring_up(*, main_job: bool = True) -> Settings:
         _print_outcome(console, outcome)
     console.print(f"\nservers healthy after {healthy_s:.0f} s, all done after {time.monotonic() - began:.0f} s")
     _print_links(console, settings)
+    print_left_out(stack)
     return settings
 
 

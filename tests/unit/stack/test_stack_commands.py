@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def test_every_command_explains_itself(command: str) -> None:
         (("stack", "stop", "minio"), {"EVCHARGE_MINIO_ENDPOINT": "http://x:9000"}, "minio is external"),
         (("stack", "status"), {"EVCHARGE_KAFKA_PARTITIONS": "no"}, "EVCHARGE_KAFKA_PARTITIONS"),
         (("stack", "logs", "kafka"), {}, "kafka has no log yet"),
+        (("stack", "status"), {"EVCHARGE_PROFILE": "tiny"}, "'full' or 'small'"),
+        (("stack", "up", "--only", "mongodb"), {"EVCHARGE_PROFILE": "small"}, "mongodb is not in the profile small"),
     ],
 )
 def test_an_error_is_one_line_without_a_traceback(
@@ -42,6 +45,15 @@ def test_an_error_is_one_line_without_a_traceback(
     assert done.returncode == 1
     assert named in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_status_says_what_a_small_platform_lacks(tmp_path: Path) -> None:
+    done = evcharge("stack", "status", EVCHARGE_HOME=str(tmp_path / "home"), EVCHARGE_PROFILE="small")
+    *table, line = done.stdout.splitlines()
+    assert "elasticsearch, cassandra, mongodb do not run" in line
+    assert not any(row.startswith(("elasticsearch", "cassandra", "mongodb")) for row in table)
+    found = evcharge("stack", "status", "--json", EVCHARGE_HOME=str(tmp_path / "home"), EVCHARGE_PROFILE="small")
+    assert "mongodb" not in {status["service"] for status in json.loads(found.stdout)}
 
 
 def test_down_on_a_platform_that_never_ran_does_nothing(tmp_path: Path) -> None:

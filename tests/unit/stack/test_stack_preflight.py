@@ -17,6 +17,7 @@ from evcharge.stack.preflight import (
     check_memory,
     check_ports,
     free_offset,
+    preflight,
     require,
 )
 from evcharge.stack.programs import java_command
@@ -33,10 +34,26 @@ def test_another_processor_is_named_with_the_way_out() -> None:
     assert check_architecture("Darwin", "arm64", engine_needed=False).verdict == Verdict.MISSING
 
 
-@pytest.mark.parametrize(("available_mb", "verdict"), [(8_000, "ok"), (4_000, "note"), (1_000, "missing")])
-def test_memory(available_mb: int, verdict: str) -> None:
-    assert check_memory(available_mb, running=False).verdict == verdict
-    assert check_memory(available_mb, running=True).verdict == "ok"
+@pytest.mark.parametrize(
+    ("available_mb", "small", "full"),
+    [(16_000, "ok", "ok"), (8_000, "ok", "note"), (4_000, "note", "missing"), (1_000, "missing", "missing")],
+)
+def test_memory_by_profile(available_mb: int, small: str, full: str) -> None:
+    assert check_memory(available_mb, running=False, profile="small").verdict == small
+    assert check_memory(available_mb, running=False, profile="full").verdict == full
+    assert check_memory(available_mb, running=True, profile="full").verdict == "ok"
+
+
+def test_too_little_memory_for_everything_points_to_the_small_profile() -> None:
+    assert "PROFILE=small" in check_memory(4_000, running=False, profile="full").remedy
+    assert "PROFILE" not in check_memory(1_000, running=False, profile="small").remedy
+
+
+def test_the_small_profile_asks_for_less(tmp_path: Path) -> None:
+    checks = {check.what: check for check in preflight(load_settings(home=tmp_path, profile="small"))}
+    assert "mongodb" not in checks
+    assert "secantusd" not in checks
+    assert "elasticsearch" not in checks["downloads"].found
 
 
 def test_a_taken_port_is_named_with_an_offset_that_is_free(tmp_path: Path) -> None:

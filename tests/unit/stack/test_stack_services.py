@@ -1,22 +1,34 @@
 from __future__ import annotations
 
 import configparser
+import importlib.metadata
 import os
 import re
 import stat
 from pathlib import Path
 from xml.etree import ElementTree
 
+import bcrypt
 import pytest
 
 from evcharge.settings import Settings, load_settings, stack_file
 from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
 from evcharge.stack.preflight import PORT_OWNERS
-from evcharge.stack.services import SERVERS, definitions, prepare
+from evcharge.stack.programs import unprivileged
+from evcharge.stack.services import (
+    ELASTICSEARCH_USER_ID,
+    LIVE_STORES,
+    SERVERS,
+    configuration_digest,
+    definitions,
+    in_profile,
+    missing_without,
+    prepare,
+)
 from evcharge.stack.supervisor import SOCKET_PATH_LIMIT, render, socket_path
 
-RENDERED = {"minio", "lakefs", "clickhouse", "spark-connect", "dagster-webserver"}
+RENDERED = {"minio", "lakefs", "clickhouse", "spark-connect", "dagster-webserver", *LIVE_STORES}
 
 
 @pytest.fixture
@@ -63,6 +75,11 @@ def test_every_listener_is_on_loopback(settings: Settings) -> None:
     assert f'listen_address: "127.0.0.1:{18000 + 100}"' in lake
     spark = (settings.home / "spark" / "spark-defaults.conf").read_text()
     assert re.search(r"binding.address\s+127.0.0.1\n", spark)
+    assert "network.host: 127.0.0.1\n" in (settings.home / "elasticsearch" / "config" / "elasticsearch.yml").read_text()
+    tables = (settings.home / "cassandra" / "cassandra.yaml").read_text()
+    assert "listen_address: 127.0.0.1\n" in tables
+    assert "rpc_address: 127.0.0.1\n" in tables
+    assert 'host = "127.0.0.1"\n' in (settings.home / "mongodb" / "secantusd.toml").read_text()
     for name in ("minio", "dagster-webserver"):
         command = " ".join(definitions(settings)[name].command)
         assert "127.0.0.1" in command
@@ -71,7 +88,10 @@ def test_every_listener_is_on_loopback(settings: Settings) -> None:
 
 def test_rendered_files_with_secrets_are_private_and_complete(settings: Settings) -> None:
     prepare(settings, RENDERED)
-    for file in ("clickhouse/users.xml", "spark/spark-defaults.conf", "lakefs/lakefs.yaml"):
+    for file in (
+        *("clickhouse/users.xml", "spark/spark-defaults.conf", "lakefs/lakefs.yaml"),
+        *("elasticsearch/config/users", "cassandra/cassandra.yaml", "mongodb/secantusd.toml"),
+    ):
         path = settings.home / file
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert "${" not in path.read_text()
@@ -85,6 +105,65 @@ def test_clickhouse_users_carry_hashes_only_and_the_analyst_reads_only(settings:
     assert root.findtext("users/analyst/profile") == "analyst"
     assert root.findtext("profiles/analyst/readonly") == "2"
     assert root.findtext("users/analyst/grants/query") == "GRANT SELECT ON evcharge.*"
+
+
+def test_elasticsearch_has_one_user_whose_password_is_hashed(settings: Settings) -> None:
+    prepare(settings, {"elasticsearch"})
+    config = settings.home / "elasticsearch" / "config"
+    user, _, hashed = (config / "users").read_text().strip().partition(":")
+    assert user == settings.elasticsearch_user
+    assert hashed.startswith("$2a$")
+    assert bcrypt.checkpw(settings.elasticsearch_password.get_secret_value().encode(), hashed.encode())
+    assert (config / "users_roles").read_text() == f"superuser:{user}\n"
+
+
+def test_the_live_stores_are_restarted_by_a_changed_configuration_only(settings: Settings) -> None:
+    prepare(settings, set(LIVE_STORES))
+    before = {name: configuration_digest(settings, name) for name in LIVE_STORES}
+    assert len(set(before.values())) == len(LIVE_STORES)
+    prepare(settings, set(LIVE_STORES))
+    assert {name: configuration_digest(settings, name) for name in LIVE_STORES} == before
+    moved = load_settings(home=settings.home, port_offset=200)
+    prepare(moved, set(LIVE_STORES))
+    assert all(configuration_digest(moved, name) != before[name] for name in LIVE_STORES)
+
+
+def test_the_live_stores_ask_for_passwords(settings: Settings) -> None:
+    prepare(settings, set(LIVE_STORES))
+    assert (
+        "xpack.security.enabled: true" in (settings.home / "elasticsearch" / "config" / "elasticsearch.yml").read_text()
+    )
+    assert "authenticator: PasswordAuthenticator" in (settings.home / "cassandra" / "cassandra.yaml").read_text()
+    assert "auth = true" in (settings.home / "mongodb" / "secantusd.toml").read_text()
+
+
+def test_root_starts_elasticsearch_as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    assert unprivileged(ELASTICSEARCH_USER_ID) == ()
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    command = " ".join(unprivileged(ELASTICSEARCH_USER_ID))
+    assert "--reuid 9200 --regid 9200 --clear-groups" in command
+    assert "--bounding-set -all" in command
+
+
+def test_the_server_of_mongodbs_protocol_is_the_locked_one() -> None:
+    assert importlib.metadata.version("SecantusDB") == stack_file()["versions"]["mongodb"]
+
+
+def test_a_small_platform_goes_without_the_live_stores(settings: Settings) -> None:
+    small = load_settings(home=settings.home, profile="small")
+    assert definitions(small).keys() - in_profile(small).keys() == LIVE_STORES.keys()
+    assert in_profile(settings).keys() == definitions(settings).keys()
+    own = load_settings(home=settings.home, profile="small", mongodb_host="db:27017")
+    assert LIVE_STORES.keys() & in_profile(own).keys() == {"mongodb"}
+
+
+def test_what_a_small_platform_lacks_is_said_in_one_line() -> None:
+    line = missing_without(list(LIVE_STORES))
+    for lacking in (*LIVE_STORES, "nearby", "traffic", "hourly usage", "reference data", "live stream", "make up"):
+        assert lacking in line
+    assert "\n" not in line
+    assert "live stream" not in missing_without(["mongodb"])
 
 
 def test_services_start_after_services_that_exist(settings: Settings) -> None:
