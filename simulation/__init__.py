@@ -1,6 +1,7 @@
 """Charging stations, cars and drivers, simulated: pure, deterministic by seed, resumable, in simulated time only.
 
-`Simulation(build_network(...), build_fleet(...), seed=..., start_at=...)` and then `advance(until=...)` as often as needed.
+`Simulation(build_network(...), build_fleet(...), seed=..., start_at=...)` and then `advance(until=...)` as often as needed;
+`telemetry()` is what the cars told meanwhile.
 """
 
 from simulation.charging import EvModel
@@ -9,6 +10,7 @@ from simulation.engine import Simulation
 from simulation.events import EventBatch, Totals
 from simulation.fleet import Fleet, Vehicle, build_fleet
 from simulation.network import Evse, Network, SiteKind, Station, build_network
+from simulation.telemetry import TelemetryBatch
 
 __all__ = [
     "Demand",
@@ -20,6 +22,7 @@ __all__ = [
     "Simulation",
     "SiteKind",
     "Station",
+    "TelemetryBatch",
     "Totals",
     "Vehicle",
     "build_fleet",

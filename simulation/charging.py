@@ -91,6 +91,10 @@ class ChargeCurve:
             gained = power * since / (self.kwh_per_soc * 3600.0)
         return min(self._socs[piece] + gained, self._socs[piece + 1])
 
+    def soc_after(self, soc: float, seconds: float, target_soc: float) -> float:
+        """State of charge after charging for `seconds` from `soc` towards `target_soc`, in one step."""
+        return min(max(self.soc_at(self.seconds_at(soc) + seconds), soc), target_soc)
+
     def _piece(self, starts: list[float], value: float) -> int:
         return min(bisect_right(starts, value), len(self._slopes)) - 1
 

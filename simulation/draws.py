@@ -29,6 +29,9 @@ class Purpose(IntEnum):
     QUEUE = 6
     STAY = 7
     FAULT = 8
+    TELEMATICS = 9
+    DRIVE = 10
+    ERRAND = 11
 
 
 class Draws:

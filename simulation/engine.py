@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -28,9 +29,10 @@ from simulation.draws import Draws, Purpose, Uniforms, normal
 from simulation.events import SCHEMA_VERSION, EventBatch, Row, Totals
 from simulation.fleet import Fleet
 from simulation.network import Network, SiteKind
-from simulation.roads import Surroundings
+from simulation.roads import CITY_KMH, TRIP_KMH, Surroundings
+from simulation.telemetry import NO_STATION, Journey, Spell, Standstill, Telematics, TelemetryBatch
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 _FREE = -1
 _OUT_OF_ORDER = -2
@@ -49,8 +51,6 @@ _FAST_ONLY_BELOW = 0.70
 _PATIENCE_SIGMA = 0.6
 _LINGER_SIGMA = 0.9
 _DRIVING_SIGMA = 0.5
-_CITY_KMH = 40.0
-_TRIP_KMH = 80.0
 # State of charge on arrival at a fast charger and where its charge ends: EPFL fast chargers, medians 31 % and 83 %.
 _FAST_ARRIVAL = (0.31, 0.18)
 _FAST_TARGET = (0.85, 0.11)
@@ -89,7 +89,11 @@ class Session:
 
 @dataclass(slots=True)
 class Car:
-    """A car between and during visits. `order` numbers its next `step`, which comes at `due_at` (ms)."""
+    """A car between and during visits. `order` numbers its next `step`, which comes at `due_at` (ms).
+
+    It has been as it is since `since_at` (ms). Between visits it comes from station `origin`, which it left with `soc_left`,
+    and drives `driven_km`; `soc` and `station` are then those of its arrival.
+    """
 
     soc: float
     station: int
@@ -97,6 +101,10 @@ class Car:
     due_at: int = 0
     order: int = 0
     step: str = ""
+    since_at: int = 0
+    origin: int = NO_STATION
+    soc_left: float = 0.0
+    driven_km: float = 0.0
     session: Session | None = None
 
 
@@ -107,7 +115,7 @@ _SESSION_FIELDS = tuple(f.name for f in fields(Session))
 class Simulation:
     """A network and a fleet, simulated from `start_at` on.
 
-    Equal arguments give equal events, whatever the chunks in which `advance` is called.
+    Equal arguments give equal events and telemetry, whatever the chunks in which `advance` is called.
     """
 
     def __init__(
@@ -118,7 +126,7 @@ class Simulation:
         self._now = self._start
         self._order = 0
         self.totals = Totals()
-        self._cars = [Car(vehicle.first_soc, vehicle.home) for vehicle in fleet.vehicles]
+        self._cars = [Car(vehicle.first_soc, vehicle.home, since_at=self._now) for vehicle in fleet.vehicles]
         self._occupant = [_FREE] * len(self._evse_station)
         self._queues: dict[int, deque[int]] = {}
         self._repairs: dict[int, tuple[int, int]] = {}
@@ -154,6 +162,10 @@ class Simulation:
         self._session_prefix = f"{seed}-{start:%y%m%dT%H%M%S}-{self._fingerprint[:6]}"
         self._rows: list[Row] = []
         self._sort_keys: list[int] = []
+        self._telematics = Telematics(network.stations, fleet.vehicles, self._models, self._draws)
+        # What ended in the last `advance`, which began at `_advanced_from`.
+        self._spells: list[Spell] = []
+        self._advanced_from: int | None = None
         self._steps: dict[str, Callable[[int, int], None]] = {
             "arrive": self._arrive,
             "give_up": self._give_up,
@@ -190,6 +202,8 @@ class Simulation:
         until_ms = to_ms(until)
         if until_ms < self._now:
             raise ValueError(f"{until.isoformat()} is before {to_datetime(self._now).isoformat()}, already simulated")
+        self._spells.clear()
+        self._advanced_from = self._now
         environment = self._environment
         while environment.peek() <= until_ms:
             environment.step()
@@ -203,6 +217,18 @@ class Simulation:
         self._rows.clear()
         self._sort_keys.clear()
         return EventBatch.of(rows)
+
+    def telemetry(self, since: datetime | None = None) -> TelemetryBatch:
+        """What the cars told in the last `advance`, or in that part of it that comes after `since` (exclusive).
+
+        Asking changes nothing, and costs nothing if it is not done. ValueError if nothing was simulated since the start or
+        since `load`, or if `since` has no time zone.
+        """
+        if self._advanced_from is None:
+            raise ValueError("there is telemetry of what was simulated last: call `advance` first")
+        after = self._advanced_from if since is None else max(to_ms(since), self._advanced_from)
+        running = (self._spell(index, self._now + 1) for index in range(len(self._cars)))
+        return self._telematics.batch(chain(self._spells, running), after, self._now)
 
     def _schedule(self, index: int, at_ms: int, step: str) -> None:
         """Make `step` the one next step of a car; a step that was planned before is void."""
@@ -223,13 +249,47 @@ class Simulation:
     def _take_step(self, index: int, order: int) -> None:
         car = self._cars[index]
         if car.order == order:
-            self._steps[car.step](index, car.due_at)
+            now = car.due_at
+            self._spells.append(self._spell(index, now))
+            # An arrival is told of by the drive that ends with it.
+            since = now + 1 if car.step == "arrive" else now
+            self._steps[car.step](index, now)
+            car.since_at = since
+
+    def _spell(self, index: int, until: int) -> Spell:
+        """How the car has been since its last step, for as long as it stays so before `until`."""
+        car, session = self._cars[index], self._cars[index].session
+        if session is None:
+            return Journey(
+                index,
+                car.visit,
+                car.origin,
+                car.station,
+                car.since_at,
+                car.due_at,
+                car.soc_left,
+                car.soc,
+                car.driven_km,
+            )
+        if not session.charging:
+            return Standstill(index, session.station, car.since_at, until, car.soc)
+        return Standstill(
+            index,
+            session.station,
+            car.since_at,
+            until,
+            session.stretch_soc,
+            self._curve(index),
+            session.stretch_at,
+            session.target_soc,
+        )
 
     # --- between visits ---
 
     def _plan_visit(self, index: int, now: int) -> None:
         """Decide when and where the car charges next, and how much it drives until then."""
         car, vehicle, model = self._cars[index], self._vehicles[index], self._models[index]
+        car.soc_left, car.driven_km = car.soc, 0.0
         calendar, zone = self._calendars[index], self._stations[vehicle.home].time_zone
         while True:
             car.visit += 1
@@ -237,23 +297,24 @@ class Simulation:
             local_ms, kind = calendar.next_visit(to_local_ms(zone, now), u[0], u[1])
             station = self._choose_station(index, kind, u[2])
             distance_km = self._surroundings.drive_km(car.station, station)
-            soonest = now + _SHORTEST_TRIP_MS + int(distance_km / _CITY_KMH * HOUR_MS)
+            soonest = now + _SHORTEST_TRIP_MS + int(distance_km / CITY_KMH * HOUR_MS)
             arrive_at = max(to_utc_ms(zone, local_ms), soonest)
             hours = (arrive_at - now) / HOUR_MS
             soc_per_km = model.consumption_kwh_per_100km / 100 / model.usable_kwh
             days = hours / 24
             if vehicle.charges_at_home and hours > _NIGHT_H:
                 car.soc, days = max(car.soc, vehicle.target_soc), 0.3 + 0.7 * u[5]
-            driven_km = min(log_normal(vehicle.daily_km * days, _DRIVING_SIGMA, u[3]), hours * _CITY_KMH)
+            driven_km = min(log_normal(vehicle.daily_km * days, _DRIVING_SIGMA, u[3]), hours * CITY_KMH)
             driven_km = max(driven_km, distance_km)
             fast = kind is SiteKind.DC_FAST
             if fast:
                 wanted = max(_FAST_ARRIVAL[0] + _FAST_ARRIVAL[1] * normal(u[4]), _RESERVE)
-                driven_km = max(driven_km, min((car.soc - wanted) / soc_per_km, hours * _TRIP_KMH))
+                driven_km = max(driven_km, min((car.soc - wanted) / soc_per_km, hours * TRIP_KMH))
             soc = car.soc - driven_km * soc_per_km
             if soc < _RESERVE:
                 soc = _RESERVE if fast else _RESERVE + 0.5 * u[5]
             car.soc, car.station = soc, station
+            car.driven_km += driven_km
             if soc <= (_FAST_ONLY_BELOW if fast else vehicle.target_soc - _SMALLEST_GAIN):
                 self._schedule(index, arrive_at, "arrive")
                 return
@@ -426,7 +487,8 @@ class Simulation:
         self._release(evse, repaired_at)
 
     def _depart(self, index: int, now: int) -> None:
-        self._cars[index].session = None
+        car = self._cars[index]
+        car.session, car.origin = None, car.station
         self._plan_visit(index, now)
 
     # --- physics ---
@@ -448,9 +510,8 @@ class Simulation:
     def _soc(self, index: int, at_ms: int) -> float:
         """State of charge at `at_ms`, not before the current stretch of charging, from its begin in one step."""
         session = self._session(index)
-        curve = self._curve(index)
-        seconds = curve.seconds_at(session.stretch_soc) + (at_ms - session.stretch_at) / 1000
-        return min(max(curve.soc_at(seconds), session.stretch_soc), session.target_soc)
+        seconds = (at_ms - session.stretch_at) / 1000
+        return self._curve(index).soc_after(session.stretch_soc, seconds, session.target_soc)
 
     def _read_meter(self, index: int, before_ms: int) -> None:
         """Tell the meter values that fall due before `before_ms`; their clock starts when the car is plugged in."""

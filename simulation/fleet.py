@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 
@@ -160,25 +161,28 @@ class Fleet:
     vehicles: tuple[Vehicle, ...]
 
 
-def build_fleet(network: Network, vehicles: int, seed: int) -> Fleet:
-    """The built-in fleet: `vehicles` cars based near the stations of `network`, deterministic by `seed`.
+def build_fleet(network: Network, vehicles: int, seed: int, models: Sequence[tuple[EvModel, float]] = MODELS) -> Fleet:
+    """A fleet of `vehicles` cars based near the stations of `network`, deterministic by `seed`.
 
-    ValueError if `vehicles` is below 1 or the network has no station that a drawn model can use.
+    `models` come with their shares of the fleet, which add up to 1. ValueError if `vehicles` is below 1 or the network has
+    no station that a drawn model can use.
     """
     if vehicles < 1:
         raise ValueError(f"vehicles must be at least 1, not {vehicles}")
     draws = Draws(seed)
     surroundings = Surroundings(network)
     return Fleet(
-        tuple(model for model, _ in MODELS),
-        tuple(_build_vehicle(number, draws, surroundings) for number in range(1, vehicles + 1)),
+        tuple(model for model, _ in models),
+        tuple(_build_vehicle(number, draws, surroundings, models) for number in range(1, vehicles + 1)),
     )
 
 
-def _build_vehicle(number: int, draws: Draws, surroundings: Surroundings) -> Vehicle:
+def _build_vehicle(
+    number: int, draws: Draws, surroundings: Surroundings, models: Sequence[tuple[EvModel, float]]
+) -> Vehicle:
     u = draws.block(Purpose.VEHICLE, number)
     habits = draws.block(Purpose.HABIT, number)
-    model = _model(u[0])
+    model = _model(models, u[0])
     home = surroundings.base(model.connector_types, u[1])
 
     def place(kind: SiteKind, share: float, has: float, which: float) -> int | None:
@@ -202,9 +206,9 @@ def _build_vehicle(number: int, draws: Draws, surroundings: Surroundings) -> Veh
     )
 
 
-def _model(u: float) -> EvModel:
-    for model, share in MODELS:
+def _model(models: Sequence[tuple[EvModel, float]], u: float) -> EvModel:
+    for model, share in models:
         if u < share:
             return model
         u -= share
-    return MODELS[-1][0]
+    return models[-1][0]

@@ -177,7 +177,7 @@ def _build_station(number: int, draws: Draws, phase: float) -> Station:
         latitude=round(place.latitude + (u[2] - 0.5) * 2 * _SPREAD_DEGREES, 5),
         site_kind=kind,
         evses=evses,
-        site_power_kw=_site_power_kw(evses),
+        site_power_kw=site_power_kw(evses),
         network=f"Simulated {_KIND_NAMES[kind]}",
     )
 
@@ -206,7 +206,7 @@ def _dc_sockets(u: Uniforms) -> list[tuple[str, float]]:
     return [(COMBO, power_kw)] * (3 + int(u[5] * 4)) + [(CHADEMO, 50.0)] * (u[6] < 0.6)
 
 
-def _site_power_kw(evses: tuple[Evse, ...]) -> float:
+def site_power_kw(evses: tuple[Evse, ...]) -> float:
     """AC sites feed all EVSEs at once; fast-charging sites are connected for about half of the sum (assumption)."""
     total = sum(evse.power_kw for evse in evses)
     shared = total * 0.5 if evses[0].is_dc and len(evses) > 1 else total

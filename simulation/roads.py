@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from simulation.draws import Draws, Purpose, normal
 from simulation.network import Network, SiteKind, Station
 
-_EARTH_KM = 6371.0
+EARTH_KM = 6371.0
 # Road over straight-line distance, US average (Ballou, Rahardja and Sakai 2002, "Selected country circuity factors").
-_CIRCUITY = 1.20
+CIRCUITY = 1.20
+# Mean speeds in a city and on longer trips (assumption).
+CITY_KMH = 40.0
+TRIP_KMH = 80.0
 # Drivers look for a charger within their metropolitan area (assumption).
 _REACH_KM = 40.0
 # Spread of how popular stations of one kind and size are (assumption).
@@ -84,11 +87,7 @@ class Surroundings:
     def drive_km(self, origin: int, destination: int) -> float:
         """Road distance between two stations."""
         a, b = self._stations[origin], self._stations[destination]
-        latitude_a, latitude_b = radians(a.latitude), radians(b.latitude)
-        half_latitude = (latitude_b - latitude_a) / 2
-        half_longitude = radians(b.longitude - a.longitude) / 2
-        chord = sin(half_latitude) ** 2 + cos(latitude_a) * cos(latitude_b) * sin(half_longitude) ** 2
-        return _CIRCUITY * 2 * _EARTH_KM * asin(sqrt(chord))
+        return road_km(a.latitude, a.longitude, b.latitude, b.longitude)
 
     def _usable(self, kind: SiteKind, connector_types: tuple[str, ...]) -> NDArray[np.bool_]:
         usable = self._usables.get((kind, connector_types))
@@ -106,7 +105,16 @@ class Surroundings:
             np.sin(half_latitude) ** 2
             + np.cos(self._latitudes) * np.cos(self._latitudes[base]) * np.sin(half_longitude) ** 2
         )
-        return 2 * _EARTH_KM * np.arcsin(np.sqrt(chord)) <= _REACH_KM
+        return 2 * EARTH_KM * np.arcsin(np.sqrt(chord)) <= _REACH_KM
+
+
+def road_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Length of the road between two points (degrees)."""
+    latitude_a, latitude_b = radians(latitude), radians(to_latitude)
+    half_latitude = (latitude_b - latitude_a) / 2
+    half_longitude = radians(to_longitude - longitude) / 2
+    chord = sin(half_latitude) ** 2 + cos(latitude_a) * cos(latitude_b) * sin(half_longitude) ** 2
+    return CIRCUITY * 2 * EARTH_KM * asin(sqrt(chord))
 
 
 def _fits(station: Station, connector_types: tuple[str, ...]) -> bool:

@@ -44,6 +44,8 @@ RULES_AFTER = {
     "TIMESTAMP_IN_FUTURE": "the event time is more than 24 hours after the range was planned",
     "TIMESTAMP_TOO_OLD": "a time of the message is before EVCHARGE_EVENT_DAYS_FROM",
     "UNKNOWN_STATION": "the registry has never named the station (`session-events` only)",
+    "IMPLAUSIBLE_JUMP": "a car would have driven more than 1 km faster than 350 km/h since its good row before, and also since "
+    "the one before that, in the range's order; its first row of a range is not judged (`vehicle-telemetry` only)",
 }
 
 _HEAD = """# Data dictionary

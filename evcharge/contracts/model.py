@@ -17,6 +17,7 @@ class FieldType(StrEnum):
     INTEGER = "INT"
     LONG = "BIGINT"
     DOUBLE = "DOUBLE"
+    BOOLEAN = "BOOLEAN"
     TIMESTAMP = "TIMESTAMP"
     STRINGS = "ARRAY<STRING>"
     CONNECTORS = "ARRAY<STRUCT<connector_type: STRING, power_kw: DOUBLE, ports: INT>>"

@@ -33,10 +33,19 @@ STATION_REGISTRY = Contract(
         Field("connectors", FieldType.CONNECTORS, "Power and ports by connector type (AFDC ev_charging_units)"),
         Field("evses", FieldType.EVSES, "EVSEs with one connector each, where the source knows them"),
         Field("network", FieldType.STRING, "Operator network"),
-        Field("source", FieldType.STRING, "Feed that told: simulation, afdc, acn, epfl, generic", required=True),
         Field(
-            "snapshot_scope", FieldType.STRING, "What the snapshot covers: all, a state, or the source", required=True
+            "source",
+            FieldType.STRING,
+            "Feed that told: simulation, synthetic, afdc, kaggle, acn, epfl, generic",
+            required=True,
         ),
+        Field(
+            "snapshot_scope",
+            FieldType.STRING,
+            "What the snapshot covers: all, a state, the source; undeclared",
+            required=True,
+        ),
+        Field("removed_at", FieldType.TIMESTAMP, "When a snapshot of its scope no longer had it; null: it is there"),
     ),
     own_rules=(
         Rule(

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
-from pyspark.sql.functions import broadcast
 
-from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract, FieldType, Rule
-from evcharge.contracts.spark import ddl, verdict
+from evcharge.connections import spark_kafka_options
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
+from evcharge.lake.judge import judged
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import Commit, Repository
@@ -29,25 +27,6 @@ log = structlog.get_logger()
 
 #: Below this many rows one task writes them all: a file per partition would only make many small files.
 ONE_TASK_ROWS = 50_000
-#: Producers' clocks may be ahead by this much; OCPP stations synchronise daily at worst (OCPP 2.0.1 part 2, B01).
-CLOCK_SKEW_ALLOWED = timedelta(hours=24)
-
-# RFC 8259 and nothing more: any reader of the topic must find the same in a message.
-_JSON_OPTIONS = (
-    "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt', "
-    "'allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false', "
-    "'timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][.SSS]XXX\")"
-)
-# Spark reads a text's first object and ignores what follows it, which it can not do within another object.
-_WRAPPED = (
-    "from_json(concat('{\"message\":', text, ',\"whole\":true}'), 'message MAP<STRING, STRING>, whole BOOLEAN', "
-    f"{_JSON_OPTIONS})"
-)
-# The first test costs little and lets through what can only be one flat object.
-_MALFORMED = (
-    "(_corrupt IS NOT NULL OR instr(text, '}') < char_length(text)) "
-    f"AND ({_WRAPPED}.message IS NULL OR {_WRAPPED}.whole IS NULL)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +116,7 @@ def write_candidate(
         file_prefix=f"{planned.hash}-{attempt}",
         generation=ledger.generation,
     )
-    stations = None if contract is STATION_REGISTRY else known_stations(repository, base_commit)
+    stations = known_stations(repository, base_commit) if contract is SESSION_EVENTS else None
     rows = _judged_rows(settings, spark, planned, contract, stations, release=release)
     lines = rows.mapInArrow(writer, FILE_DDL).collect()
     on_step("rows written")
@@ -219,71 +198,8 @@ def _judged_rows(
     )
     if planned.rows < ONE_TASK_ROWS:
         rows = rows.coalesce(1)
-    latest = (planned.planned_at + CLOCK_SKEW_ALLOWED).isoformat()
-    event_time = contract.event_time
-    parsed = rows.selectExpr(
-        "partition AS kafka_partition",
-        "offset AS kafka_offset",
-        "timestamp AS kafka_timestamp",
-        "key AS kafka_key",
-        "value AS kafka_value",
-        f"CASE WHEN octet_length(value) <= {settings.message_bytes_limit} AND is_valid_utf8(value) "
-        "THEN CAST(value AS STRING) END AS text",
-    ).selectExpr("*", f"from_json(text, '{ddl(contract)}, _corrupt STRING', {_JSON_OPTIONS}) AS message")
-    texts = [f.name for f in contract.fields if f.type is FieldType.STRING]
-    before_contract = [
-        # the first test spares good rows the regular expression
-        Rule("EMPTY_MESSAGE", "value", r"kafka_value IS NULL OR (schema_version IS NULL AND text RLIKE r'^\s*$')", ""),
-        Rule("MESSAGE_TOO_LARGE", "value", f"octet_length(kafka_value) > {settings.message_bytes_limit}", ""),
-        Rule("NOT_UTF8", "value", "text IS NULL", ""),
-        Rule("MALFORMED_JSON", "value", _MALFORMED, ""),
-        Rule("WRONG_TYPE", "value", "_corrupt IS NOT NULL", ""),
-        # Spark reads an object or array where a text is due as its JSON
-        *(
-            Rule(
-                "WRONG_TYPE",
-                f,
-                f"(startswith({f}, '{{') OR startswith({f}, '[')) AND try_parse_json({f}) IS NOT NULL",
-                "",
-            )
-            for f in texts
-        ),
-    ]
-    if release:
-        before_contract.insert(0, Rule("RELEASED", "value", "true", ""))
-    first_day = f"TIMESTAMP '{settings.event_days_from} 00:00:00Z'"
-    times = [f.name for f in contract.fields if f.type is FieldType.TIMESTAMP]
-    after_contract = [
-        Rule("TIMESTAMP_IN_FUTURE", event_time, f"{event_time} > TIMESTAMP '{latest}'", ""),
-        *(Rule("TIMESTAMP_TOO_OLD", time, f"{time} < {first_day}", "") for time in times),
-    ]
-    if contract is STATION_REGISTRY:
-        # the contract can only tell what looks like a zone; one that Spark does not know would stop every later load
-        known_zone = "try_reflect('java.time.ZoneId', 'of', time_zone) IS NOT NULL"
-        after_contract.append(Rule("UNKNOWN_TIME_ZONE", "time_zone", f"NOT ({known_zone})", ""))
-    columns = parsed.selectExpr(
-        "kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key", "kafka_value", "text", "message.*"
-    )
-    if stations is not None:
-        ids = pa.table({"registered_id": pa.array(sorted(stations), pa.string())})
-        known = spark.createDataFrame(ids, "registered_id STRING")
-        columns = columns.join(broadcast(known), columns["station_id"] == known["registered_id"], "left")
-        after_contract.append(Rule("UNKNOWN_STATION", "station_id", "registered_id IS NULL", ""))
-    return columns.selectExpr(
-        "*",
-        f"{verdict([*before_contract, *contract.rules, *after_contract])} AS broken",
-    ).selectExpr(
-        *contract.columns,
-        f"CAST({event_time} AS DATE) AS event_date",
-        "kafka_partition",
-        "kafka_offset",
-        "kafka_timestamp",
-        # Only quarantine keeps the bytes: what is not sent to the Python workers costs nothing.
-        "CASE WHEN broken IS NOT NULL THEN kafka_key END AS kafka_key",
-        "CASE WHEN broken IS NOT NULL THEN kafka_value END AS kafka_value",
-        "broken.rule_code AS rule_code",
-        "broken.rule_field AS rule_field",
-    )
+    jumps = contract is VEHICLE_TELEMETRY and not release
+    return judged(settings, rows, contract, planned.planned_at, stations, release=release, jumps=jumps)
 
 
 def kafka_rows(
@@ -294,23 +210,11 @@ def kafka_rows(
     def offsets(of: dict[int, int]) -> str:
         return orjson.dumps({topic: {str(p): o for p, o in of.items()}}).decode()
 
-    password = settings.kafka_password.get_secret_value()
-    login = (
-        "org.apache.kafka.common.security.scram.ScramLoginModule required "
-        f'username="{settings.kafka_user}" password="{password}";'
-    )
     return (
         spark.read.format("kafka")
-        .option("kafka.bootstrap.servers", settings.kafka_bootstrap_servers)
-        .option("kafka.security.protocol", "SASL_PLAINTEXT")
-        .option("kafka.sasl.mechanism", "SCRAM-SHA-256")
-        .option("kafka.sasl.jaas.config", login)
+        .options(**spark_kafka_options(settings))
         .option("assign", orjson.dumps({topic: sorted(start)}).decode())
         .option("startingOffsets", offsets(start))
         .option("endingOffsets", offsets(end))
-        .option("failOnDataLoss", "true")
-        .option("fetchOffset.numRetries", "3")
-        .option("kafka.request.timeout.ms", "30000")
-        .option("kafka.default.api.timeout.ms", "30000")
         .load()
     )

@@ -35,6 +35,7 @@ _ARROW = {
     FieldType.INTEGER: pa.int32(),
     FieldType.LONG: pa.int64(),
     FieldType.DOUBLE: pa.float64(),
+    FieldType.BOOLEAN: pa.bool_(),
     FieldType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
     FieldType.STRINGS: pa.list_(pa.string()),
     FieldType.CONNECTORS: pa.list_(

@@ -10,7 +10,7 @@ from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.structs import TopicPartition
 
 from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
-from evcharge.contracts import STATION_REGISTRY
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
@@ -78,7 +78,8 @@ def plan(
     must be `publish_interval_s` old. Raises LedgerError when ledger and log contradict each other.
     """
     now = now or datetime.now(UTC)
-    topics = [topic] if topic == STATION_REGISTRY.topic else [topic, STATION_REGISTRY.topic]
+    # only sessions are judged by the stations that the registry names
+    topics = [topic, STATION_REGISTRY.topic] if topic == SESSION_EVENTS.topic else [topic]
     # One call per topic, the planned one first: whoever registers a station before its sessions has both seen here.
     states = {name: topic_states(settings, [name])[name] for name in topics}
     state = states[topic]
@@ -89,7 +90,7 @@ def plan(
     waited_s = (now - ledger.published_at).total_seconds() if ledger.published_at else float("inf")
     if not eager and lag_rows < settings.publish_min_rows and waited_s < settings.publish_interval_s:
         return Plan(topic, None, f"{lag_rows} rows wait, last publication {waited_s:.0f} s ago", lag_rows)
-    if topic != STATION_REGISTRY.topic:
+    if topic == SESSION_EVENTS.topic:
         registry_lag = _check(read_ledger(repository, STATION_REGISTRY.topic), states[STATION_REGISTRY.topic])
         if registry_lag:
             return Plan(topic, None, f"{registry_lag} registry rows come first: sessions need their stations", lag_rows)

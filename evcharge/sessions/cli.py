@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,18 +75,26 @@ def replay(
         _wait(settings, report, timeout_s)
 
 
+@simulate.callback()
+def _logs_beside_reports() -> None:
+    """Logs go to stderr: stdout is for the report, which may be JSON."""
+    import structlog
+
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 @simulate.command()
 def day(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Publish the first simulated day: stations, and the sessions of the 24 hours ending now.
+    """Publish the first simulated day: stations, the sessions of the 24 hours ending now, the cars' last hour.
 
     Done once per platform; a day that was interrupted is completed. How many stations and cars, and which seed, is
     set by EVCHARGE_SIMULATION_STATIONS, EVCHARGE_SIMULATION_VEHICLES and EVCHARGE_SIMULATION_SEED before it begins.
     """
     from datetime import UTC, datetime
 
-    from evcharge.contracts import SESSION_EVENTS
+    from evcharge.contracts import SESSION_EVENTS, VEHICLE_TELEMETRY
     from evcharge.sessions.simulated import simulate_day
     from evcharge.settings import load_settings
 
@@ -94,12 +103,13 @@ def day(
     if as_json:
         typer.echo(json.dumps(report.as_json()))
         return
-    events = report.totals[SESSION_EVENTS.topic]
+    events, telemetry = report.totals[SESSION_EVENTS.topic], report.totals[VEHICLE_TELEMETRY.topic]
     typer.echo(
         f"{'was simulated already' if report.already_simulated else 'simulated'}: "
         f"{report.simulated_from:%Y-%m-%d %H:%M} to {report.simulated_until:%Y-%m-%d %H:%M} UTC\n"
         f"{report.stations} stations, {events.sessions:,} finished sessions, "
-        f"{events.energy_wh / 1000:,.3f} kWh, {events.messages:,} events"
+        f"{events.energy_wh / 1000:,.3f} kWh, {events.messages:,} events, "
+        f"{telemetry.messages:,} messages of cars from the last hour"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from evcharge.sessions.messages import instant
 from evcharge.sessions.producer import Ack, Publisher
 from evcharge.settings import Settings
 
-#: `event_id` of a station-registry row is `<station_id>@<observed_at>`; `energy_wh` is cumulative within a session.
+#: `event_id` of a message without an id of its own is `<key>@<event time>`, of a station or a car; `station_id` is null for
+#: cars; `energy_wh` is cumulative within a session.
 SCHEMA = pa.schema(
     [
         ("topic", pa.string()),
@@ -91,12 +93,23 @@ def chunks(settings: Settings, feed: str) -> list[str]:
     return sorted(path.stem for path in _folder(settings, feed).glob("*.parquet"))
 
 
-def read_ledger(settings: Settings, feed: str | None = None) -> pa.Table:
-    """All rows of a feed's ledger, or of every feed's, one row per event, in the columns of SCHEMA."""
+def read_ledger(
+    settings: Settings, feed: str | None = None, *, topic: str | None = None, until: datetime | None = None
+) -> pa.Table:
+    """All rows of a feed's ledger, or of every feed's, one row per event, in the columns of SCHEMA.
+
+    With `topic` only that topic's, with `until` only those that occurred by then. Files without such rows are not read:
+    telemetry's grow by a million rows a day.
+    """
     paths = sorted(settings.feeds_dir.glob(f"{feed or '*'}/ledger/*.parquet"))
     if not paths:
         return SCHEMA.empty_table()
-    return _one_row_per_event(pa.concat_tables(pq.read_table(path, schema=SCHEMA) for path in paths))
+    wanted = pc.scalar(True)
+    if topic is not None:
+        wanted &= pc.field("topic") == topic
+    if until is not None:
+        wanted &= pc.field("occurred_at") <= pa.scalar(until, SCHEMA.field("occurred_at").type)
+    return _one_row_per_event(pa.concat_tables(pq.read_table(path, schema=SCHEMA, filters=wanted) for path in paths))
 
 
 def end_offsets(table: pa.Table) -> dict[str, dict[int, int]]:
@@ -135,7 +148,7 @@ def _table(contract: Contract, rows: Sequence[Mapping[str, Any]], acks: Sequence
     if contract is SESSION_EVENTS:
         event_ids = [row["event_id"] for row in rows]
     else:
-        event_ids = [f"{row['station_id']}@{instant(at)}" for row, at in zip(rows, times, strict=True)]
+        event_ids = [f"{row[contract.key]}@{instant(at)}" for row, at in zip(rows, times, strict=True)]
     energies = [row.get("energy_delivered_kwh") for row in rows]
     columns = [
         pa.array([contract.topic] * len(rows), pa.string()),
@@ -143,7 +156,7 @@ def _table(contract: Contract, rows: Sequence[Mapping[str, Any]], acks: Sequence
         pa.array([offset for _, offset in acks], pa.int64()),
         pa.array(event_ids, pa.string()),
         pa.array([row.get("session_id") for row in rows], pa.string()),
-        pa.array([row["station_id"] for row in rows], pa.string()),
+        pa.array([row.get("station_id") for row in rows], pa.string()),
         pa.array([row.get("event_type") for row in rows], pa.string()),
         # messages carry milliseconds, cut off and not rounded
         pc.floor_temporal(pa.array(times, pa.timestamp("us", "UTC")), unit="millisecond").cast(SCHEMA.field(7).type),

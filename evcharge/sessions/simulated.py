@@ -1,9 +1,10 @@
-"""The simulated feed: runs the simulation, publishes what it tells and remembers how far it has come.
+"""The simulated feed: runs the simulation, publishes what stations and cars tell and remembers how far it has come.
 
 The feed's folder has `state.json`, the cursor: parameters, and the instant up to which everything is published and in
-the ledger. Beside it is a snapshot of the simulation, taken every few minutes of simulated time. After a kill the
-snapshot is simulated on to the cursor without publishing, and from there on with it: since equal arguments give equal
-events whatever the chunks, an interrupted chunk is sent again with the same event ids.
+the ledger. Beside it are the stations and vehicle models that it began with, `network.json`, and a snapshot of the
+simulation, taken every few minutes of simulated time. After a kill the snapshot is simulated on to the cursor without
+publishing, and from there on with it: since equal arguments give equal events whatever the chunks, an interrupted chunk
+is sent again with the same event ids.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import pyarrow.compute as pc
 import structlog
 
 from evcharge.connections import ServerDownError
-from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.errors import UserError
+from evcharge.registry.network import SimulatedWorld, simulated_world
 from evcharge.sessions.ledger import (
     LedgerTotals,
     chunks,
@@ -36,10 +38,15 @@ from evcharge.sessions.ledger import (
 )
 from evcharge.sessions.producer import KafkaPublisher, Publisher
 from evcharge.settings import Settings
-from simulation import Simulation, build_fleet, build_network
+from simulation import Simulation, build_fleet
 
 FEED = "simulation"
 FIRST_DAY = timedelta(hours=24)
+# Of the first day only this last part of the cars' telemetry is published: it shows where every car is now, while a whole
+# day of 5,000 cars is some 1.6 million messages, which would keep a fresh platform busy for minutes with the past.
+FIRST_TELEMETRY = timedelta(hours=1)
+# Telemetry's ledger is written in smaller files than the events': each tick of the live feed writes the open one anew.
+TELEMETRY_CHUNK_MINUTES = 10
 # What a kill costs at most to simulate again; a snapshot of 5,000 cars is 0.2 MB.
 SNAPSHOT_EVERY = timedelta(minutes=5)
 LIVE_INTERVAL_S = 5.0
@@ -48,6 +55,9 @@ LONGEST_BACKOFF_S = 60.0
 WAIT_POLL_S = 5.0
 
 OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
+
+#: Rows of a contract, and the ledger's chunk that they belong to.
+_Part = tuple[Contract, str, list[dict[str, Any]]]
 
 log = structlog.get_logger()
 
@@ -159,6 +169,10 @@ class _Cursor:
         return self.start_at + FIRST_DAY
 
     @property
+    def telemetry_from(self) -> datetime:
+        return self.first_day_ends_at - FIRST_TELEMETRY
+
+    @property
     def day_is_done(self) -> bool:
         return self.published_until >= self.first_day_ends_at
 
@@ -208,12 +222,13 @@ class _Feed:
     simulation: Simulation
     snapshot_at: datetime
     stations: list[dict[str, Any]]
-    unacknowledged: tuple[datetime, list[dict[str, Any]]] | None = field(default=None)
+    unacknowledged: tuple[datetime, list[_Part]] | None = field(default=None)
 
     @classmethod
     def open(cls, settings: Settings, cursor: _Cursor) -> Self:
-        network = build_network(stations=cursor.stations, seed=cursor.seed)
-        fleet = build_fleet(network, vehicles=cursor.vehicles, seed=cursor.seed)
+        world = _world(settings)
+        network = world.network
+        fleet = build_fleet(network, vehicles=cursor.vehicles, seed=cursor.seed, models=world.models)
         try:
             if cursor.snapshot is None:
                 simulation = Simulation(network, fleet, seed=cursor.seed, start_at=cursor.start_at)
@@ -226,7 +241,7 @@ class _Feed:
                 f"the simulated feed's snapshot {cursor.snapshot} in {_folder(settings)} can not be used ({error}): "
                 "go back to the version that wrote it, or begin anew with another EVCHARGE_HOME"
             ) from error
-        return cls(settings, cursor, simulation, cursor.published_until, list(network.registry_records()))
+        return cls(settings, cursor, simulation, cursor.published_until, list(world.records))
 
     def publish_stations(self, publisher: Publisher) -> None:
         """Registers the stations as of the feed's start, unless it has been done."""
@@ -244,16 +259,26 @@ class _Feed:
         while self.cursor.published_until < until and not (stop and stop.is_set()):
             since = self.cursor.published_until
             if self.unacknowledged is None:
-                end = min(until, _next_hour(since))
-                self.unacknowledged = end, list(self.simulation.advance(until=end).rows())
-            end, rows = self.unacknowledged
-            publish_chunk(self.settings, publisher, FEED, f"{since:%Y%m%dT%H}", SESSION_EVENTS, rows)
+                self.unacknowledged = self._simulate(min(until, _next_hour(since)))
+            end, parts = self.unacknowledged
+            for contract, chunk, rows in parts:
+                publish_chunk(self.settings, publisher, FEED, chunk, contract, rows)
             self.unacknowledged = None
             self._move(published_until=end)
             if end - self.snapshot_at >= SNAPSHOT_EVERY:
                 self.snapshot()
             if end.date() > since.date():
                 self._merge_days(before=end)
+
+    def _simulate(self, end: datetime) -> tuple[datetime, list[_Part]]:
+        """Simulates on from the cursor to `end`: what stations and cars told until then."""
+        since, first = self.cursor.published_until, self.cursor.telemetry_from
+        events = list(self.simulation.advance(until=end).rows())
+        parts: list[_Part] = [(SESSION_EVENTS, f"{since:%Y%m%dT%H}", events)]
+        if end > first:
+            telemetry = list(self.simulation.telemetry(since=first).rows())
+            parts.append((VEHICLE_TELEMETRY, _telemetry_chunk(since), telemetry))
+        return end, parts
 
     def snapshot(self) -> None:
         """Saves the simulation, unless it is ahead of the cursor."""
@@ -275,17 +300,35 @@ class _Feed:
         self.cursor.write(self.settings)
 
     def _merge_days(self, before: datetime) -> None:
-        """One ledger file for each past day instead of one an hour."""
-        hours = [name for name in chunks(self.settings, FEED) if "T" in name and name[:8] < f"{before:%Y%m%d}"]
-        for day in sorted({name[:8] for name in hours}):
-            merge_chunks(self.settings, FEED, day, [name for name in hours if name.startswith(day)])
+        """One ledger file of events and one of telemetry for each past day instead of many."""
+        parts: dict[str, list[str]] = {}
+        for name in chunks(self.settings, FEED):
+            day, is_part, _ = name.partition("T")
+            if is_part and day[-8:] < f"{before:%Y%m%d}":
+                parts.setdefault(day, []).append(name)
+        for day, names in parts.items():
+            merge_chunks(self.settings, FEED, day, names)
+
+
+def _world(settings: Settings) -> SimulatedWorld:
+    """The stations and models that the feed began with, kept beside the cursor: going on takes no reference data."""
+    path = _folder(settings) / "network.json"
+    try:
+        if not (_folder(settings) / "state.json").exists():
+            _write(path, orjson.dumps(simulated_world(settings).to_json()))
+        return SimulatedWorld.from_json(orjson.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FeedError(
+            f"{path}, the stations that the simulated feed began with, can not be used ({error}): "
+            "begin anew with another EVCHARGE_HOME"
+        ) from error
 
 
 def _report(settings: Settings, cursor: _Cursor, already_simulated: bool) -> FeedReport:
-    ledger = read_ledger(settings, FEED)
-    ledger = ledger.filter(pc.less_equal(ledger["occurred_at"], cursor.first_day_ends_at))
+    ledger = read_ledger(settings, FEED, until=cursor.first_day_ends_at)
     totals = {topic: ledger_totals(ledger.filter(pc.equal(ledger["topic"], topic))) for topic in CONTRACTS}
-    return FeedReport(cursor.start_at, cursor.first_day_ends_at, already_simulated, totals, cursor.stations)
+    stations = len(_world(settings).records)
+    return FeedReport(cursor.start_at, cursor.first_day_ends_at, already_simulated, totals, stations)
 
 
 def _wait_for_first_day(settings: Settings, stop: threading.Event) -> _Cursor | None:
@@ -325,6 +368,11 @@ def _is_held(settings: Settings) -> bool:
             return False
     except FeedError:
         return True
+
+
+def _telemetry_chunk(since: datetime) -> str:
+    minute = since.minute // TELEMETRY_CHUNK_MINUTES * TELEMETRY_CHUNK_MINUTES
+    return f"cars-{since:%Y%m%dT%H}{minute:02}"
 
 
 def _next_hour(at: datetime) -> datetime:

@@ -9,6 +9,8 @@ from evcharge.settings import PROJECT, Settings, load_settings
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    # without reference data the simulation has its built-in stations
+    monkeypatch.setenv("EVCHARGE_PROFILE", "small")
     monkeypatch.setenv("EVCHARGE_SIMULATION_STATIONS", "8")
     monkeypatch.setenv("EVCHARGE_SIMULATION_VEHICLES", "60")
     return load_settings(home=tmp_path)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from fake_kafka import FakePublisher
 
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.contracts.session_events import event_id
 from evcharge.sessions import ledger
 from evcharge.sessions.ledger import LedgerTotals, chunks, ledger_totals, merge_chunks, publish_chunk, read_ledger
@@ -96,3 +96,21 @@ def test_merged_chunks_are_one_file(settings: Settings, kafka: FakePublisher) ->
     merge_chunks(settings, "f", "day", [])
     assert chunks(settings, "f") == ["day"]
     assert read_ledger(settings).equals(before)
+
+
+def test_a_car_is_known_by_its_id_and_time(settings: Settings, kafka: FakePublisher) -> None:
+    publish(settings, kafka, "000000", 1)
+    position = {"vehicle_id": "ev-1", "occurred_at": T0}
+    publish_chunk(settings, kafka, "f", "cars", VEHICLE_TELEMETRY, [position])
+    publish_chunk(settings, kafka, "f", "cars", VEHICLE_TELEMETRY, [position])
+    (row,) = read_ledger(settings, topic=VEHICLE_TELEMETRY.topic).to_pylist()
+    assert (row["event_id"], row["station_id"], row["offset"]) == ("ev-1@2024-05-01T08:00:00.001Z", None, 1)
+    assert read_ledger(settings, "f", topic=SESSION_EVENTS.topic)["session_id"].to_pylist() == ["s-1"]
+    assert read_ledger(settings).num_rows == 2
+
+
+def test_what_occurred_later_is_left_out(settings: Settings, kafka: FakePublisher) -> None:
+    publish(settings, kafka, "000000", 1, 2, 3)
+    publish(settings, kafka, "000001", 4)
+    found = read_ledger(settings, until=T0.replace(microsecond=1_000) + timedelta(minutes=2))
+    assert found["session_id"].to_pylist() == ["s-1", "s-2"]

@@ -4,12 +4,11 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import orjson
-import pyarrow.compute as pc
 import pytest
 from fake_kafka import FakePublisher
 
 from evcharge.connections import ServerDownError
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.sessions import simulated
 from evcharge.sessions.ledger import chunks, read_ledger
 from evcharge.sessions.messages import message
@@ -21,21 +20,34 @@ NOW = datetime(2026, 3, 10, 9, 17, 5, 500_000, tzinfo=UTC)
 START = datetime(2026, 3, 9, 9, 17, 5, tzinfo=UTC)
 
 
-def expected(settings: Settings, until: datetime) -> set[bytes]:
-    """Messages of an uninterrupted simulation."""
+def expected(settings: Settings, until: datetime, contract: Contract = SESSION_EVENTS) -> set[bytes]:
+    """Messages of an uninterrupted simulation; of cars those from the first day's last hour on."""
     network = build_network(stations=settings.simulation_stations, seed=settings.simulation_seed)
     fleet = build_fleet(network, vehicles=settings.simulation_vehicles, seed=settings.simulation_seed)
     whole = Simulation(network, fleet, seed=settings.simulation_seed, start_at=START)
-    return {message(SESSION_EVENTS, row) for row in whole.advance(until=until).rows()}
+    events = whole.advance(until=until)
+    told = events if contract is SESSION_EVENTS else whole.telemetry(since=START + timedelta(hours=23))
+    return {message(contract, row) for row in told.rows()}
 
 
 def session_events(kafka: FakePublisher) -> list[bytes]:
-    return [value for topic, value in kafka.messages if topic == SESSION_EVENTS.topic]
+    return sent(kafka, SESSION_EVENTS)
 
 
-def ledger_event_ids(settings: Settings) -> list[str]:
-    table = read_ledger(settings)
-    return table.filter(pc.equal(table["topic"], SESSION_EVENTS.topic))["event_id"].to_pylist()
+def sent(kafka: FakePublisher, contract: Contract) -> list[bytes]:
+    return [value for topic, value in kafka.messages if topic == contract.topic]
+
+
+def ledger_event_ids(settings: Settings, contract: Contract = SESSION_EVENTS) -> list[str]:
+    return read_ledger(settings, topic=contract.topic)["event_id"].to_pylist()
+
+
+def assert_complete(settings: Settings, kafka: FakePublisher, until: datetime) -> None:
+    """Every message of both topics was sent, if not once then with the same id, and the ledger has each once."""
+    for contract in (SESSION_EVENTS, VEHICLE_TELEMETRY):
+        assert set(sent(kafka, contract)) == expected(settings, until, contract)
+        ids = ledger_event_ids(settings, contract)
+        assert len(ids) == len(set(ids)) == len(set(sent(kafka, contract)))
 
 
 def live(settings: Settings, kafka: FakePublisher, *times: datetime) -> None:
@@ -57,22 +69,25 @@ def test_a_day_is_published_once(settings: Settings, kafka: FakePublisher) -> No
     assert (report.simulated_from, report.simulated_until) == (START, START + timedelta(hours=24))
     assert not report.already_simulated
     assert [topic for topic, _ in kafka.messages[:9]] == [STATION_REGISTRY.topic] * 8 + [SESSION_EVENTS.topic]
-    assert sorted(session_events(kafka)) == sorted(expected(settings, report.simulated_until))
+    for contract in (SESSION_EVENTS, VEHICLE_TELEMETRY):
+        assert sorted(sent(kafka, contract)) == sorted(expected(settings, report.simulated_until, contract))
+        assert report.metadata(contract.topic)["messages"] == len(sent(kafka, contract))
     assert report.metadata("station-registry")["messages"] == 8
     stopped = [event for value in session_events(kafka) if (event := orjson.loads(value))["event_type"] == "stopped"]
     told = report.metadata("session-events")
     assert told["sessions"] == len(stopped) > 5
     assert told["energy_delivered_kwh"] == pytest.approx(sum(e["energy_delivered_kwh"] for e in stopped), abs=1e-6)
 
-    sent = len(kafka.messages)
+    before = len(kafka.messages)
     again = simulate_day(settings, NOW + timedelta(hours=3), open_publisher=lambda _: kafka)
     assert again.already_simulated
     assert again.totals == report.totals
-    assert len(kafka.messages) == sent
+    assert len(kafka.messages) == before
 
 
 @pytest.mark.parametrize("fault", ["fail_before", "fail_after"])
-@pytest.mark.parametrize("chunk", [0, 1, 5, 24])
+# the last are those of the first day's two last, cut hours, in which cars tell too
+@pytest.mark.parametrize("chunk", [0, 1, 5, 24, 25, 26, 27])
 def test_an_interrupted_day_is_completed_as_it_was_begun(
     settings: Settings, kafka: FakePublisher, fault: str, chunk: int
 ) -> None:
@@ -89,9 +104,7 @@ def test_an_interrupted_day_is_completed_as_it_was_begun(
         simulate_day(settings, NOW, open_publisher=lambda _: kafka)
     # stations are registered before the day's start is fixed, so only a fault after them can be resumed much later
     simulate_day(settings, NOW if chunk == 0 else NOW + timedelta(hours=5), open_publisher=lambda _: kafka)
-    assert set(session_events(kafka)) == expected(settings, START + timedelta(hours=24))
-    ids = ledger_event_ids(settings)
-    assert len(ids) == len(set(ids)) == len(set(session_events(kafka)))
+    assert_complete(settings, kafka, START + timedelta(hours=24))
 
 
 def test_live_goes_on_without_gap_or_changed_id(settings: Settings, kafka: FakePublisher) -> None:
@@ -102,12 +115,14 @@ def test_live_goes_on_without_gap_or_changed_id(settings: Settings, kafka: FakeP
     live(settings, kafka, end + timedelta(days=2, minutes=3))
     until = end + timedelta(days=2, minutes=4)
     live(settings, kafka, until)
-    assert sorted(session_events(kafka)) == sorted(expected(settings, until))
-    assert len(ledger_event_ids(settings)) == len(session_events(kafka))
-    # one ledger file for a past day, one an hour for the running one
+    for contract in (SESSION_EVENTS, VEHICLE_TELEMETRY):
+        assert len(sent(kafka, contract)) == len(set(sent(kafka, contract)))
+    assert_complete(settings, kafka, until)
+    # one ledger file of each kind for a past day, more for the running one
     names = chunks(settings, simulated.FEED)
-    assert [name for name in names if "T" not in name] == ["20260309", "20260310", "20260311", "stations"]
-    assert all(name.startswith("20260312T") for name in names if "T" in name)
+    days = ["20260309", "20260310", "20260311"]
+    assert [name for name in names if "T" not in name] == [*days, "cars-20260310", "cars-20260311", "stations"]
+    assert all(name.startswith(("20260312T", "cars-20260312T")) for name in names if "T" in name)
 
 
 def test_a_killed_live_feed_sends_the_open_chunk_again(settings: Settings, kafka: FakePublisher) -> None:
@@ -126,8 +141,7 @@ def test_a_killed_live_feed_sends_the_open_chunk_again(settings: Settings, kafka
     (folder / "state.json").write_bytes(cursor)
     until = end + timedelta(minutes=41)
     live(settings, kafka, until)
-    assert set(session_events(kafka)) == expected(settings, until)
-    assert len(ledger_event_ids(settings)) == len(set(session_events(kafka)))
+    assert_complete(settings, kafka, until)
 
 
 def test_live_outlasts_a_kafka_that_is_down(settings: Settings, kafka: FakePublisher) -> None:
