@@ -1,0 +1,1 @@
+"""What is known of stations and vehicles before anything happens: the registry feed, and reference data in MongoDB."""

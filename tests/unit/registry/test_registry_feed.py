@@ -1,0 +1,258 @@
+"""Snapshots become messages: only what changed, gone only within the scope, the same after a kill."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from downloads import RecordingKafka, WriteCsv
+from typer.testing import CliRunner
+
+from evcharge.connections import ServerDownError
+from evcharge.registry import feed, state
+from evcharge.registry.feed import LoadReport, load_file
+from evcharge.registry.snapshot import RegistryError, Scope, VanishingError
+from evcharge.sessions.ledger import read_ledger
+from evcharge.settings import Settings
+
+NOW = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+class Registry:
+    """Loads files one after the other, a minute apart."""
+
+    def __init__(self, settings: Settings, kafka: RecordingKafka) -> None:
+        self.settings, self.kafka, self.now = settings, kafka, NOW
+
+    def load(self, path: Path, scope: str | None = "all", **options: Any) -> LoadReport:
+        self.now += timedelta(minutes=1)
+        return load_file(self.settings, path, scope=scope, open_publisher=self.kafka, now=self.now, **options)
+
+    def current(self) -> set[str]:
+        return {row["station_id"] for row in feed.known_stations(self.settings)}
+
+
+@pytest.fixture
+def registry(settings: Settings, kafka: RecordingKafka) -> Registry:
+    return Registry(settings, kafka)
+
+
+def stations(first: int, last: int, **fields: str) -> list[dict[str, str]]:
+    return [{"ID": str(number), **fields} for number in range(first, last + 1)]
+
+
+def test_a_first_load_publishes_all_and_a_second_one_nothing(registry: Registry, write_csv: WriteCsv) -> None:
+    path = write_csv(*stations(1, 10))
+    first = registry.load(path)
+    assert first.changes == {"new": 10, "changed": 0, "returned": 0, "gone": 0, "unchanged": 0}
+    assert first.topic_offsets == {"station-registry": {0: 10}}
+    second = registry.load(path)
+    assert second.changes["unchanged"] == 10
+    assert second.published == 0
+    assert len(registry.kafka.rows) == 10
+    assert registry.kafka.opened == 1, "nothing to publish needs no Kafka"
+    row = registry.kafka.rows[0]
+    assert row["observed_at"] == "2026-05-01T12:01:00.123Z"
+    assert row["snapshot_scope"] == "all"
+    assert "removed_at" not in row
+
+
+def test_only_what_changed_is_published(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 10)))
+    report = registry.load(write_csv(*stations(1, 8), {"ID": "9", "EV Level2 EVSE Num": "6"}, *stations(10, 11)))
+    assert report.changes == {"new": 1, "changed": 1, "returned": 0, "gone": 0, "unchanged": 9}
+    assert {row["station_id"] for row in registry.kafka.rows[10:]} == {"afdc-9", "afdc-11"}
+
+
+def test_a_missing_station_is_gone_and_may_return(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 10)))
+    assert registry.load(write_csv(*stations(1, 9))).changes["gone"] == 1
+    gone = registry.kafka.rows[-1]
+    assert gone["station_id"] == "afdc-10"
+    assert gone["station_name"] == "City Garage"
+    assert gone["removed_at"] == gone["observed_at"] == "2026-05-01T12:02:00.123Z"
+    assert registry.load(write_csv(*stations(1, 9))).published == 0, "gone once is gone"
+    report = registry.load(write_csv(*stations(1, 10)))
+    assert report.changes["returned"] == 1
+    assert "removed_at" not in registry.kafka.rows[-1]
+    assert "afdc-10" in registry.current()
+
+
+def test_gone_is_judged_within_the_scope_only(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 10)), "MA")
+    registry.load(write_csv(*stations(11, 20, State="NY")), "NY")
+    registry.load(write_csv(*stations(31, 40, **{"EV Network": "Synthetic"})), "source")
+    registry.load(write_csv(*stations(41, 45, State="ON", Country="CA")), "ON")
+    assert registry.load(write_csv(*stations(1, 9)), "MA").changes["gone"] == 1
+    assert registry.load(write_csv(*stations(1, 9)), None).changes["gone"] == 0, "undeclared"
+    # all of AFDC's in the US: neither the synthetic ones nor Canada's, which this snapshot does not show
+    assert registry.load(write_csv(*stations(1, 8), *stations(11, 19, State="NY")), "all").changes["gone"] == 2
+    assert len([key for key in registry.current() if key.startswith("syn-")]) == 10
+    report = registry.load(write_csv(*stations(1, 8), *stations(11, 19)), "source", confirm_removals=True)
+    assert report.changes["gone"] == 5, "Canada's"
+
+
+def test_a_station_that_moved_to_another_state_is_not_gone(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 10)), "MA")
+    report = registry.load(write_csv(*stations(1, 9), {"ID": "10", "State": "RI"}), "MA")
+    assert report.changes["gone"] == 0
+    assert [(p.row, p.reason) for p in report.rejected] == [(11, "OUTSIDE_SCOPE")]
+
+
+def test_a_row_that_can_not_be_read_is_not_gone(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 10)))
+    report = registry.load(write_csv(*stations(1, 9), {"ID": "10", "Latitude": "900"}))
+    assert (report.changes["gone"], len(report.rejected)) == (0, 1)
+    assert "afdc-10" in registry.current()
+
+
+def test_more_than_a_fifth_at_once_must_be_confirmed(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 10)))
+    assert registry.load(write_csv(*stations(1, 8))).changes["gone"] == 2, "a fifth is believed"
+    published = len(registry.kafka.rows)
+    with pytest.raises(VanishingError, match=r"2 of the 8 current stations in scope all are missing \(25\.0%"):
+        registry.load(write_csv(*stations(3, 8)))
+    assert len(registry.kafka.rows) == published
+    assert len(registry.current()) == 8
+    assert registry.load(write_csv(*stations(3, 8)), confirm_removals=True).changes["gone"] == 2
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_killed_load_repeated_ends_as_if_it_had_not_been_killed(
+    settings: Settings,
+    kafka: RecordingKafka,
+    write_csv: WriteCsv,
+    monkeypatch: pytest.MonkeyPatch,
+    acknowledged: bool,
+) -> None:
+    """Killed while Kafka takes the rows, or between their acknowledgement and the state."""
+    registry = Registry(settings, kafka)
+    registry.load(write_csv(*stations(1, 10)))
+    path = write_csv(*stations(1, 9), {"ID": "11"})
+    kafka.fail_after = None if acknowledged else ServerDownError("kafka does not answer")
+    with monkeypatch.context() as killed:
+        if acknowledged:
+            killed.setattr(state.State, "apply", _killed)
+        with pytest.raises(ServerDownError):
+            registry.load(path)
+    kafka.fail_after = None
+    assert feed.status(settings)["pending"] == 2
+    report = registry.load(path)
+    assert (report.completed, report.published) == (2, 0)
+    assert report.topic_offsets == {"station-registry": {0: 14}}
+    newest = kafka.newest()
+    assert {key for key, row in newest.items() if "removed_at" in row} == {"afdc-10"}
+    assert registry.current() == {key for key, row in newest.items() if "removed_at" not in row}
+    times = {row["observed_at"] for row in kafka.rows if row["station_id"] in ("afdc-10", "afdc-11")}
+    assert times == {"2026-05-01T12:01:00.123Z", "2026-05-01T12:02:00.123Z"}, "the same rows were sent again"
+    assert feed.status(settings)["pending"] == 0
+    ledger = Counter(read_ledger(settings, "afdc")["event_id"].to_pylist())
+    assert len(ledger) == 12
+    assert set(ledger.values()) == {1}
+
+
+def _killed(*_: object) -> None:
+    raise ServerDownError("killed here")
+
+
+def test_another_file_after_a_kill_completes_the_first_one(
+    registry: Registry, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(state.State, "apply", _killed)
+        with pytest.raises(ServerDownError):
+            registry.load(write_csv(*stations(1, 5)), "MA")
+    report = registry.load(write_csv(*stations(11, 12, State="NY")), "NY")
+    assert (report.completed, report.published) == (5, 2)
+    assert len(registry.current()) == 7
+
+
+def test_a_clock_that_was_set_back_does_not_hide_a_change(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 2)))
+    registry.now -= timedelta(days=1)
+    registry.load(write_csv({"ID": "1", "Status Code": "T"}, {"ID": "2"}))
+    assert registry.kafka.newest()["afdc-1"]["status_code"] == "T"
+
+
+def test_an_older_snapshot_is_loaded_and_noted(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 2)))
+    report = registry.load(write_csv(*stations(1, 2, **{"Updated At": "2019-02-12 00:00:00 UTC"})))
+    assert report.notes == ["older than the last snapshot of this scope, which was as of 2025-02-12"]
+
+
+def test_two_loads_at_once(registry: Registry, write_csv: WriteCsv) -> None:
+    path = write_csv({})
+    with state.only_one(registry.settings), pytest.raises(RegistryError, match="another process"):
+        registry.load(path)
+
+
+def test_a_state_that_can_not_be_read(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv({}))
+    (state.folder(registry.settings) / "state.json.gz").write_bytes(b"{")
+    with pytest.raises(RegistryError, match=r"state\.json\.gz can not be read"):
+        registry.load(write_csv({}))
+
+
+@pytest.mark.parametrize(("text", "name"), [(None, "undeclared"), ("ALL", "all"), ("source", "source"), ("ny", "NY")])
+def test_scopes(text: str | None, name: str) -> None:
+    assert Scope.parse(text).name == name
+
+
+@pytest.mark.parametrize("text", ["New York", "N1", "", "everything"])
+def test_no_scopes(text: str) -> None:
+    with pytest.raises(RegistryError, match="is neither all, nor source"):
+        Scope.parse(text)
+
+
+def test_new_york_then_washington_twice(registry: Registry, shared_registry: Path) -> None:
+    new_york = shared_registry / "afdc_ny_2025-04-21.csv.gz"
+    assert registry.load(new_york, "NY").changes["new"] == 4736
+    assert registry.load(new_york, "NY").published == 0
+    registry.load(shared_registry / "afdc_wa_2023-03-28.csv.gz", "WA")
+    report = registry.load(shared_registry / "afdc_wa_2025-02-09.csv.gz", "WA")
+    assert report.changes == {"new": 1125, "changed": 518, "returned": 0, "gone": 294, "unchanged": 830}
+    states = Counter((row["state"], "removed_at" in row) for row in registry.kafka.newest().values())
+    assert states == {("NY", False): 4736, ("WA", False): 2473, ("WA", True): 294}
+    told = feed.status(registry.settings)
+    assert told["sources"] == {"afdc": {"current": 7209, "gone": 294}}
+    assert [(s["scope"], s["current"], s["gone"]) for s in told["snapshots"]] == [("NY", 4736, 0), ("WA", 2473, 294)]
+
+
+def test_the_example_is_loaded_where_no_file_is_named(settings: Settings, kafka: RecordingKafka) -> None:
+    report = load_file(settings, open_publisher=kafka)
+    assert (report.scope, report.published) == ("source", 500)
+    assert {row["source"] for row in kafka.rows} == {"synthetic"}
+
+
+def test_the_command_tells_what_it_did(
+    tmp_path: Path, kafka: RecordingKafka, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evcharge.cli import app
+
+    monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
+    monkeypatch.setitem(load_file.__kwdefaults__, "open_publisher", kafka)
+    path = write_csv({}, {"ID": "2", "ZIP": "2114"}, {"ID": "3", "State": "NY"}, {"ID": "4", "Fuel Type Code": "E85"})
+    result = CliRunner().invoke(app, ["registry", "load", str(path), "--scope", "ma"])
+    assert result.exit_code == 0, result.output
+    assert "2 electric stations, as of 2025-02-12, scope MA" in result.stdout
+    assert "published 2 messages: 2 new, 0 changed, 0 returned, 0 gone, 0 unchanged" in result.stdout
+    assert "skipped 1 rows of other fuels" in result.stdout
+    assert "rejected 1 rows: OUTSIDE_SCOPE (rows 4)" in result.stdout
+    assert "corrected 1 rows: ZIP_PADDED (rows 3)" in result.stdout
+    report = json.loads(CliRunner().invoke(app, ["registry", "load", str(path), "--scope", "MA", "--json"]).stdout)
+    assert report["changes"]["unchanged"] == 2
+    assert report["rejected"][0] == {
+        "row": 4,
+        "station_id": "afdc-3",
+        "reason": "OUTSIDE_SCOPE",
+        "detail": "state: NY is not MA",
+    }
+    told = CliRunner().invoke(app, ["registry", "status"]).stdout
+    assert "afdc: 2 stations, 0 gone" in told
+    assert "scope MA of afdc: 2 stations, 0 gone" in told
+    assert "last good copy of the API: none\nlast poll: none" in told
+    assert json.loads(CliRunner().invoke(app, ["registry", "status", "--json"]).stdout)["sources"]
