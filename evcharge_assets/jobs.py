@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
 from evcharge.contracts import CONTRACTS
-from evcharge_assets.kafka import snake
+from evcharge.registry.reference import EV_MODELS, STATIONS
+from evcharge_assets.kafka import simulated_key, snake
 from evcharge_assets.lake import archive_key, candidate_key
+from evcharge_assets.live import HOURLY_USAGE, STATION_STATE, live_stream_job
+from evcharge_assets.reference import collection_key
+from evcharge_assets.registry import poll_registry_job
 from evcharge_assets.warehouse import table_key
 
 
@@ -32,18 +38,57 @@ load_days_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+load_positions_job = dg.define_asset_job(
+    "load_vehicle_positions",
+    selection=dg.AssetSelection.assets(table_key("fact_vehicle_positions")),
+    description="Loads UTC days of connected cars' positions from main's head into ClickHouse.",
+    executor_def=dg.in_process_executor,
+)
+
 load_stations_job = dg.define_asset_job(
     "load_stations",
-    selection=dg.AssetSelection.assets(table_key("dim_station")),
-    description="Loads the stations from main's head into ClickHouse.",
+    selection=dg.AssetSelection.assets(table_key("dim_station"), collection_key(STATIONS)),
+    description="Loads the stations from main's head into ClickHouse and MongoDB.",
+    executor_def=dg.in_process_executor,
+)
+
+load_reference_job = dg.define_asset_job(
+    "load_reference",
+    selection=dg.AssetSelection.assets(collection_key(EV_MODELS), table_key("dim_ev_model")),
+    description="Brings the EV models of the reference data to ClickHouse.",
+    executor_def=dg.in_process_executor,
+)
+
+load_hours_job = dg.define_asset_job(
+    "load_hourly_usage",
+    selection=dg.AssetSelection.assets(HOURLY_USAGE),
+    description="Computes the final hours of UTC days from main's head into Cassandra.",
+    executor_def=dg.in_process_executor,
+)
+
+rebuild_state_job = dg.define_asset_job(
+    "rebuild_station_state",
+    selection=dg.AssetSelection.assets(STATION_STATE),
+    description="Folds into the station state what the lake has and it does not; computes a missing index anew.",
     executor_def=dg.in_process_executor,
 )
 
 simulated_day_job = dg.define_asset_job(
     "simulate_first_day",
-    selection=dg.AssetSelection.groups("feeds"),
+    selection=dg.AssetSelection.assets(*(simulated_key(topic) for topic in CONTRACTS)),
     description="The main job's input: one simulated day to Kafka. The sensors carry it on to ClickHouse.",
     executor_def=dg.in_process_executor,
 )
 
-jobs = [*publish_jobs, load_days_job, load_stations_job, simulated_day_job]
+jobs: list[Any] = [
+    *publish_jobs,
+    load_days_job,
+    load_positions_job,
+    load_stations_job,
+    simulated_day_job,
+    load_hours_job,
+    rebuild_state_job,
+    live_stream_job,
+    poll_registry_job,
+    load_reference_job,
+]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 
-from evcharge.contracts import CONTRACTS, Contract
+from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract
 from evcharge_assets.columns import contract_columns
 
 OWNER = "team:data-platform"
+
+
+#: What AFDC's API told of stations.
+REGISTRY_FEED = dg.AssetKey(["feeds", "afdc_registry"])
 
 
 def snake(topic: str) -> str:
@@ -27,7 +31,7 @@ def simulated_key(topic: str) -> dg.AssetKey:
 def topic_asset(contract: Contract) -> dg.AssetSpec:
     return dg.AssetSpec(
         topic_key(contract.topic),
-        deps=[simulated_key(contract.topic)],
+        deps=[simulated_key(contract.topic), *([REGISTRY_FEED] if contract is STATION_REGISTRY else [])],
         description=f"Kafka topic `{contract.topic}`, keyed by {contract.key}. {contract.description}",
         group_name="kafka",
         kinds={"kafka"},

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
 from evcharge.lake.archive import ReplanError, discard_branch, merge_candidate
 from evcharge.lake.candidate import Manifest, write_candidate
 from evcharge.lake.checks import GATES, Gate
@@ -61,8 +61,8 @@ def _publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:
 
 
 def _stations_before(topic: str) -> list[dg.AssetDep]:
-    """Rows that name stations are judged by the registry on main, whatever hour brought it."""
-    if topic == STATION_REGISTRY.topic:
+    """Sessions are judged by the registry on main, whatever hour brought it."""
+    if topic != SESSION_EVENTS.topic:
         return []
     return [dg.AssetDep(archive_key(STATION_REGISTRY.topic), partition_mapping=dg.AllPartitionMapping())]
 

@@ -1,4 +1,7 @@
-"""Partitions: ingest hours for the archive, UTC days of events for the warehouse. Both include the running one."""
+"""Partitions: ingest hours for the archive, UTC days of events for the warehouse, UTC hours of events for the live state.
+
+All include the running one.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import dagster as dg
 
 from evcharge.settings import Settings
 
-_INGEST_HOUR = "%Y-%m-%d-%H:%M"
+_HOUR = "%Y-%m-%d-%H:%M"
 
 
 def ingest_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
     """UTC hours in which ranges were planned."""
     first = datetime.fromisoformat(settings.ingest_hours_from)
-    return dg.HourlyPartitionsDefinition(start_date=first, fmt=_INGEST_HOUR, timezone="UTC", end_offset=1)
+    return dg.HourlyPartitionsDefinition(start_date=first, fmt=_HOUR, timezone="UTC", end_offset=1)
 
 
 def event_days(settings: Settings) -> dg.DailyPartitionsDefinition:
@@ -22,8 +25,24 @@ def event_days(settings: Settings) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(start_date=settings.event_days_from, timezone="UTC", end_offset=1)
 
 
+def event_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
+    """UTC hours of events, from the first event day on: some 79,000 by now."""
+    first = datetime.fromisoformat(settings.event_days_from)
+    return dg.HourlyPartitionsDefinition(start_date=first, fmt=_HOUR, timezone="UTC", end_offset=1)
+
+
+def hour_partition(key: str) -> datetime:
+    """The start of an hour's partition."""
+    return datetime.strptime(key, _HOUR).replace(tzinfo=UTC)
+
+
+def hour_of_ms(at_ms: int) -> str:
+    """The partition key of the hour that starts at `at_ms`, ms since the epoch."""
+    return hour_key(datetime.fromtimestamp(at_ms / 1000, UTC))
+
+
 def hour_key(at: datetime) -> str:
-    """The partition key of the ingest hour that `at` (UTC) lies in."""
+    """The partition key of the hour that `at` (UTC) lies in."""
     return at.astimezone(UTC).strftime("%Y-%m-%d-%H:00")
 
 

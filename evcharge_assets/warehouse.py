@@ -7,14 +7,15 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from evcharge.connections import clickhouse
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.settings import Settings
-from evcharge.warehouse.load import load_sessions, load_stations
+from evcharge.warehouse.load import POSITIONS, load_ev_models, load_sessions, load_stations, load_vehicle_positions
 from evcharge.warehouse.quality import DAY_RULES, DayRule, broken_rows
 from evcharge_assets.columns import warehouse_columns
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import archive_key
 from evcharge_assets.partitions import event_days
+from evcharge_assets.reference import collection_key
 from evcharge_assets.resources import Platform
 
 SERVERS = ("minio", "lakefs", "spark-connect", "clickhouse")
@@ -47,8 +48,8 @@ dim_time = dg.AssetSpec(
 
 v_charging_sessions = dg.AssetSpec(
     table_key("v_charging_sessions"),
-    deps=[table_key(t) for t in ("fact_charging_sessions", "dim_station", "dim_vehicle")],
-    description="The mart that analysts start from: sessions with their station and vehicle. A view, always current.",
+    deps=[table_key(t) for t in ("fact_charging_sessions", "dim_station", "dim_vehicle", "dim_ev_model")],
+    description="The mart that analysts start from: sessions with their station, vehicle and model. A view, always current.",
     group_name="clickhouse",
     kinds={"clickhouse", "view"},
     owners=[OWNER],
@@ -69,17 +70,61 @@ def dim_station(
     return dg.MaterializeResult(metadata={"dagster/row_count": report.rows, "lake_commit": report.lake_commit})
 
 
+@dg.asset(
+    **_common("dim_ev_model", "One row per vehicle model of the reference data in MongoDB.")
+    | {"kinds": {"clickhouse"}},
+    deps=[collection_key("ev_models")],
+    # its loads one at a time, beside those of the lake
+    pool="ev_models_load",
+)
+def dim_ev_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+    with platform.naming_servers(context, "mongodb", "clickhouse"):
+        rows = load_ev_models(platform.settings(), context.run.run_id)
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+
+
+def _archive_dep(topic: str) -> dg.AssetDep:
+    """Any ingest hour may have brought rows of any event day."""
+    return dg.AssetDep(archive_key(topic), partition_mapping=dg.AllPartitionMapping())
+
+
+def vehicle_positions_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The positions of connected cars, by UTC day."""
+
+    @dg.asset(
+        **_common(POSITIONS, "Where connected cars were, thinned to what analysts need, by UTC day."),
+        deps=[_archive_dep(VEHICLE_TELEMETRY.topic)],
+        partitions_def=event_days(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="warehouse_load",
+    )
+    def fact_vehicle_positions(
+        context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+    ) -> dg.MaterializeResult[None]:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        with platform.naming_servers(context, *SERVERS):
+            report = load_vehicle_positions(
+                platform.settings(),
+                platform.repository(),
+                pyspark.spark_session,
+                days,
+                context.run.run_id,
+                on_step=lambda step: context.log.info(step),
+            )
+        return dg.MaterializeResult(
+            metadata={"dagster/row_count": report.rows, "lake_commit": report.lake_commit, "days": len(days)}
+        )
+
+    return fact_vehicle_positions
+
+
 def session_assets(settings: Settings) -> list[Any]:
     """The session facts and the vehicles they name, loaded together, with their checks."""
     fact, vehicle = (
         _common("fact_charging_sessions", "One row per finished session (CDR), by UTC day of its end."),
         _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds those it saw first."),
     )
-    # any ingest hour may have brought rows of any event day
-    deps = [
-        dg.AssetDep(archive_key(topic), partition_mapping=dg.AllPartitionMapping())
-        for topic in (SESSION_EVENTS.topic, STATION_REGISTRY.topic)
-    ]
+    deps = [_archive_dep(topic) for topic in (SESSION_EVENTS.topic, STATION_REGISTRY.topic)]
 
     @dg.multi_asset(
         name="warehouse_days",

@@ -1,0 +1,50 @@
+"""`evcharge stream`: the live stream outside Dagster."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from evcharge.live.stream import StreamProgress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `stream` to the evcharge command."""
+    app.command()(stream)
+
+
+def stream(
+    report_every_s: Annotated[float, typer.Option("--report-every", min=1, help="Seconds between two lines.")] = 10.0,
+) -> None:
+    """Run the live stream here until stopped (Ctrl-C or SIGTERM), instead of in Dagster.
+
+    It keeps station state and car positions in Elasticsearch and hourly usage in Cassandra current. One stream runs on
+    a platform: while Dagster's does (job `live_stream`), this one refuses to start.
+    """
+    from evcharge.live.stream import run_stream
+    from evcharge.settings import load_settings
+
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    run_stream(load_settings(), stop, _print, report_every_s)
+
+
+def _print(progress: StreamProgress) -> None:
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    for name, status in progress.statuses.items():
+        age = (
+            ""
+            if status.as_of is None
+            else f", {(now - datetime.fromisoformat(status.as_of)).total_seconds():.1f} s old"
+        )
+        rows = sum(progress.hours[name].values())
+        typer.echo(
+            f"{now:%H:%M:%S} {name}: {rows:,} rows, {status.lag_rows:,} behind{age}, batch {status.batch_s:.2f} s"
+        )

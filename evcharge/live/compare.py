@@ -1,0 +1,216 @@
+"""Compares the live stores with what the lake's rows fold to: every station document, and every final hour.
+
+A document is compared at the offsets that are in it: with the lake's rows below them. One that is ahead of the lake's
+ledger is left out, since the lake can not tell yet; so is a station of which the lake holds events in quarantine because it
+was not registered when they came.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.dataset as ds
+import xxhash
+
+from evcharge.connections import cassandra, elasticsearch, elasticsearch_errors, lake_files
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, FieldType
+from evcharge.lake.layout import raw_prefix
+from evcharge.lake.ledger import read_ledger
+from evcharge.lake.repository import Repository
+from evcharge.live.final import MARGIN_DAYS, folded
+from evcharge.live.hours import FINAL
+from evcharge.live.pending import ComputedDay, computed_days
+from evcharge.live.quality import documents
+from evcharge.live.state import StationState
+from evcharge.live.stations import fold
+from evcharge.live.usage import HOUR_MS, Hour
+from evcharge.settings import Settings
+
+TOPICS = (STATION_REGISTRY.topic, SESSION_EVENTS.topic)
+
+#: Per partition the offset after the last row to compare.
+Cut = Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a store has of a station, or of a station's hour (`at` ms since the epoch), reduced to figures."""
+
+    sessions: int
+    energy_wh: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a live store holds and what the lake's rows say it should, by station and hour; documents left out as ahead."""
+
+    found: dict[tuple[str, int], Held]
+    expected: dict[tuple[str, int], Held]
+    ahead: int = 0
+
+
+def station_documents(settings: Settings, repository: Repository, commit: str, overdue: Cut) -> Sides:
+    """The documents of Elasticsearch against the lake at `commit`. Raises ServerDownError.
+
+    Session events below `overdue` must be in a document, whatever it says of itself.
+    """
+    ledgers = {topic: read_ledger(repository, topic, commit).offsets for topic in TOPICS}
+    rows = {topic: _by_station(_rows(settings, repository, commit, topic)) for topic in TOPICS}
+    unregistered = _quarantined_stations(settings, repository, commit)
+    with elasticsearch_errors(settings), elasticsearch(settings) as client:
+        found = {d["station_id"]: d for d in documents(client, {"match_all": {}}, ["*"])}
+    sides, ahead = Sides({}, {}), 0
+    for station_id in sorted(rows[STATION_REGISTRY.topic].keys() | found.keys()):
+        document = found.get(station_id)
+        if station_id in unregistered or (document is not None and not document["fold"]["registry"]):
+            continue
+        applied = document["applied"] if document else {}
+        if _is_ahead(applied, ledgers):
+            ahead += 1
+            continue
+        state = StationState(station_id)
+        for topic in TOPICS:
+            mine = [
+                row
+                for row in rows[topic].get(station_id, ())
+                if row["kafka_offset"] < _limit(applied, topic, row["kafka_partition"], overdue)
+            ]
+            fold(state, topic, mine)
+        expected = state.document()
+        key = station_id, state.last_event_at - state.last_event_at % HOUR_MS
+        if state.applied:
+            sides.expected[key] = _held(expected)
+        if document is not None:
+            at = document["fold"]["last_event_at"]
+            sides.found[station_id, at - at % HOUR_MS] = _held(document)
+    return Sides(sides.found, sides.expected, ahead)
+
+
+def final_hours(settings: Settings, repository: Repository) -> Sides:
+    """The final hours of Cassandra against the lake, each day at the commit that it was computed from."""
+    computed = computed_days(settings)
+    found: dict[tuple[str, int], Held] = {}
+    with cassandra(settings) as session:
+        session.default_fetch_size = 2_000
+        for row in session.execute(f"SELECT * FROM {settings.cassandra_keyspace}.{FINAL}", timeout=120):
+            start = _ms(row.day.date()) + row.hour * HOUR_MS
+            values = [row.sessions, row.energy_wh, row.occupied_ms, row.peak_occupancy, row.waits, row.faults]
+            found[row.station_id, start] = _held_hour(Hour(*values))
+    expected: dict[tuple[str, int], Held] = {}
+    by_commit: dict[str, list[date]] = defaultdict(list)
+    for day, mark in computed.items():
+        by_commit[mark.lake_commit].append(day)
+    for commit, days in by_commit.items():
+        expected |= _expected_hours(settings, repository, commit, {day: computed[day] for day in days})
+    return Sides(found, expected)
+
+
+def _expected_hours(
+    settings: Settings, repository: Repository, commit: str, days: dict[date, ComputedDay]
+) -> dict[tuple[str, int], Held]:
+    around = sorted({day + timedelta(days=d) for day in days for d in range(-MARGIN_DAYS, MARGIN_DAYS + 1)})
+    rows = _rows(settings, repository, commit, SESSION_EVENTS.topic, [day.isoformat() for day in around])
+    first: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda r: (r["topic_generation"], r["kafka_partition"], r["kafka_offset"])):
+        first.setdefault(row["event_id"], row)
+    ordered = sorted(first.values(), key=lambda r: (r["station_id"], r["occurred_at"], r["session_id"], r["sequence"]))
+    ends = {_ms(day): int(mark.hours_to.timestamp() * 1000) for day, mark in days.items()}
+    return {
+        (state.station_id, start): _held_hour(hour)
+        for state in folded(ordered)
+        for start, hour in state.usage.hours.items()
+        if start < ends.get(start - start % (24 * HOUR_MS), 0)
+    }
+
+
+def _rows(
+    settings: Settings, repository: Repository, commit: str, topic: str, days: Iterable[str] | None = None
+) -> list[dict[str, Any]]:
+    """Raw rows at a commit as the folds take them: times as ms."""
+    prefixes = [raw_prefix(topic)] if days is None else [raw_prefix(topic, day) for day in days]
+    paths = [f"{repository.name}/{commit}/{p}" for prefix in prefixes for p in repository.paths(commit, prefix)]
+    if not paths:
+        return []
+    contract = CONTRACTS[topic]
+    table = ds.dataset(paths, filesystem=lake_files(settings), format="parquet", partitioning=None).to_table()
+    for field in contract.fields:
+        if field.name not in table.schema.names:
+            table = table.append_column(field.name, pa.nulls(table.num_rows))
+        elif field.type is FieldType.TIMESTAMP:
+            index = table.schema.get_field_index(field.name)
+            at = table[field.name].cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
+            table = table.set_column(index, field.name, at)
+    columns = [*contract.columns, "topic_generation", "kafka_partition", "kafka_offset"]
+    rows: list[dict[str, Any]] = table.select(columns).to_pylist()
+    return rows
+
+
+def _by_station(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows by station in the order of their offsets, without the archive's columns that a fold does not know."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda r: (r["topic_generation"], r["kafka_partition"], r["kafka_offset"])):
+        del row["topic_generation"]
+        found[row["station_id"]].append(row)
+    return found
+
+
+def _quarantined_stations(settings: Settings, repository: Repository, commit: str) -> set[str]:
+    """Stations that were not registered when some of their events came."""
+    paths = [f"{repository.name}/{commit}/{p}" for p in repository.paths(commit, f"quarantine/{SESSION_EVENTS.topic}/")]
+    if not paths:
+        return set()
+    files = ds.dataset(paths, filesystem=lake_files(settings), format="parquet", partitioning=None)
+    keys = files.to_table(columns=["kafka_key"], filter=ds.field("rule_code") == "UNKNOWN_STATION")[
+        "kafka_key"
+    ].to_pylist()
+    return {key.decode(errors="replace") for key in keys if key}
+
+
+def _is_ahead(applied: Mapping[str, Mapping[str, int]], ledgers: Mapping[str, Cut]) -> bool:
+    return any(
+        offset > ledgers.get(topic, {}).get(int(partition), 0)
+        for topic, offsets in applied.items()
+        for partition, offset in offsets.items()
+    )
+
+
+def _limit(applied: Mapping[str, Mapping[str, int]], topic: str, partition: int, overdue: Cut) -> int:
+    own = applied.get(topic, {}).get(str(partition), 0)
+    return max(own, overdue.get(partition, 0)) if topic == SESSION_EVENTS.topic else own
+
+
+def _held(document: Mapping[str, Any]) -> Held:
+    """A document without the instant of its writing, which is the one thing that a rebuild changes."""
+    content = {name: value for name, value in document.items() if name != "applied_at"}
+    digest = xxhash.xxh3_64_hexdigest(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
+    energy_wh = sum(values[1] for values in document["hours"].values())
+    return Held(len(document["sessions"]), energy_wh, digest)
+
+
+def _held_hour(hour: Hour) -> Held:
+    return Held(hour.sessions, hour.energy_wh, xxhash.xxh3_64_hexdigest(orjson.dumps(hour.values())))
+
+
+def _ms(day: date) -> int:
+    return int(datetime.combine(day, datetime.min.time(), UTC).timestamp() * 1000)
+
+
+def total(held: Mapping[tuple[str, int], Held]) -> tuple[int, int, int, str]:
+    """How many, their sessions, their energy (Wh), and an order-free hash."""
+    digest = sum(int(xxhash.xxh3_64_hexdigest(f"{key}|{h.hash}".encode()), 16) for key, h in held.items()) % 2**64
+    return len(held), sum(h.sessions for h in held.values()), sum(h.energy_wh for h in held.values()), f"{digest:016x}"
+
+
+def disagreements(sides: Sides) -> Iterator[tuple[tuple[str, int], Held | None, Held | None]]:
+    """Station and hour, what is expected and what is found, where the two differ."""
+    for key in sorted(sides.expected.keys() | sides.found.keys()):
+        expected, found = sides.expected.get(key), sides.found.get(key)
+        if expected != found:
+            yield key, expected, found

@@ -1,0 +1,55 @@
+"""The stream's own Spark driver: it lives and dies with the process, unlike a query on the shared Connect server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from string import Template
+from typing import TYPE_CHECKING
+
+from evcharge.settings import Settings
+from evcharge.stack.provision import NATIVE, components
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def stream_session(settings: Settings) -> SparkSession:
+    """A Spark session with a driver in this process, configured as the Connect server is where both need the same."""
+    # the workers must have the project's packages, whatever python3 is on the PATH
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ.pop("SPARK_REMOTE", None)
+    from pyspark.sql import SparkSession
+
+    work = settings.home / "live" / "spark"
+    work.mkdir(parents=True, exist_ok=True)
+    shared = Template((NATIVE / "spark" / "spark-defaults.conf").read_text()).substitute(
+        jars=components()["spark-connect"].path(settings.cache),
+        work=work,
+        port=0,
+        lakefs_endpoint=settings.lakefs_endpoint,
+        access_key=settings.lakefs_access_key,
+        secret_key=settings.lakefs_secret_key.get_secret_value(),
+    )
+    builder = SparkSession.builder.master(settings.stream_master).appName("evcharge-stream")
+    for line in shared.splitlines():
+        name, _, value = line.partition(" ")
+        if name.startswith("spark.") and not name.startswith(("spark.connect.", "spark.master", "spark.app.name")):
+            builder = builder.config(name, value.strip())
+    own = {
+        "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -Duser.timezone=UTC "
+        f"-Dlog4j2.configurationFile={NATIVE / 'spark' / 'log4j2.properties'}",
+        # several queries share the slots: none waits for another's batch to end
+        "spark.scheduler.mode": "FAIR",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.streaming.stopTimeout": "20s",
+        "spark.sql.streaming.minBatchesToRetain": "20",
+        # a batch of nothing would still write its offsets
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+    }
+    for name, value in own.items():
+        builder = builder.config(name, value)
+    session: SparkSession = builder.getOrCreate()
+    return session

@@ -1,0 +1,131 @@
+"""Hourly usage in Cassandra: writing hours, and reading them with the final ones preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evcharge.live.usage import HOUR_MS, Hour
+from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from cassandra.cluster import Session
+
+PROVISIONAL = "usage_provisional"
+FINAL = "usage_final"
+
+#: Statements in flight at once: enough to keep one node busy, few enough to leave it to others.
+IN_FLIGHT = 64
+
+_VALUES = ("sessions", "energy_wh", "occupied_ms", "peak_occupancy", "waits", "faults")
+
+
+class StationHour(NamedTuple):
+    """One station and UTC hour; `start_ms` is ms since the epoch."""
+
+    station_id: str
+    start_ms: int
+    hour: Hour
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyUsage:
+    """One hour as it is read: `is_final` if it was computed from the lake."""
+
+    station_id: str
+    hour_at: datetime
+    sessions: int
+    energy_kwh: float
+    occupied_minutes: float
+    peak_occupancy: int
+    waits: int
+    faults: int
+    is_final: bool
+    written_at: datetime
+
+
+def write_provisional(settings: Settings, session: Session, rows: Iterable[StationHour]) -> int:
+    """Writes hours as the stream knows them; how many."""
+    return _write(settings, session, PROVISIONAL, rows, {})
+
+
+def write_final(settings: Settings, session: Session, rows: Iterable[StationHour], lake_commit: str) -> int:
+    """Writes hours as the lake tells; how many."""
+    return _write(settings, session, FINAL, rows, {"lake_commit": lake_commit})
+
+
+def read_hours(settings: Settings, session: Session, station_id: str, days: Iterable[date]) -> list[HourlyUsage]:
+    """A station's hours of the given UTC days in order, each once: the final one where there is one."""
+    found: dict[datetime, HourlyUsage] = {}
+    for table in (PROVISIONAL, FINAL):
+        statement = prepared(
+            session, f"SELECT * FROM {settings.cassandra_keyspace}.{table} WHERE station_id = ? AND day = ?"
+        )
+        for future in [session.execute_async(statement, (station_id, day)) for day in days]:
+            for row in future.result():
+                usage = _usage(row, is_final=table == FINAL)
+                found[usage.hour_at] = usage
+    return [found[hour] for hour in sorted(found)]
+
+
+def prepared(session: Session, statement: str) -> Any:
+    """The statement, prepared once per session."""
+    known: dict[str, Any] = session.__dict__.setdefault("evcharge_prepared", {})
+    if statement not in known:
+        known[statement] = session.prepare(statement)
+    return known[statement]
+
+
+def execute_all(session: Session, statement: str, parameters: Iterable[tuple[Any, ...]]) -> int:
+    """Executes a statement for each of the parameters, some at once; how many. Raises the first failure."""
+    from cassandra.concurrent import execute_concurrent_with_args
+
+    results = execute_concurrent_with_args(
+        session, prepared(session, statement), list(parameters), concurrency=IN_FLIGHT, raise_on_first_error=True
+    )
+    return len(results)
+
+
+def _write(
+    settings: Settings, session: Session, table: str, rows: Iterable[StationHour], more: Mapping[str, Any]
+) -> int:
+    columns = ("station_id", "day", "hour", *_VALUES, "written_at", *more)
+    statement = (
+        f"INSERT INTO {settings.cassandra_keyspace}.{table} ({', '.join(columns)}) "
+        f"VALUES ({', '.join('?' * len(columns))})"
+    )
+    now = datetime.now(UTC)
+    return execute_all(
+        session,
+        statement,
+        ((row.station_id, *_day_and_hour(row.start_ms), *row.hour.values(), now, *more.values()) for row in rows),
+    )
+
+
+def _day_and_hour(start_ms: int) -> tuple[date, int]:
+    at = datetime.fromtimestamp(start_ms / 1000, UTC)
+    return at.date(), at.hour
+
+
+def _usage(row: Any, *, is_final: bool) -> HourlyUsage:
+    midnight = datetime.combine(row.day.date(), datetime.min.time(), UTC)
+    return HourlyUsage(
+        station_id=row.station_id,
+        hour_at=midnight + timedelta(hours=row.hour),
+        sessions=row.sessions,
+        energy_kwh=row.energy_wh / 1000,
+        occupied_minutes=row.occupied_ms / 60_000,
+        peak_occupancy=row.peak_occupancy,
+        waits=row.waits,
+        faults=row.faults,
+        is_final=is_final,
+        written_at=row.written_at.replace(tzinfo=UTC),
+    )
+
+
+def hour_start_ms(at: datetime) -> int:
+    """The start of the UTC hour that `at` lies in, ms since the epoch."""
+    at_ms = int(at.timestamp() * 1000)
+    return at_ms - at_ms % HOUR_MS

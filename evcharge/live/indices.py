@@ -1,0 +1,92 @@
+"""The Elasticsearch indices of the live state: their mappings are the `.json` files beside this module.
+
+What is written is an index of a name of its own; questions read an alias. So the state can be computed anew beside the
+running one and take its place in one step, and a stream notices that its index was replaced or removed. Each index
+remembers in its `_meta` the offsets that its rows were computed up to: a stream without a checkpoint begins there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from elasticsearch import Elasticsearch, NotFoundError
+
+from evcharge.connections import elasticsearch, elasticsearch_errors
+from evcharge.settings import Settings
+
+STATION_STATE = "station-state"
+VEHICLE_POSITION = "vehicle-position"
+STREAM_STATUS = "stream-status"
+
+ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS)
+
+Offsets = dict[str, dict[str, int]]
+"""Per topic and partition (as text, for JSON) the offset up to which rows are applied, exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveIndex:
+    """The index behind an alias and the offsets that it began with."""
+
+    name: str
+    begins_at: Offsets
+    lake_commit: str
+
+
+def definition(alias: str) -> dict[str, Any]:
+    """Settings and mappings of an alias' indices."""
+    told: dict[str, Any] = json.loads((Path(__file__).parent / f"{alias}.json").read_text())
+    return told
+
+
+def ensure(settings: Settings) -> None:
+    """Makes the indices that are missing, empty, and their aliases. Raises ServerDownError."""
+    with elasticsearch_errors(settings), elasticsearch(settings) as client:
+        for alias in ALIASES:
+            ensure_alias(client, alias)
+
+
+def ensure_alias(client: Elasticsearch, alias: str) -> None:
+    """Makes an empty index for `alias` if it has none."""
+    if not client.indices.exists_alias(name=alias):
+        promote(client, alias, create(client, alias, {}, ""))
+
+
+def create(client: Elasticsearch, alias: str, begins_at: Offsets, lake_commit: str) -> str:
+    """A new, empty index for `alias`, which does not point to it yet; its name."""
+    told = definition(alias)
+    name = f"{alias}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}"
+    told["mappings"]["_meta"] = {"begins_at": begins_at, "lake_commit": lake_commit}
+    client.indices.create(index=name, settings=told["settings"], mappings=told["mappings"])
+    return name
+
+
+def promote(client: Elasticsearch, alias: str, name: str) -> None:
+    """Points `alias` to the index `name` in one step and removes the indices it takes the place of.
+
+    An index that was begun later wins: if one has the alias already, `name` is removed instead.
+    """
+    present = live_index(client, alias)
+    if present is not None and present.name > name:
+        client.indices.delete(index=name)
+        return
+    former = [old for old in client.indices.get(index=f"{alias}-*", ignore_unavailable=True) if old < name]
+    client.indices.refresh(index=name)
+    actions: list[dict[str, Any]] = [{"add": {"index": name, "alias": alias}}]
+    actions += [{"remove_index": {"index": old}} for old in former]
+    client.indices.update_aliases(actions=actions)
+
+
+def live_index(client: Elasticsearch, alias: str) -> LiveIndex | None:
+    """The index that `alias` points to, None if there is none."""
+    try:
+        found = client.indices.get(index=alias)
+    except NotFoundError:
+        return None
+    name, told = max(found.items())
+    meta = told["mappings"].get("_meta", {})
+    return LiveIndex(name, meta.get("begins_at", {}), meta.get("lake_commit", ""))

@@ -1,0 +1,74 @@
+"""Writes session events, without meter values, to Cassandra by station and day; runs inside Spark's Python workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from evcharge.connections import cassandra_cluster, server_down
+from evcharge.live.hours import execute_all
+from evcharge.live.stations import REPORT_SCHEMA
+from evcharge.live.usage import HOUR_MS
+from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from cassandra.cluster import Session
+
+TABLE = "station_events_by_day"
+#: Meter values are many, and the lake has them.
+LEFT_OUT = "meter"
+
+_FIELDS = (
+    *("event_id", "event_type", "session_id", "evse_id", "ev_id", "power_kw", "energy_delivered_kwh"),
+    *("state_of_charge", "reason"),
+)
+
+_sessions: dict[str, Session] = {}
+
+
+@dataclass(frozen=True)
+class JournalWriter:
+    """Call it with the Arrow batches of a task: session-events rows with `occurred_at` as ms."""
+
+    settings: Settings
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        columns = ("station_id", "day", "occurred_at", *_FIELDS)
+        statement = (
+            f"INSERT INTO {self.settings.cassandra_keyspace}.{TABLE} ({', '.join(columns)}) "
+            f"VALUES ({', '.join('?' * len(columns))})"
+        )
+        hours: dict[int, int] = {}
+        for batch in batches:
+            parameters = []
+            for row in batch.to_pylist():
+                at = datetime.fromtimestamp(row["occurred_at"] / 1000, UTC)
+                hour = row["occurred_at"] - row["occurred_at"] % HOUR_MS
+                hours[hour] = hours.get(hour, 0) + 1
+                parameters.append((row["station_id"], at.date(), at, *(row[name] for name in _FIELDS)))
+            if parameters:
+                _execute(self.settings, statement, parameters)
+        yield pa.RecordBatch.from_pylist(
+            [{"hour_ms": hour, "records": count, "stations": 0} for hour, count in sorted(hours.items())],
+            schema=REPORT_SCHEMA,
+        )
+
+
+def _execute(settings: Settings, statement: str, parameters: list[tuple[object, ...]]) -> None:
+    """Executes on the worker's own session, which Spark keeps from batch to batch."""
+    from cassandra.cluster import NoHostAvailable
+
+    address = settings.cassandra_contact_points
+    try:
+        session = _sessions.get(address)
+        if session is None:
+            session = _sessions[address] = cassandra_cluster(settings).connect()
+        execute_all(session, statement, parameters)
+    except NoHostAvailable as error:
+        if address in _sessions:
+            _sessions.pop(address).cluster.shutdown()
+        raise server_down(settings, "cassandra", address, error) from error

@@ -1,0 +1,122 @@
+"""What must hold of the live state, whoever looks: the rules behind the asset checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from elasticsearch import Elasticsearch
+
+from evcharge.connections import cassandra
+from evcharge.live.hours import FINAL, PROVISIONAL
+from evcharge.live.indices import STATION_STATE
+from evcharge.live.status import QueryStatus, read_status
+from evcharge.settings import Settings
+
+#: A status is to be published within a minute of its change (AFIR, EU 2023/1804, article 20).
+FRESH_WITHIN_S = 60.0
+#: A minute of the simulated platform's busiest hour; more means that the stream does not keep up.
+LAG_ALLOWED_ROWS = 5_000
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule's verdict: how many broke it, some of them, and a line that says it all."""
+
+    passed: bool
+    broken: int
+    examples: list[str]
+    summary: str
+
+
+def no_more_busy_than_outlets(client: Elasticsearch) -> Finding:
+    """No station has more occupied EVSEs than outlets in its registry record."""
+    broken = [
+        f"{doc['station_id']}: {doc['busy_outlets']} busy of {doc['fold']['registry'].get('total_outlets')}"
+        for doc in documents(
+            client, {"range": {"busy_outlets": {"gt": 0}}}, ["station_id", "busy_outlets", "fold.registry"]
+        )
+        if doc["fold"]["registry"] and doc["busy_outlets"] > doc["fold"]["registry"].get("total_outlets", 0)
+    ]
+    return Finding(not broken, len(broken), broken[:10], f"{len(broken)} stations have more busy EVSEs than outlets")
+
+
+def stream_keeps_up(client: Elasticsearch) -> Finding:
+    """What is in Kafka and not in the station state is little."""
+    status = read_status(client, "stations")
+    if status is None:
+        return Finding(False, 0, [], "the stream has not run yet")
+    passed = status.lag_rows <= LAG_ALLOWED_ROWS
+    return Finding(passed, status.lag_rows, [], f"{status.lag_rows:,} records behind, {LAG_ALLOWED_ROWS:,} allowed")
+
+
+def stream_is_fresh(client: Elasticsearch, now: datetime) -> Finding:
+    """The stream had everything that Kafka had, at most FRESH_WITHIN_S ago.
+
+    Judged by what the stream itself noted, so that a recomputed past hour does not make a dead stream look alive.
+    """
+    stale = []
+    for query in ("registry", "stations", "vehicles"):
+        status = read_status(client, query)
+        age_s = age_of(status, now)
+        if age_s is None or age_s > FRESH_WITHIN_S:
+            stale.append(f"{query}: {'never ran' if age_s is None else f'{age_s:.0f} s old'}")
+    return Finding(not stale, len(stale), stale, "; ".join(stale) or f"all queries within {FRESH_WITHIN_S:.0f} s")
+
+
+def age_of(status: QueryStatus | None, now: datetime) -> float | None:
+    """Seconds since the instant up to which everything is in the state; None if there is none."""
+    if status is None or status.as_of is None:
+        return None
+    return (now - datetime.fromisoformat(status.as_of)).total_seconds()
+
+
+def provisional_is_final(settings: Settings, hour: datetime) -> Finding:
+    """The hour as the stream had it equals the hour as the lake has it, where both have it."""
+    day, keyspace = hour.astimezone(UTC).date(), settings.cassandra_keyspace
+    columns = ("sessions", "energy_wh", "occupied_ms", "waits", "faults")
+    with cassandra(settings) as session:
+        tables: dict[str, dict[str, tuple[Any, ...]]] = {}
+        for table in (PROVISIONAL, FINAL):
+            rows = session.execute(
+                f"SELECT station_id, {', '.join(columns)} FROM {keyspace}.{table} "
+                f"WHERE day = %s AND hour = %s ALLOW FILTERING",
+                (day, hour.hour),
+                timeout=60,
+            )
+            tables[table] = {row.station_id: tuple(getattr(row, name) for name in columns) for row in rows}
+    provisional, final = tables[PROVISIONAL], tables[FINAL]
+    both = provisional.keys() & final.keys()
+    broken = [f"{s}: {provisional[s]} is {final[s]} in the lake" for s in sorted(both) if provisional[s] != final[s]]
+    broken += [f"{s}: {final[s]} is not in the stream's hours" for s in sorted(final.keys() - both) if provisional]
+    return Finding(
+        not broken, len(broken), broken[:10], f"{len(broken)} of {len(final)} stations differ at {hour:%Y-%m-%d %H}:00"
+    )
+
+
+def last_closed_hour(now: datetime) -> datetime:
+    """The start of the hour before the last one: its last publication has had an hour to arrive."""
+    return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+
+
+def documents(client: Elasticsearch, query: Mapping[str, Any], includes: list[str]) -> Iterator[dict[str, Any]]:
+    """Every station document that matches, with some of its fields."""
+    after: list[Any] | None = None
+    while True:
+        hits = client.search(
+            index=STATION_STATE,
+            query=query,
+            source_includes=includes,
+            sort=[{"station_id": "asc"}],
+            search_after=after,
+            size=_PAGE,
+            track_total_hits=False,
+        )["hits"]["hits"]
+        yield from (hit["_source"] for hit in hits)
+        if len(hits) < _PAGE:
+            return
+        after = hits[-1]["sort"]

@@ -1,0 +1,104 @@
+"""How current the live state is: what each query of the stream has taken over, and as of when.
+
+`as_of` is an instant up to which everything that Kafka had is in the state. The answer to a question carries the time
+since then as its age, so that a stream that is down, or behind, shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from elasticsearch import Elasticsearch, NotFoundError
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
+
+from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
+from evcharge.live.indices import STREAM_STATUS
+from evcharge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStatus:
+    """One query of the stream. `lag_rows` are in Kafka and not in the state; `rows` since the stream's start."""
+
+    query: str
+    stream_id: str
+    index: str
+    started_at: str
+    as_of: str | None = None
+    lag_rows: int = 0
+    rows: int = 0
+    rows_per_s: float = 0.0
+    batch_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class LogEnds:
+    """The ends of topics' partitions, asked over one connection."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: KafkaConsumer | None = None
+
+    def of(self, topic: str) -> dict[int, int]:
+        """The offset after the last record of each partition. Raises ServerDownError."""
+        with kafka_errors(self._settings):
+            if self._consumer is None:
+                self._consumer = KafkaConsumer(
+                    **kafka_options(self._settings),
+                    enable_auto_commit=False,
+                    bootstrap_timeout_ms=CONNECT_TIMEOUT_S * 1000,
+                    request_timeout_ms=CONNECT_TIMEOUT_S * 1000,
+                )
+            partitions = self._consumer.partitions_for_topic(topic) or set()
+            ends = self._consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
+            return {tp.partition: offset for tp, offset in ends.items()}
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+
+def progressed(
+    status: QueryStatus, progress: Mapping[str, Any] | None, ends: Mapping[int, int], asked_at: datetime
+) -> QueryStatus:
+    """The status after `progress` (Spark's StreamingQueryProgress as dict), if the log's ends were `ends` at `asked_at`."""
+    if progress is None:
+        return status
+    applied: dict[int, int] = {}
+    for source in progress["sources"]:
+        told = source["endOffset"]
+        offsets = orjson.loads(told) if isinstance(told, str) else told
+        for partitions in (offsets or {}).values():
+            applied |= {int(p): offset for p, offset in partitions.items()}
+    lag = sum(max(end - applied.get(p, 0), 0) for p, end in ends.items())
+    # a batch holds what the log had when it began
+    as_of = asked_at if lag == 0 else datetime.fromisoformat(progress["timestamp"])
+    former = datetime.fromisoformat(status.as_of) if status.as_of else as_of
+    return replace(
+        status,
+        lag_rows=lag,
+        as_of=max(as_of, former).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        rows_per_s=round(progress.get("processedRowsPerSecond") or 0.0, 1),
+        batch_s=round((progress.get("durationMs") or {}).get("triggerExecution", 0) / 1000, 3),
+    )
+
+
+def write_status(client: Elasticsearch, status: QueryStatus) -> None:
+    """Stores the status of a query under its name."""
+    client.index(index=STREAM_STATUS, id=status.query, document=status.to_json(), require_alias=True)
+
+
+def read_status(client: Elasticsearch, query: str) -> QueryStatus | None:
+    """The stored status of a query, None if it never ran."""
+    try:
+        return QueryStatus(**client.get(index=STREAM_STATUS, id=query)["_source"])
+    except NotFoundError:
+        return None

@@ -1,0 +1,110 @@
+"""How much a station was used, by UTC hour: the same sums whether events come one by one or are read back from the lake.
+
+Between two readings of a session energy is taken to flow evenly. Sums are whole watt-hours and milliseconds, so that they
+do not depend on how a session's readings fall into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(slots=True)
+class Hour:
+    """One station and UTC hour.
+
+    `sessions` are those that began in it; `waits` the cars that queued before they began, or gave up, in it;
+    `peak_occupancy` the most EVSEs that were occupied at once.
+    """
+
+    sessions: int = 0
+    energy_wh: int = 0
+    occupied_ms: int = 0
+    peak_occupancy: int = 0
+    waits: int = 0
+    faults: int = 0
+
+    def values(self) -> list[int]:
+        return [self.sessions, self.energy_wh, self.occupied_ms, self.peak_occupancy, self.waits, self.faults]
+
+
+@dataclass(slots=True)
+class Usage:
+    """The hours of one station, by the hour's start in ms since the epoch.
+
+    `counted_to` is the end of the last hour to which the present occupancy has been carried.
+    """
+
+    hours: dict[int, Hour] = field(default_factory=dict)
+    counted_to: int = 0
+
+    def hour(self, at_ms: int) -> Hour:
+        """The hour that `at_ms` lies in, made if it is new."""
+        start = at_ms - at_ms % HOUR_MS
+        found = self.hours.get(start)
+        if found is None:
+            found = self.hours[start] = Hour()
+        return found
+
+    def add_stretch(self, from_ms: int, to_ms: int, from_kwh: float, to_kwh: float, not_before_ms: int = 0) -> None:
+        """A plugged-in stretch between two readings: occupied time, and energy spread evenly over it.
+
+        What lies before `not_before_ms` is left out. A reading that is lower than the one before adds no energy.
+        """
+        if to_ms < from_ms:
+            return
+        gained_wh = max(round(to_kwh * 1000) - round(from_kwh * 1000), 0)
+        if to_ms == from_ms:
+            if from_ms >= not_before_ms:
+                self.hour(from_ms).energy_wh += gained_wh
+            return
+        for start, end in pieces(max(from_ms, not_before_ms), to_ms):
+            hour = self.hour(start)
+            hour.occupied_ms += end - start
+            hour.peak_occupancy = max(hour.peak_occupancy, 1)
+            # differences of a rounded running sum add up to the whole
+            hour.energy_wh += gained_wh * (end - from_ms) // (to_ms - from_ms) - gained_wh * (start - from_ms) // (
+                to_ms - from_ms
+            )
+
+    def carry_occupancy(self, at_ms: int, before: int, after: int) -> None:
+        """Occupancy was `before` since the last event and is `after` from `at_ms` on."""
+        start = at_ms - at_ms % HOUR_MS
+        if before and self.counted_to:
+            # a day's worth at most: an EVSE that nobody frees is a silent one, not a busy one
+            for hour_start in range(max(self.counted_to, start - 24 * HOUR_MS), start, HOUR_MS):
+                hour = self.hour(hour_start)
+                hour.peak_occupancy = max(hour.peak_occupancy, before)
+        hour = self.hour(at_ms)
+        # an hour into which the cars were carried begins with them
+        hour.peak_occupancy = max(hour.peak_occupancy, before if self.counted_to <= start else 0, after)
+        self.counted_to = max(self.counted_to, start + HOUR_MS)
+
+    def forget_before(self, at_ms: int) -> None:
+        """Drops the hours that began before `at_ms`."""
+        for start in [start for start in self.hours if start < at_ms]:
+            del self.hours[start]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "hours": {str(start): hour.values() for start, hour in self.hours.items()},
+            "counted_to": self.counted_to,
+        }
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Usage:
+        hours = {int(start): Hour(*values) for start, values in told["hours"].items()}
+        return cls(hours, told["counted_to"])
+
+
+def pieces(from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
+    """The stretch cut at the hours."""
+    start = from_ms
+    while start < to_ms:
+        end = min(start - start % HOUR_MS + HOUR_MS, to_ms)
+        yield start, end
+        start = end

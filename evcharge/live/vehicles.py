@@ -1,0 +1,111 @@
+"""Keeps each car's newest position; runs inside Spark's Python workers.
+
+A position's version is its time: an older one never takes a newer one's place, and a repeated batch changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+from elasticsearch import Elasticsearch
+
+from evcharge.errors import UserError
+from evcharge.live.indices import VEHICLE_POSITION
+from evcharge.live.state import iso
+from evcharge.live.stations import REPORT_SCHEMA, IndexGoneError, shared_client
+from evcharge.live.usage import HOUR_MS
+from evcharge.settings import Settings
+
+#: A parked car reports every half an hour: one that has missed two reports is somewhere else by now.
+EXPIRES_AFTER_MS = HOUR_MS
+_PER_REQUEST = 1_000
+
+
+@dataclass(frozen=True)
+class PositionWriter:
+    """Call it with the Arrow batches of a task: vehicle-telemetry rows with `occurred_at` as ms."""
+
+    settings: Settings
+    index: str = VEHICLE_POSITION
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        newest: dict[str, Mapping[str, Any]] = {}
+        hours: dict[int, int] = {}
+        for batch in batches:
+            for row in batch.to_pylist():
+                at = row["occurred_at"]
+                hours[at - at % HOUR_MS] = hours.get(at - at % HOUR_MS, 0) + 1
+                known = newest.get(row["vehicle_id"])
+                if known is None or known["occurred_at"] <= at:
+                    newest[row["vehicle_id"]] = row
+        rows = list(newest.values())
+        client = shared_client(self.settings)
+        for start in range(0, len(rows), _PER_REQUEST):
+            write_positions(client, self.index, rows[start : start + _PER_REQUEST])
+        yield pa.RecordBatch.from_pylist(
+            [{"hour_ms": hour, "records": count, "stations": 0} for hour, count in sorted(hours.items())],
+            schema=REPORT_SCHEMA,
+        )
+
+
+def write_positions(client: Elasticsearch, index: str, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Writes positions that are newer than what is there; how many were. Raises IndexGoneError."""
+    # encoded here, quicker than the client does; it takes bytes as they are
+    lines: list[Any] = []
+    for row in rows:
+        action = {"_id": row["vehicle_id"], "version": row["occurred_at"], "version_type": "external_gte"}
+        lines += [orjson.dumps({"index": action}), orjson.dumps(document(row))]
+    if not lines:
+        return 0
+    # an alias that is gone must not come back as an index without mappings
+    answer = client.bulk(
+        index=index, operations=lines, require_alias=True, filter_path="errors,items.*.status,items.*.error"
+    )
+    written = 0
+    for item in answer["items"]:
+        (told,) = item.values()
+        if told["status"] == 404:
+            raise IndexGoneError(f"{index}: {told['error'].get('reason', told['error'])}")
+        if told["status"] >= 300 and told["status"] != 409:
+            raise UserError(f"{index}: a position was refused: {told['error']}")
+        written += told["status"] < 300
+    return written
+
+
+def document(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The Elasticsearch document of a vehicle-telemetry row."""
+    return {
+        "vehicle_id": row["vehicle_id"],
+        "ev_model_id": row["ev_model_id"],
+        "occurred_at": iso(row["occurred_at"]),
+        "location": {"lat": row["latitude"], "lon": row["longitude"]},
+        "heading": row["heading"],
+        "speed_kmh": row["speed_kmh"],
+        "ignition": row["ignition"],
+        "state_of_charge": row["state_of_charge"],
+        "range_km": row["range_km"],
+        "destination_station_id": row["destination_station_id"],
+        "expires_at": iso(row["occurred_at"] + EXPIRES_AFTER_MS),
+    }
+
+
+def remove_expired(client: Elasticsearch, now_ms: int) -> int:
+    """Deletes up to 10,000 positions that have expired, unless a newer one came meanwhile; how many."""
+    found = client.search(
+        index=VEHICLE_POSITION,
+        query={"range": {"expires_at": {"lt": iso(now_ms)}}},
+        size=10_000,
+        source=False,
+        seq_no_primary_term=True,
+    )
+    lines: list[dict[str, Any]] = [
+        {"delete": {"_id": hit["_id"], "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}}
+        for hit in found["hits"]["hits"]
+    ]
+    if lines:
+        client.bulk(index=VEHICLE_POSITION, operations=lines, require_alias=True)
+    return len(lines)

@@ -1,0 +1,225 @@
+"""The live state as assets, by hour of event time, and the job that keeps it current.
+
+The stream's run materializes the hours that it touches. A past hour, launched or backfilled, is computed from the lake and
+leaves what is newer alone.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from threading import Event
+from typing import Any
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+from elasticsearch import Elasticsearch
+
+from evcharge.connections import elasticsearch, elasticsearch_errors
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.live import indices
+from evcharge.live.final import write_final_usage
+from evcharge.live.quality import (
+    Finding,
+    last_closed_hour,
+    no_more_busy_than_outlets,
+    provisional_is_final,
+    stream_is_fresh,
+    stream_keeps_up,
+)
+from evcharge.live.rebuild import catch_up_station_state, recompute_positions
+from evcharge.live.stream import StreamProgress, run_stream
+from evcharge.live.tables import columns as table_columns
+from evcharge.settings import Settings
+from evcharge_assets.kafka import OWNER
+from evcharge_assets.lake import archive_key
+from evcharge_assets.partitions import event_hours, hour_of_ms, hour_partition
+from evcharge_assets.resources import Platform
+
+STATION_STATE = dg.AssetKey(["elasticsearch", "station_state"])
+VEHICLE_POSITION = dg.AssetKey(["elasticsearch", "vehicle_position"])
+HOURLY_USAGE = dg.AssetKey(["cassandra", "hourly_station_usage"])
+
+STREAM_JOB = "live_stream"
+BATCH_SERVERS = ("minio", "lakefs", "spark-connect")
+
+#: Hours that one report of the stream materializes at most, the newest; a replayed year touches thousands.
+HOURS_PER_REPORT = 24
+REPORT_EVERY_S = 60.0
+
+#: The asset that each query of the stream keeps current.
+_ASSETS_OF_QUERY = {"stations": (STATION_STATE, HOURLY_USAGE), "vehicles": (VEHICLE_POSITION,)}
+
+
+def live_assets(settings: Settings) -> list[Any]:
+    """The three assets and their checks."""
+    hours = event_hours(settings)
+
+    def common(key: dg.AssetKey, topics: tuple[str, ...], schema: dg.TableSchema) -> dict[str, Any]:
+        return {
+            "key": key,
+            "partitions_def": hours,
+            "backfill_policy": dg.BackfillPolicy.single_run(),
+            # any ingest hour may have brought rows of any hour
+            "deps": [dg.AssetDep(archive_key(t), partition_mapping=dg.AllPartitionMapping()) for t in topics],
+            "group_name": key.path[0],
+            "kinds": {key.path[0], "spark"},
+            "owners": [OWNER],
+            "metadata": {"dagster/column_schema": schema},
+            "code_version": "1",
+        }
+
+    @dg.asset(
+        **common(STATION_STATE, (STATION_REGISTRY.topic, SESSION_EVENTS.topic), index_columns(indices.STATION_STATE)),
+        description="What each station is doing now, per EVSE in OCPI words: the document behind `evcharge nearby`. "
+        "A launched hour folds in what the lake has and the state does not; a missing index is computed anew.",
+    )
+    def station_state(
+        context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+    ) -> dg.MaterializeResult[None]:
+        with platform.naming_servers(context, *BATCH_SERVERS, "elasticsearch"):
+            done = catch_up_station_state(platform.settings(), pyspark.spark_session)
+        return dg.MaterializeResult(
+            metadata={
+                "index": done.index,
+                "lake_commit": done.lake_commit,
+                "dagster/row_count": done.stations,
+                "rows_read": dg.MetadataValue.json(done.rows),
+                "from": "lake",
+            }
+        )
+
+    @dg.asset(
+        **common(VEHICLE_POSITION, (VEHICLE_TELEMETRY.topic,), index_columns(indices.VEHICLE_POSITION)),
+        description="Where each connected car was last heard of; gone an hour later. A launched hour writes the lake's "
+        "positions where they are newer.",
+    )
+    def vehicle_position(
+        context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+    ) -> dg.MaterializeResult[None]:
+        days = sorted({hour_partition(key).date().isoformat() for key in context.partition_keys})
+        with platform.naming_servers(context, *BATCH_SERVERS, "elasticsearch"):
+            rows = recompute_positions(platform.settings(), pyspark.spark_session, days)
+        return dg.MaterializeResult(metadata={"rows_read": rows, "from": "lake"})
+
+    @dg.asset(
+        **common(HOURLY_USAGE, (SESSION_EVENTS.topic,), _usage_columns()),
+        description="Sessions, energy, occupied time, peak occupancy, waits and faults by station and UTC hour: provisional "
+        "from the stream, final from the lake. A launched hour computes its day's final hours.",
+        pool="hourly_usage",
+    )
+    def hourly_station_usage(
+        context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+    ) -> dg.MaterializeResult[None]:
+        days = {hour_partition(key).date() for key in context.partition_keys}
+        with platform.naming_servers(context, *BATCH_SERVERS, "cassandra"):
+            report = write_final_usage(
+                platform.settings(), platform.repository(), pyspark.spark_session, days, datetime.now(UTC)
+            )
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": report.rows,
+                "stations": report.stations,
+                "sessions": report.sessions,
+                "energy_kwh": report.energy_kwh,
+                "lake_commit": report.lake_commit,
+                "hours_to": report.hours_to.isoformat(),
+                "from": "lake",
+            }
+        )
+
+    return [station_state, vehicle_position, hourly_station_usage, *_checks()]
+
+
+def index_columns(alias: str) -> dg.TableSchema:
+    """The fields of an Elasticsearch index, as its mapping tells."""
+    properties = indices.definition(alias)["mappings"]["properties"]
+    return dg.TableSchema([dg.TableColumn(name, told["type"]) for name, told in properties.items()])
+
+
+def _usage_columns() -> dg.TableSchema:
+    return dg.TableSchema(
+        [dg.TableColumn(name, kind, description=text) for name, kind, text in table_columns("usage_final")]
+    )
+
+
+def _checks() -> Iterator[dg.AssetChecksDefinition]:
+    def of_index(name: str, description: str, judge: Callable[[Elasticsearch], Finding]) -> dg.AssetChecksDefinition:
+        @dg.asset_check(asset=STATION_STATE, name=name, description=description)
+        def check(platform: Platform) -> dg.AssetCheckResult:
+            settings = platform.settings()
+            with elasticsearch_errors(settings), elasticsearch(settings) as client:
+                return _result(judge(client))
+
+        return check
+
+    yield of_index(
+        "no_more_busy_than_outlets", (no_more_busy_than_outlets.__doc__ or "").strip(), no_more_busy_than_outlets
+    )
+    yield of_index("stream_keeps_up", (stream_keeps_up.__doc__ or "").strip(), stream_keeps_up)
+    yield of_index(
+        "stream_is_fresh",
+        (stream_is_fresh.__doc__ or "").strip(),
+        lambda client: stream_is_fresh(client, datetime.now(UTC)),
+    )
+
+    @dg.asset_check(
+        asset=HOURLY_USAGE, name="provisional_is_final", description=(provisional_is_final.__doc__ or "").strip()
+    )
+    def provisional(platform: Platform) -> dg.AssetCheckResult:
+        return _result(provisional_is_final(platform.settings(), last_closed_hour(datetime.now(UTC))))
+
+    yield provisional
+
+
+def _result(finding: Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=finding.summary,
+        metadata={"broken": finding.broken, "examples": dg.MetadataValue.json(finding.examples)},
+    )
+
+
+@dg.op(name="stream", description="Runs the live stream until the run is terminated; a sensor starts it again.")
+def stream_op(context: dg.OpExecutionContext, platform: Platform) -> None:
+    with platform.naming_servers(context, "kafka", "elasticsearch"):
+        run_stream(
+            platform.settings(),
+            Event(),
+            lambda progress: _materialize(context, progress),
+            report_every_s=REPORT_EVERY_S,
+        )
+
+
+@dg.job(
+    name=STREAM_JOB,
+    description="The live stream: station state, car positions and hourly usage, current within seconds.",
+    executor_def=dg.in_process_executor,
+)
+def live_stream_job() -> None:
+    stream_op()
+
+
+def _materialize(context: dg.OpExecutionContext, progress: StreamProgress) -> None:
+    """Records, for each asset, the hours that the stream touched since it last told."""
+    for query, keys in _ASSETS_OF_QUERY.items():
+        status = progress.statuses.get(query)
+        touched = sorted(progress.hours.get(query, {}).items())
+        if len(touched) > HOURS_PER_REPORT:
+            context.log.info(f"{query}: {len(touched) - HOURS_PER_REPORT} older hours were touched as well")
+        for hour_ms, records in touched[-HOURS_PER_REPORT:]:
+            for key in keys:
+                context.log_event(
+                    dg.AssetMaterialization(
+                        asset_key=key,
+                        partition=hour_of_ms(hour_ms),
+                        metadata={
+                            "records": records,
+                            "lag_rows": status.lag_rows if status else 0,
+                            "as_of": (status.as_of or "") if status else "",
+                            "batch_s": status.batch_s if status else 0.0,
+                            "from": "stream",
+                        },
+                    )
+                )
+    context.log.info(json.dumps({name: status.to_json() for name, status in progress.statuses.items()}))

@@ -1,0 +1,92 @@
+"""The stream's keeper, and the sensor that has past hours computed from the lake."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from evcharge.connections import ServerDownError
+from evcharge.live.pending import pending_hours
+from evcharge.live.stream import is_running
+from evcharge_assets.jobs import load_hours_job
+from evcharge_assets.live import STREAM_JOB
+from evcharge_assets.partitions import contiguous, hour_key
+from evcharge_assets.resources import Platform
+from evcharge_sensors.runs import backoff_left_s, recent_runs, unfinished
+
+#: How long a run may take from its launch until it holds the stream's lock.
+STARTING_S = 90
+RANGES_PER_TICK = 3
+
+
+@dg.sensor(
+    job_name=STREAM_JOB,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts the live stream whenever none runs on the platform, in Dagster or outside it.",
+)
+def keep_stream_alive(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    settings = platform.settings()
+    if settings.profile == "small":
+        return dg.SkipReason("EVCHARGE_PROFILE is small: there are no live stores")
+    # The lock tells, not the run's status: it is gone the instant that a killed run is, and it knows streams outside Dagster.
+    if is_running(settings):
+        return dg.SkipReason("the stream runs")
+    records = recent_runs(context.instance, STREAM_JOB)
+    starting = unfinished(records)
+    if starting is not None:
+        age = datetime.now(UTC) - starting.create_timestamp.replace(tzinfo=UTC)
+        if age < timedelta(seconds=STARTING_S):
+            return dg.SkipReason(f"run {starting.dagster_run.run_id} is starting")
+    finished = [record for record in records if record is not starting]
+    # a stream that ran for a while was killed, not ill: it is started again at once
+    wait_s = 0.0 if finished and _ran_s(finished[0]) > STARTING_S else backoff_left_s(finished)
+    if wait_s > 0:
+        return dg.SkipReason(f"the last run failed; next try in {wait_s:.0f} s")
+    return dg.SensorResult(run_requests=[dg.RunRequest()])
+
+
+def _ran_s(record: dg.RunRecord) -> float:
+    return (record.end_time or 0.0) - (record.start_time or 0.0)
+
+
+@dg.sensor(
+    job=load_hours_job,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Compares main's commits with the days in usage_days and asks for the final hours that are behind.",
+)
+def load_closed_hours(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    settings = platform.settings()
+    if settings.profile == "small":
+        return dg.SkipReason("EVCHARGE_PROFILE is small: there is no Cassandra")
+    records = recent_runs(context.instance, load_hours_job.name)
+    if unfinished(records) is not None:
+        return dg.SkipReason("a load is running")
+    wait_s = backoff_left_s(records)
+    if wait_s > 0:
+        return dg.SkipReason(f"the last run failed; next try in {wait_s:.0f} s")
+    now = datetime.now(UTC)
+    try:
+        pending = pending_hours(settings, platform.repository(), now, since=context.cursor)
+    except ServerDownError as error:
+        context.log.error(str(error))
+        return dg.SkipReason(str(error))
+    if pending.days:
+        return dg.SensorResult(
+            run_requests=[_request(*days, now) for days in contiguous(pending.days)[:RANGES_PER_TICK]]
+        )
+    if pending.running:
+        return dg.SkipReason("the running hour is served by the stream until it is over")
+    return dg.SensorResult(skip_reason="Cassandra has all of main", cursor=pending.head)
+
+
+def _request(first: date, last: date, now: datetime) -> dg.RunRequest:
+    begin = datetime.combine(first, datetime.min.time(), UTC)
+    end = min(datetime.combine(last, datetime.min.time(), UTC) + timedelta(hours=23), now)
+    return dg.RunRequest(
+        job_name=load_hours_job.name,
+        tags={
+            "dagster/asset_partition_range_start": hour_key(begin),
+            "dagster/asset_partition_range_end": hour_key(end),
+        },
+    )

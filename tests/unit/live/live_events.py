@@ -1,0 +1,58 @@
+"""Crafted events and records, with times in ms as the folds take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from evcharge.contracts import SESSION_EVENTS
+
+NOON = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp() * 1000)
+MINUTE = 60_000
+
+
+def event(kind: str, at: int, session: str = "s1", sequence: int = 0, **fields: Any) -> dict[str, Any]:
+    """A session event with every column of the contract; times in ms."""
+    row = dict.fromkeys(SESSION_EVENTS.columns)
+    row |= {
+        "event_id": f"{session}-{sequence}",
+        "session_id": session,
+        "sequence": sequence,
+        "station_id": "st",
+        "event_type": kind,
+        "occurred_at": at,
+        "evse_id": None if kind in ("queued", "abandoned") else "st-1",
+        "connector_id": None if kind in ("queued", "abandoned") else "1",
+        **fields,
+    }
+    return row
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    """A registry record of a station with two EVSEs; times in ms."""
+    return {
+        "observed_at": NOON,
+        "station_id": "st",
+        "station_name": "Station",
+        "time_zone": "America/New_York",
+        "longitude": -73.9,
+        "latitude": 40.7,
+        "status_code": "E",
+        "connector_types": ["J1772COMBO"],
+        "total_outlets": 2,
+        "connectors": [{"connector_type": "J1772COMBO", "power_kw": 150.0, "ports": 2}],
+        "evses": [
+            {"evse_id": f"st-{n}", "connector_id": "1", "connector_type": "J1772COMBO", "power_kw": 150.0}
+            for n in (1, 2)
+        ],
+        "removed_at": None,
+        **fields,
+    }
+
+
+def in_milliseconds(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    def ms(value: object) -> object:
+        return round(value.timestamp() * 1000) if isinstance(value, datetime) else value
+
+    return [{name: ms(value) for name, value in row.items()} for row in rows]
