@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 from pyspark.sql import SparkSession
 
 from evcharge.connections import clickhouse, kafka_options, lake_files, lakefs_client, spark_session
-from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.contracts.session_events import event_id
 from evcharge.lake.archive import Published
 from evcharge.lake.candidate import RunIdentity
@@ -29,7 +29,7 @@ from evcharge.lake.publish import publish_range
 from evcharge.lake.repository import Repository
 from evcharge.sessions.messages import message
 from evcharge.settings import Settings
-from evcharge.warehouse.load import LoadReport, load_sessions, load_stations
+from evcharge.warehouse.load import LoadReport, load_sessions, load_stations, load_vehicle_positions
 from evcharge.warehouse.pending import pending_loads
 
 RUN = RunIdentity("test-run", "test-run", "test")
@@ -87,6 +87,20 @@ def stopped(session_id: str, station_id: str, ended_at: datetime = NOON, **field
         "started_at": ended_at - timedelta(hours=1),
         "energy_delivered_kwh": 7.0,
         "reason": "EVDisconnected",
+        **fields,
+    }
+
+
+def position(vehicle_id: str, occurred_at: datetime = NOON, **fields: Any) -> Row:
+    """A car's message that keeps every rule: parked in Pasadena."""
+    return {
+        "vehicle_id": vehicle_id,
+        "occurred_at": occurred_at,
+        "latitude": 34.147,
+        "longitude": -118.139,
+        "speed_kmh": 0.0,
+        "ignition": False,
+        "state_of_charge": 55.5,
         **fields,
     }
 
@@ -153,11 +167,15 @@ class Lake:
         """Sends events; the range that holds just them."""
         return self.send(record(SESSION_EVENTS, row) for row in events)
 
-    def send(self, records: Iterable[Record]) -> OffsetRange:
-        """Sends records to session-events; the range that holds just them."""
+    def send(self, records: Iterable[Record], topic: str = SESSION_EVENTS.topic) -> OffsetRange:
+        """Sends records to a topic; the range that holds just them."""
         self.publish_waiting()
-        send(self.settings, SESSION_EVENTS.topic, records)
-        return self.plan()
+        send(self.settings, topic, records)
+        return self.plan(topic)
+
+    def send_positions(self, positions: Iterable[Mapping[str, Any]]) -> OffsetRange:
+        """Sends messages of cars; the range that holds just them."""
+        return self.send((record(VEHICLE_TELEMETRY, row) for row in positions), VEHICLE_TELEMETRY.topic)
 
     def load_waiting(self) -> None:
         """Brings the warehouse up to main's head."""
@@ -166,6 +184,11 @@ class Lake:
             load_stations(self.settings, self.repository, self.spark, RUN.run_id)
         if pending.days:
             self.load(pending.days)
+        if pending.positions:
+            self.load_positions(pending.positions)
+
+    def load_positions(self, days: Iterable[Any]) -> LoadReport:
+        return load_vehicle_positions(self.settings, self.repository, self.spark, days, RUN.run_id)
 
     def load(self, days: Iterable[Any], run_id: str = RUN.run_id) -> LoadReport:
         return load_sessions(self.settings, self.repository, self.spark, days, run_id)

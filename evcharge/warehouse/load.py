@@ -1,4 +1,4 @@
-"""Loads days of sessions, and the stations, from a commit of the lake into ClickHouse.
+"""Loads days of sessions and of cars' positions, and the stations, from a commit of the lake into ClickHouse.
 
 A load writes to staging tables of its own run, swaps each day in with REPLACE PARTITION, and writes `loaded_day` last: a
 load that was killed left either the old day or the new one, and is repeated because `loaded_day` does not name its commit.
@@ -18,10 +18,10 @@ import pyarrow as pa
 import structlog
 
 from evcharge.connections import clickhouse, clickhouse_errors
-from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY
-from evcharge.contracts.spark import ddl
-from evcharge.lake.layout import ARCHIVE_DDL, raw_prefix
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.lake.repository import Repository
+from evcharge.lake.rows import raw_rows
+from evcharge.registry.reference import ev_models
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FACT = "fact_charging_sessions"
+POSITIONS = "fact_vehicle_positions"
 STATIONS = "dim_station"
+EV_MODELS = "dim_ev_model"
 #: `loaded_day.date` of a table that has no days.
 NO_DAY = date(1970, 1, 1)
 
@@ -95,6 +97,54 @@ SELECT
 FROM {rows}
 """
 
+# Of a car's day what its ignition and destination changed at, else the first of every 5 minutes on the road and of every
+# hour parked: a twelfth of the messages, from which a drive and a stay can still be told.
+_POSITION_ROWS = """
+WITH told AS (
+    SELECT *, unix_millis(occurred_at) AS at, coalesce(destination_station_id, '') AS destination, row_number() OVER (
+        PARTITION BY vehicle_id, unix_millis(occurred_at) ORDER BY topic_generation, kafka_partition, kafka_offset
+    ) AS arrival
+    FROM telemetry
+), compared AS (
+    SELECT *,
+        lag(struct(ignition, destination)) OVER (PARTITION BY vehicle_id ORDER BY at) AS before,
+        row_number() OVER (
+            PARTITION BY vehicle_id, ignition, at DIV IF(ignition, 300000, 3600000) ORDER BY at) AS place_in_slot
+    FROM told WHERE arrival = 1
+)
+SELECT
+    vehicle_id,
+    at AS occurred_at,
+    CAST(date_format(occurred_at, 'yyyyMMddHH') AS INT) AS position_time_id,
+    latitude,
+    longitude,
+    heading,
+    speed_kmh,
+    CAST(ignition AS INT) AS ignition,
+    state_of_charge AS soc_percent,
+    range_km,
+    destination AS destination_station_id,
+    publication_id
+FROM compared
+WHERE before IS NULL OR before.ignition <> ignition OR before.destination <> destination OR place_in_slot = 1
+"""
+
+_STAGING_POSITIONS = """
+CREATE TABLE {name} (
+    vehicle_id String, occurred_at Int64, position_time_id UInt32, latitude Float64, longitude Float64,
+    heading Nullable(Float64), speed_kmh Float64, ignition UInt8, soc_percent Float64, range_km Nullable(Float64),
+    destination_station_id String, publication_id String
+) ENGINE = MergeTree ORDER BY vehicle_id
+"""
+
+_POSITIONS_FROM_STAGING = """
+INSERT INTO {days}
+SELECT
+    vehicle_id, fromUnixTimestamp64Milli(occurred_at, 'UTC'), position_time_id, latitude, longitude, heading, speed_kmh,
+    ignition, soc_percent, range_km, destination_station_id, publication_id
+FROM {rows}
+"""
+
 _VEHICLES = """
 INSERT INTO dim_vehicle
 SELECT vehicle_id, max(ev_model_id), min(toDate(fromUnixTimestamp64Milli(ended_at, 'UTC')))
@@ -109,7 +159,8 @@ SELECT
     coalesce(connector_types, array()) AS connector_types, total_outlets,
     array_max(concat(coalesce(transform(connectors, c -> c.power_kw), array()),
                      coalesce(transform(evses, e -> e.power_kw), array()))) AS max_power_kw,
-    coalesce(network, '') AS network, source, unix_millis(observed_at) AS observed_at
+    coalesce(network, '') AS network, source, unix_millis(observed_at) AS observed_at,
+    unix_millis(removed_at) AS removed_at
 FROM (
     SELECT *, row_number() OVER (
         PARTITION BY station_id ORDER BY observed_at DESC, kafka_partition DESC, kafka_offset DESC) AS newest
@@ -146,26 +197,85 @@ def load_sessions(
     """
     wanted = sorted(set(days))
     commit = repository.head().id
-    events = _raw(repository, spark, commit, SESSION_EVENTS.topic, [d.isoformat() for d in wanted])
-    stations = _raw(repository, spark, commit, STATION_REGISTRY.topic, None)
+    events = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, [d.isoformat() for d in wanted])
+    stations = raw_rows(repository, spark, commit, STATION_REGISTRY.topic, None)
+    rows = None if events is None else _query(spark, _FACT_ROWS, events=events, stations=stations)
+    new_vehicles = 0
+
+    def add_vehicles(client: Client, rows_table: str) -> None:
+        nonlocal new_vehicles
+        new_vehicles = client.execute(
+            f"SELECT uniqExact(vehicle_id) FROM {rows_table} WHERE vehicle_id NOT IN (SELECT vehicle_id FROM dim_vehicle)"
+        )[0][0]
+        client.execute(_VEHICLES.format(rows=rows_table))
+
+    rows_by_day = _replace_days(settings, _SESSIONS, commit, rows, wanted, run_id, on_step, add_vehicles)
+    log.info("sessions loaded", run_id=run_id, commit=commit, days=len(wanted), rows=sum(rows_by_day.values()))
+    return LoadReport(commit, rows_by_day, new_vehicles)
+
+
+def load_vehicle_positions(
+    settings: Settings,
+    repository: Repository,
+    spark: SparkSession,
+    days: Iterable[date],
+    run_id: str,
+    *,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> LoadReport:
+    """Replaces the given UTC days (of `occurred_at`) in `fact_vehicle_positions` by what main's head holds, thinned.
+
+    Raises ServerDownError. Running it twice changes nothing but `loaded_at`.
+    """
+    wanted = sorted(set(days))
+    commit = repository.head().id
+    telemetry = raw_rows(repository, spark, commit, VEHICLE_TELEMETRY.topic, [d.isoformat() for d in wanted])
+    rows = None if telemetry is None else _query(spark, _POSITION_ROWS, telemetry=telemetry)
+    rows_by_day = _replace_days(settings, _VEHICLE_POSITIONS, commit, rows, wanted, run_id, on_step)
+    log.info("positions loaded", run_id=run_id, commit=commit, days=len(wanted), rows=sum(rows_by_day.values()))
+    return LoadReport(commit, rows_by_day)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """A table whose partitions are the UTC days of `day`, with the SQL that makes its staging table and reads from it."""
+
+    table: str
+    day: str
+    staging: str
+    from_staging: str
+
+
+_SESSIONS = _Fact(FACT, "ended_at", _STAGING_FACT, _FROM_STAGING)
+_VEHICLE_POSITIONS = _Fact(POSITIONS, "occurred_at", _STAGING_POSITIONS, _POSITIONS_FROM_STAGING)
+
+
+def _replace_days(
+    settings: Settings,
+    fact: _Fact,
+    commit: str,
+    rows: DataFrame | None,
+    wanted: list[date],
+    run_id: str,
+    on_step: Callable[[str], None],
+    before_swap: Callable[[Client, str], None] = lambda client, rows_table: None,
+) -> dict[date, int]:
+    """Swaps the days in by way of staging tables and marks them as loaded from `commit`; their numbers of rows."""
     with clickhouse_errors(settings):
         client = clickhouse(settings)
-        rows_table, days_table = _staging_names(client, FACT, run_id)
+        rows_table, days_table = _staging_names(client, fact.table, run_id)
         try:
-            client.execute(_STAGING_FACT.format(name=rows_table))
-            client.execute(f"CREATE TABLE {days_table} AS {FACT}")
+            client.execute(fact.staging.format(name=rows_table))
+            client.execute(f"CREATE TABLE {days_table} AS {fact.table}")
             on_step("staging created")
-            if events is not None:
-                _insert(settings, _query(spark, _FACT_ROWS, events=events, stations=stations), rows_table)
+            if rows is not None:
+                _insert(settings, rows, rows_table)
             on_step("staging filled")
             # a replay of a year touches more days at once than ClickHouse takes for sane
             any_days = {"max_partitions_per_insert_block": 0}
-            client.execute(_FROM_STAGING.format(days=days_table, rows=rows_table), settings=any_days)
-            counts = dict(client.execute(f"SELECT toDate(ended_at, 'UTC'), count() FROM {days_table} GROUP BY 1"))
-            new_vehicles = client.execute(
-                f"SELECT uniqExact(vehicle_id) FROM {rows_table} WHERE vehicle_id NOT IN (SELECT vehicle_id FROM dim_vehicle)"
-            )[0][0]
-            client.execute(_VEHICLES.format(rows=rows_table))
+            client.execute(fact.from_staging.format(days=days_table, rows=rows_table), settings=any_days)
+            counts = dict(client.execute(f"SELECT toDate({fact.day}, 'UTC'), count() FROM {days_table} GROUP BY 1"))
+            before_swap(client, rows_table)
             rows_by_day = {}
             for day in wanted:
                 rows_by_day[day] = counts.get(day, 0)
@@ -173,26 +283,26 @@ def load_sessions(
                 action = (
                     f"REPLACE PARTITION '{day}' FROM {days_table}" if rows_by_day[day] else f"DROP PARTITION '{day}'"
                 )
-                client.execute(f"ALTER TABLE {FACT} {action}")
+                client.execute(f"ALTER TABLE {fact.table} {action}")
                 on_step(f"day {day} replaced")
-            _mark_loaded(client, FACT, commit, rows_by_day, run_id)
+            _mark_loaded(client, fact.table, commit, rows_by_day, run_id)
             on_step("loaded_day written")
         finally:
             client.disconnect()
             client = clickhouse(settings)
             for table in (rows_table, days_table):
                 client.execute(f"DROP TABLE IF EXISTS {table}")
-    log.info("sessions loaded", run_id=run_id, commit=commit, days=len(wanted), rows=sum(rows_by_day.values()))
-    return LoadReport(commit, rows_by_day, int(new_vehicles))
+    return rows_by_day
 
 
 def load_stations(settings: Settings, repository: Repository, spark: SparkSession, run_id: str) -> LoadReport:
     """Replaces `dim_station` by the newest registry record of each station at main's head. Raises ServerDownError."""
     commit = repository.head().id
-    stations = _raw(repository, spark, commit, STATION_REGISTRY.topic, None)
+    stations = raw_rows(repository, spark, commit, STATION_REGISTRY.topic, None)
     rows = [] if stations is None else _query(spark, _STATION_ROWS, stations=stations).toArrow().to_pylist()
     for row in rows:
-        row["observed_at"] = datetime.fromtimestamp(row["observed_at"] / 1000, UTC)
+        for name in ("observed_at", "removed_at"):
+            row[name] = None if row[name] is None else datetime.fromtimestamp(row[name] / 1000, UTC)
     with clickhouse_errors(settings):
         client = clickhouse(settings)
         (staging,) = _staging_names(client, STATIONS, run_id)[:1]
@@ -210,16 +320,28 @@ def load_stations(settings: Settings, repository: Repository, spark: SparkSessio
     return LoadReport(commit, {NO_DAY: len(rows)})
 
 
-def _raw(
-    repository: Repository, spark: SparkSession, commit: str, topic: str, event_dates: list[str] | None
-) -> DataFrame | None:
-    """The raw rows of a topic at a commit, of the given event dates or of all; None if there are no files."""
-    prefixes = [raw_prefix(topic)] if event_dates is None else [raw_prefix(topic, d) for d in event_dates]
-    # Listed through lakeFS' own API: Spark would list folder by folder through the gateway.
-    paths = [f"s3a://{repository.name}/{commit}/{p}" for prefix in prefixes for p in repository.paths(commit, prefix)]
-    # with the schema given, Spark need not open files to learn it
-    schema = f"{ddl(CONTRACTS[topic])}, {ARCHIVE_DDL}"
-    return spark.read.schema(schema).parquet(*paths) if paths else None
+def load_ev_models(settings: Settings, run_id: str) -> int:
+    """Replaces `dim_ev_model` by the EV models of the reference data; how many there are.
+
+    Raises ServerDownError, and UserError where the platform has no reference data.
+    """
+    models = ev_models(settings)
+    with clickhouse_errors(settings):
+        client = clickhouse(settings)
+        staging, _ = _staging_names(client, EV_MODELS, run_id)
+        try:
+            client.execute(f"CREATE TABLE {staging} AS {EV_MODELS}")
+            if models:
+                columns = [name for (name, *_) in client.execute(f"DESCRIBE TABLE {EV_MODELS}")]
+                rows = [[model[name] for name in columns] for model in models]
+                client.execute(f"INSERT INTO {staging} ({', '.join(columns)}) VALUES", rows)
+                client.execute(f"ALTER TABLE {EV_MODELS} REPLACE PARTITION tuple() FROM {staging}")
+            else:
+                client.execute(f"TRUNCATE TABLE {EV_MODELS}")
+        finally:
+            client.execute(f"DROP TABLE IF EXISTS {staging}")
+    log.info("EV models loaded", run_id=run_id, rows=len(models))
+    return len(models)
 
 
 def _query(spark: SparkSession, sql: str, **frames: DataFrame | None) -> DataFrame:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from evcharge.connections import clickhouse, clickhouse_errors
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
-from evcharge.warehouse.load import FACT, NO_DAY, STATIONS
+from evcharge.warehouse.load import FACT, NO_DAY, POSITIONS, STATIONS
+
+#: The fact whose days a topic's publications touch.
+_FACTS = {SESSION_EVENTS.topic: FACT, VEHICLE_TELEMETRY.topic: POSITIONS}
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """`days` of the fact to load, whether the stations are to load, and main's head that both refer to."""
+    """`days` of sessions and `positions`, days of cars' positions, to load, whether the stations are to load, and main's
+    head that all refer to."""
 
     head: str
     days: list[date]
     stations: bool
+    positions: list[date] = field(default_factory=list)
 
     @property
     def nothing(self) -> bool:
-        return not self.days and not self.stations
+        return not self.days and not self.stations and not self.positions
 
 
 def pending_loads(settings: Settings, repository: Repository, since: str | None = None) -> Pending:
@@ -46,13 +51,13 @@ def pending_loads(settings: Settings, repository: Repository, since: str | None 
     # A load from a commit older than the window, or unknown to it, does not cover what the window touched.
     loaded_age = {(table, day): position.get(commit, len(position)) for table, day, commit in loaded}
     behind = sorted(key for key, age in touched.items() if loaded_age.get(key, len(position)) > age)
-    return Pending(head, [day for table, day in behind if table == FACT], (STATIONS, NO_DAY) in behind)
+    days, positions = ([day for table, day in behind if table == fact] for fact in (FACT, POSITIONS))
+    return Pending(head, days, (STATIONS, NO_DAY) in behind, positions)
 
 
 def _touched(metadata: dict[str, str]) -> list[tuple[str, date]]:
     topic = metadata.get("topic")
     if topic == STATION_REGISTRY.topic:
         return [(STATIONS, NO_DAY)]
-    if topic == SESSION_EVENTS.topic:
-        return [(FACT, date.fromisoformat(day)) for day in json.loads(metadata.get("event_dates", "[]"))]
-    return []
+    fact = _FACTS.get(topic or "")
+    return [(fact, date.fromisoformat(day)) for day in json.loads(metadata.get("event_dates", "[]"))] if fact else []

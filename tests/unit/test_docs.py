@@ -38,7 +38,7 @@ def test_the_dictionary_knows_every_column_of_the_archive() -> None:
 
 
 def test_the_dictionary_knows_every_rule_of_the_candidate() -> None:
-    source = (PROJECT / "evcharge" / "lake" / "candidate.py").read_text()
+    source = (PROJECT / "evcharge" / "lake" / "judge.py").read_text()
     codes = set(re.findall(r'Rule\(\s*"([A-Z_0-9]+)"', source))
     named = {*dictionary.RULES_BEFORE, *dictionary.RULES_AFTER}
     assert named <= codes

@@ -30,10 +30,15 @@ CREATE TABLE IF NOT EXISTS dim_station
     max_power_kw    Nullable(Float64) COMMENT 'Power of the strongest connector, kW; null where unknown',
     network         LowCardinality(String) COMMENT 'Operator network; empty where unknown',
     source          LowCardinality(String) COMMENT 'Feed that told of the station',
-    observed_at     DateTime64(3, 'UTC') COMMENT 'When the registry last told of it, UTC'
+    observed_at     DateTime64(3, 'UTC') COMMENT 'When the registry last told of it, UTC',
+    removed_at      Nullable(DateTime64(3, 'UTC')) COMMENT 'When a snapshot of its scope no longer had it, UTC; null: it is there'
 )
 ENGINE = MergeTree ORDER BY station_id
 COMMENT 'One row per charging station, as the registry tells of it now';
+
+-- for warehouses from before stations could be gone
+ALTER TABLE dim_station
+    ADD COLUMN IF NOT EXISTS removed_at Nullable(DateTime64(3, 'UTC')) COMMENT 'When a snapshot of its scope no longer had it, UTC; null: it is there';
 
 CREATE TABLE IF NOT EXISTS dim_vehicle
 (
@@ -43,6 +48,21 @@ CREATE TABLE IF NOT EXISTS dim_vehicle
 )
 ENGINE = ReplacingMergeTree ORDER BY vehicle_id
 COMMENT 'One row per vehicle that ever charged; read it with FINAL';
+
+CREATE TABLE IF NOT EXISTS dim_ev_model
+(
+    ev_model_id               String COMMENT 'Vehicle model; key',
+    make                      LowCardinality(String) COMMENT 'Maker of the vehicle; empty where unknown',
+    model                     String COMMENT 'Model and version; empty where unknown',
+    usable_kwh                Float64 COMMENT 'Battery that can be used, kWh',
+    ac_kw                     Float64 COMMENT 'Onboard charger: most power on AC, kW',
+    dc_kw                     Nullable(Float64) COMMENT 'Most power on DC, kW (source kaggle: mean of a fast charge); null where it can not fast charge',
+    consumption_kwh_per_100km Float64 COMMENT 'Consumption, kWh per 100 km',
+    connector_types           Array(String) COMMENT 'Connectors that it takes',
+    source                    LowCardinality(String) COMMENT 'Where the figures come from'
+)
+ENGINE = MergeTree ORDER BY ev_model_id
+COMMENT 'One row per vehicle model of the reference data';
 
 CREATE TABLE IF NOT EXISTS fact_charging_sessions
 (
@@ -68,6 +88,24 @@ CREATE TABLE IF NOT EXISTS fact_charging_sessions
 )
 ENGINE = MergeTree PARTITION BY toDate(ended_at, 'UTC') ORDER BY (station_id, started_at, session_id)
 COMMENT 'One row per finished charging session (CDR); partition = UTC day of ended_at';
+
+CREATE TABLE IF NOT EXISTS fact_vehicle_positions
+(
+    vehicle_id             String COMMENT 'Vehicle, key of dim_vehicle once it has charged',
+    occurred_at            DateTime64(3, 'UTC') COMMENT 'When the car was there, UTC; its day is the partition',
+    position_time_id       UInt32 COMMENT 'UTC hour of occurred_at, key of dim_time',
+    latitude               Float64 COMMENT 'WGS 84, degrees',
+    longitude              Float64 COMMENT 'WGS 84, degrees',
+    heading                Nullable(Float64) COMMENT 'Clockwise from north, degrees; null where the car does not tell',
+    speed_kmh              Float64 COMMENT 'Speed, km/h',
+    ignition               Bool COMMENT 'Whether the car is switched on',
+    soc_percent            Float64 COMMENT 'Battery level, percent',
+    range_km               Nullable(Float64) COMMENT 'What the battery lasts for, km; null where the car does not tell',
+    destination_station_id String COMMENT 'Station that the car navigates to, key of dim_station; empty where unknown',
+    publication_id         LowCardinality(String) COMMENT 'Publication of the lake that brought the message'
+)
+ENGINE = MergeTree PARTITION BY toDate(occurred_at, 'UTC') ORDER BY (vehicle_id, occurred_at)
+COMMENT 'Where connected cars were: changes of ignition and destination, else one row per 5 minutes driving, per hour parked';
 
 CREATE TABLE IF NOT EXISTS loaded_day
 (

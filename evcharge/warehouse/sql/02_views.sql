@@ -17,6 +17,8 @@ CREATE OR REPLACE VIEW v_charging_sessions
     connector_id         String COMMENT 'Connector of the EVSE; empty where unknown',
     vehicle_id           String COMMENT 'Vehicle, key of dim_vehicle; empty where unknown',
     ev_model_id          LowCardinality(String) COMMENT 'Vehicle model; empty where unknown',
+    make                 LowCardinality(String) COMMENT 'Maker of the vehicle; empty where unknown',
+    model                String COMMENT 'Model and version; empty where unknown',
     started_at           DateTime64(3, 'UTC') COMMENT 'Plugged in, UTC',
     ended_at             DateTime64(3, 'UTC') COMMENT 'Unplugged, UTC; its day is the partition',
     time_zone            LowCardinality(String) COMMENT 'IANA time zone; local dates and hours of the facts follow it',
@@ -49,6 +51,8 @@ AS SELECT
     f.connector_id AS connector_id,
     f.vehicle_id AS vehicle_id,
     v.ev_model_id AS ev_model_id,
+    m.make AS make,
+    m.model AS model,
     f.started_at AS started_at,
     f.ended_at AS ended_at,
     s.time_zone AS time_zone,
@@ -65,4 +69,5 @@ AS SELECT
 FROM fact_charging_sessions AS f
 LEFT JOIN dim_station AS s ON s.station_id = f.station_id
 LEFT JOIN (SELECT * FROM dim_vehicle FINAL) AS v ON v.vehicle_id = f.vehicle_id
+LEFT JOIN dim_ev_model AS m ON m.ev_model_id = v.ev_model_id
 COMMENT 'Finished charging sessions with their station and vehicle: the place to start';

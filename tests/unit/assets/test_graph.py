@@ -30,7 +30,7 @@ from evcharge_assets.warehouse import table_key
 #: A fresh interpreter takes 5 s for it on two idle cores; the code server's own limit is 180 s (dagster.yaml).
 LOAD_LIMIT_S = 90
 
-STORES = {"feeds", "kafka", "lake", "clickhouse"}
+STORES = {"feeds", "kafka", "lake", "clickhouse", "elasticsearch", "cassandra", "mongodb"}
 
 graph: AssetGraph = defs.resolve_asset_graph()
 asset_keys = sorted(graph.get_all_asset_keys())
@@ -98,7 +98,7 @@ def test_one_merges_and_one_loads_at_a_time() -> None:
     pools = {key: graph.get(key).pools for key in asset_keys if not graph.get(key).is_external}
     assert {key for key, pool in pools.items() if pool == {"lake_merge"}} == {archive_key(topic) for topic in CONTRACTS}
     assert {key for key, pool in pools.items() if pool == {"warehouse_load"}} == {
-        table_key(name) for name in ("dim_station", "dim_vehicle", "fact_charging_sessions")
+        table_key(name) for name in ("dim_station", "dim_vehicle", "fact_charging_sessions", "fact_vehicle_positions")
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,10 +12,10 @@ import pytest
 
 from evcharge.connections import ServerDownError
 from evcharge.warehouse.pending import Pending
-from evcharge_assets.jobs import load_days_job, load_stations_job
+from evcharge_assets.jobs import load_days_job, load_positions_job, load_stations_job
 from evcharge_assets.partitions import GAP_DAYS
 from evcharge_sensors import load
-from evcharge_sensors.load import RANGES_PER_TICK, load_merged_days
+from evcharge_sensors.load import RANGES_PER_TICK, RUNNING_DAY_EVERY, load_merged_days
 
 DAY = date(2026, 11, 20)
 
@@ -66,6 +66,41 @@ def test_days_and_stations_are_asked_for(tick: Tick) -> None:
 def test_few_runs_are_asked_for_at_once(tick: Tick) -> None:
     scattered = [DAY - timedelta(days=n * (GAP_DAYS + 1)) for n in range(2 * RANGES_PER_TICK)]
     assert len(requests(tick(Pending("head", scattered, stations=False)))) == RANGES_PER_TICK
+
+
+def loaded(instance: dg.DagsterInstance, tags: dict[str, str], *, success: bool = True) -> None:
+    """A run of the positions' job that has just ended."""
+    status = dg.DagsterRunStatus.SUCCESS if success else dg.DagsterRunStatus.CANCELED
+    instance.add_run(dg.DagsterRun(job_name=load_positions_job.name, run_id=str(uuid4()), tags=tags, status=status))
+
+
+def test_the_running_day_of_positions_is_loaded_now_and_then(
+    tick: Tick, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.now(UTC).date()
+    yesterday = today - timedelta(days=1)
+    pending = Pending("head", [DAY], stations=False, positions=[yesterday, today])
+    sessions = (load_days_job.name, DAY.isoformat())
+    both = (load_positions_job.name, (yesterday.isoformat(), today.isoformat()))
+    assert requests(tick(pending)) == [sessions, both]
+    loaded(instance, {"dagster/partition": today.isoformat()}, success=False)
+    # its success ends the pause after the failure
+    loaded(instance, {"dagster/partition": yesterday.isoformat()})
+    assert requests(tick(pending)) == [sessions, both]
+
+    loaded(instance, {"dagster/partition": today.isoformat()})
+    assert requests(tick(pending)) == [sessions, (load_positions_job.name, yesterday.isoformat())]
+    waits = tick(Pending("head", [], stations=False, positions=[today]))
+    assert isinstance(waits, dg.SkipReason), "and the cursor stays"
+    monkeypatch.setattr(load, "RUNNING_DAY_EVERY", -RUNNING_DAY_EVERY)
+    assert requests(tick(pending)) == [sessions, both]
+
+
+def test_a_range_that_ends_today_counts_as_today(tick: Tick, instance: dg.DagsterInstance) -> None:
+    today = datetime.now(UTC).date()
+    bounds = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    loaded(instance, dict(zip(bounds, (DAY.isoformat(), today.isoformat()), strict=True)))
+    assert isinstance(tick(Pending("head", [], stations=False, positions=[today])), dg.SkipReason)
 
 
 def test_a_running_load_is_waited_for(tick: Tick, instance: dg.DagsterInstance) -> None:

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract, Field, FieldType, Rule
+from evcharge.contracts import (
+    CONTRACTS,
+    SESSION_EVENTS,
+    STATION_REGISTRY,
+    VEHICLE_TELEMETRY,
+    Contract,
+    Field,
+    FieldType,
+    Rule,
+)
 from evcharge.contracts.session_events import event_id
 
 NUMBERS = (FieldType.INTEGER, FieldType.LONG, FieldType.DOUBLE)
@@ -43,6 +52,19 @@ GOOD: dict[str, dict[str, Any]] = {
         "total_outlets": 4,
         "source": "generic",
         "snapshot_scope": "source",
+    },
+    VEHICLE_TELEMETRY.topic: {
+        "schema_version": 1,
+        "vehicle_id": "car",
+        "occurred_at": "2026-11-21T12:00:00Z",
+        "latitude": -34.6,
+        "longitude": -58.4,
+        "heading": 271.5,
+        "speed_kmh": 48.2,
+        "ignition": True,
+        "state_of_charge": 61.2,
+        "range_km": 240.0,
+        "destination_station_id": "nobody-knows-it",
     },
 }
 
@@ -130,6 +152,10 @@ def test_an_unknown_word_is_named(contract: Contract, sql: sqlite3.Connection) -
         ("session-events", {"event_id": event_id("s-1", 3)}, None),
         ("station-registry", {"time_zone": "EST5EDT'; --"}, "UNKNOWN_TIME_ZONE"),
         ("station-registry", {"time_zone": "UTC"}, None),
+        ("vehicle-telemetry", {"speed_kmh": 400}, "OUT_OF_RANGE"),
+        ("vehicle-telemetry", {"state_of_charge": 130}, "OUT_OF_RANGE"),
+        ("vehicle-telemetry", {"latitude": 91}, "OUT_OF_RANGE"),
+        ("vehicle-telemetry", {"heading": None, "range_km": None, "destination_station_id": None}, None),
     ],
 )
 def test_own_rules(topic: str, change: dict[str, Any], code: str | None, sql: sqlite3.Connection) -> None:
@@ -180,4 +206,4 @@ def test_key_and_event_time_are_always_there(contract: Contract) -> None:
 
 
 def test_stations_come_before_the_sessions_at_them() -> None:
-    assert list(CONTRACTS) == ["station-registry", "session-events"]
+    assert list(CONTRACTS) == ["station-registry", "session-events", "vehicle-telemetry"]

@@ -1,0 +1,146 @@
+"""What may be asked, and how places, connectors and ages are read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from evcharge.errors import UserError
+from evcharge.live.status import QueryStatus
+from evcharge.queries.asking import refuse_small
+from evcharge.queries.connectors import CONNECTORS, connector_type
+from evcharge.queries.freshness import STREAM_STALE_AFTER, duration_text, freshness, heard_since, utc_text
+from evcharge.queries.nearby import MAX_LIMIT, NearbyQuestion
+from evcharge.queries.places import bearing, between, distance_km
+from evcharge.queries.traffic import TrafficQuestion
+from evcharge.settings import Settings
+
+NOW = datetime(2026, 5, 20, 18, 30, 40, tzinfo=UTC)
+LOS_ANGELES = {"latitude": 34.05, "longitude": -118.24, "radius_km": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"latitude": 90.1}, "latitude 90.1 is off the globe"),
+        ({"latitude": float("nan")}, "latitude nan is off the globe"),
+        ({"longitude": -180.5}, "longitude -180.5 is off the globe"),
+        ({"radius_km": 0.0}, "radius 0 km"),
+        ({"radius_km": -3.0}, "radius -3 km"),
+        ({"radius_km": 500.1}, "radius 500.1 km: it must be above 0 and at most 500 km"),
+        ({"radius_km": float("nan")}, "radius nan km"),
+        ({"min_power_kw": -1.0}, "power -1 kW: it must not be negative"),
+        ({"min_power_kw": float("inf")}, "power inf kW"),
+        ({"limit": 0}, "limit 0"),
+        ({"limit": MAX_LIMIT + 1}, "limit 1001"),
+        ({"connector": "Schuko"}, r"connector 'Schuko' is not known; there are J1772 \(Type 1\), J1772COMBO \(CCS\)"),
+        ({"connector": ""}, "connector '' is not known"),
+    ],
+)
+def test_what_can_not_be_asked_is_refused_in_one_line(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        NearbyQuestion(**(LOS_ANGELES | wrong))
+    assert "\n" not in str(error.value)
+
+
+def test_the_edges_of_the_globe_can_be_asked() -> None:
+    NearbyQuestion(90, 180, 500, min_power_kw=0, limit=MAX_LIMIT)
+    NearbyQuestion(-90, -180, 0.001)
+
+
+def test_traffic_needs_a_radius() -> None:
+    with pytest.raises(UserError, match="radius -1 km"):
+        TrafficQuestion("any", -1)
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("CCS", "J1772COMBO"),
+        ("ccs1", "J1772COMBO"),
+        ("J1772COMBO", "J1772COMBO"),
+        ("J1772", "J1772"),
+        ("Type 1", "J1772"),
+        ("type-2", "IEC_62196_T2"),
+        ("CHAdeMO", "CHADEMO"),
+        ("NACS", "TESLA"),
+        ("j3400", "TESLA"),
+        ("Tesla", "TESLA"),
+        ("NEMA 14-50", "NEMA1450"),
+    ],
+)
+def test_connectors_are_known_by_the_drivers_words(word: str, name: str) -> None:
+    assert connector_type(word) == name
+
+
+def test_no_word_means_two_connectors() -> None:
+    assert all(connector_type(word) == name for name, words in CONNECTORS.items() for word in (name, *words))
+
+
+@pytest.mark.parametrize(
+    ("to", "degrees"),
+    [((35.0, -118.0), 0), ((34.0, -117.9), 90), ((33.0, -118.0), 180), ((34.0, -118.1), 270)],
+)
+def test_bearings_go_clockwise_from_north(to: tuple[float, float], degrees: float) -> None:
+    assert between(bearing(34.0, -118.0, *to), degrees) < 0.1
+
+
+def test_the_angle_between_directions_is_the_smaller_one() -> None:
+    assert between(350, 10) == between(10, 350) == 20
+    assert between(0, 180) == 180
+    assert between(360, 0) == 0
+
+
+def test_distances_are_those_of_the_globe() -> None:
+    # Los Angeles to New York airports, the textbook example of Ed Williams' Aviation Formulary: 2,144 nautical miles
+    assert distance_km(33.9425, -118.408056, 40.639722, -73.778889) == pytest.approx(3_974, rel=0.002)
+    assert distance_km(0, 179.9, 0, -179.9) == pytest.approx(22.24, abs=0.01)
+    assert distance_km(10, 10, 10, 10) == 0
+
+
+def status(as_of: datetime | None) -> QueryStatus:
+    return QueryStatus("stations", "stream", "index", utc_text(NOW), utc_text(as_of) if as_of else None)
+
+
+def test_a_fresh_state_tells_its_age() -> None:
+    fresh = freshness(status(NOW - timedelta(seconds=3)), NOW)
+    assert fresh.to_json() == {"state_as_of": "2026-05-20T18:30:37.000Z", "age_s": 3.0, "stale": False}
+    assert not freshness(status(NOW - STREAM_STALE_AFTER), NOW).stale
+
+
+def test_a_stream_that_is_down_makes_the_state_stale() -> None:
+    fresh = freshness(status(NOW - STREAM_STALE_AFTER - timedelta(seconds=1)), NOW)
+    assert fresh.stale
+    assert fresh.age_s == 901
+    assert fresh.reason == "the live state is 15 min old; is the live stream running?"
+
+
+@pytest.mark.parametrize("told", [None, status(None)])
+def test_without_a_status_the_age_is_null(told: QueryStatus | None) -> None:
+    fresh = freshness(told, NOW)
+    assert fresh.to_json() == {"state_as_of": None, "age_s": None, "stale": True}
+
+
+def test_clocks_that_differ_make_no_negative_age() -> None:
+    assert freshness(status(NOW + timedelta(seconds=1)), NOW).age_s == 0
+
+
+def test_the_limit_of_silence_is_a_setting() -> None:
+    assert heard_since(Settings(state_stale_after_h=2), NOW) == datetime(2026, 5, 20, 16, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-5, "0 s"), (2, "2 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "2 h"), (200_000, "2 days")],
+)
+def test_spans_read_as_people_say_them(seconds: float, said: str) -> None:
+    assert duration_text(timedelta(seconds=seconds)) == said
+
+
+def test_a_small_platform_says_what_is_missing() -> None:
+    with pytest.raises(UserError, match=r"without Elasticsearch and Cassandra.*`make up`"):
+        refuse_small(Settings(profile="small"))
+    refuse_small(Settings(profile="small", elasticsearch_url="http://127.0.0.1:9200"))
+    refuse_small(Settings())
