@@ -14,6 +14,10 @@ import typer
 from evcharge import commands as platform
 from evcharge.contracts import dictionary
 from evcharge.lake import commands as lake
+from evcharge.live import commands as live
+from evcharge.queries import commands as queries
+from evcharge.registry import commands as registry
+from evcharge.registry import reference_commands as reference
 from evcharge.sessions import cli as sessions
 from evcharge.stack import commands as stack
 
@@ -26,6 +30,10 @@ app = typer.Typer(
 app.add_typer(stack.app, name="stack")
 sessions.register(app)
 app.add_typer(lake.app, name="lake")
+app.add_typer(reference.app, name="reference")
+app.add_typer(registry.app, name="registry")
+live.register(app)
+queries.register(app)
 platform.register(app)
 dictionary.register(app)
 

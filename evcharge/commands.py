@@ -18,9 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def reconcile(as_json: AsJson = False) -> None:
-    """Compare every store: producers' ledgers, Kafka, lake, ClickHouse. Exit 0: equal, 1: differences, 2: nothing there.
+    """Compare every store: producers' ledgers, Kafka, lake, ClickHouse, Elasticsearch, Cassandra.
 
-    Counts, energy sums and hashes are compared by station and hour at one cut, the lake's ledger.
+    Exit code 0: equal, 1: differences, 2: nothing there. Counts, energy sums and hashes are compared by station and hour
+    at one cut, the lake's ledger. Of Elasticsearch the events are station documents, of Cassandra final hours.
     """
     from rich.console import Console
     from rich.table import Table
@@ -44,6 +45,8 @@ def reconcile(as_json: AsJson = False) -> None:
     typer.echo(f"{verdict.quarantined} records in quarantine; cut at offsets {verdict.cut}")
     if verdict.days_behind:
         typer.echo(f"not loaded yet, compared as of their last load: {', '.join(verdict.days_behind)}")
+    if verdict.stations_ahead:
+        typer.echo(f"{verdict.stations_ahead} stations in Elasticsearch are ahead of the lake and not compared")
     for difference in verdict.differences:
         typer.echo(
             f"{difference.store} against {difference.against}: station {difference.station_id}, hour {difference.hour}: "

@@ -2,7 +2,7 @@
 
 Each store is reduced to figures per station and UTC hour: events, finished sessions, their energy, and an order-free hash
 of the rows (the sum of 64-bit xxHash values, so that row order and duplicates removed on the way do not matter). Neighbours
-on the way of the data are compared: producers' own ledger files -> Kafka -> lake -> ClickHouse.
+on the way of the data are compared: producers' own ledger files -> Kafka -> lake -> ClickHouse, Elasticsearch, Cassandra.
 
 The cut: rows whose offset lies below the ledger on main. What Kafka's retention has removed is compared between the
 producers' ledgers and the lake directly. ClickHouse is compared, day by day, at the ledger of the commit
@@ -37,6 +37,7 @@ from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
+from evcharge.live.compare import Held, Sides, disagreements, final_hours, station_documents, total
 from evcharge.sessions import ledger as producers
 from evcharge.settings import Settings
 from evcharge.warehouse.load import FACT
@@ -52,7 +53,11 @@ LISTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a store holds of one station and hour, or altogether. Energy is that of finished sessions."""
+    """What a store holds of one station and hour, or altogether. Energy is that of finished sessions.
+
+    Of Elasticsearch, `events` are documents, sessions those that run, energy that of the hours that documents keep; of
+    Cassandra, `events` are final hours, sessions and energy what was begun and delivered in them.
+    """
 
     events: int
     sessions: int
@@ -82,6 +87,7 @@ class Reconciliation:
     stores: dict[str, Figures]
     quarantined: int
     days_behind: list[str]
+    stations_ahead: int = 0
     difference_count: int = 0
     differences: list[Difference] = field(default_factory=list)
 
@@ -117,7 +123,8 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
         facts = _fact_rows(settings)
         loaded = _loaded_cuts(settings, repository)
     finished = lake.where(lake.table["session"])
-    at_load, behind = _at_load(finished, loaded, overdue=_overdue_cut(repository, head))
+    overdue = _overdue_cut(repository, head)
+    at_load, behind = _at_load(finished, loaded, overdue)
 
     # Somebody else's producer keeps no ledger of ours: only stations that a ledger names can be compared with one.
     def ledgered(rows: _Rows) -> _Rows:
@@ -134,13 +141,25 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
     )
     differences = [d for store, against, found, expected in pairs for d in _compare(store, against, expected, found)]
     stores = {"producers": sent, "kafka": kafka, "lake": lake, "clickhouse": facts}
+    totals = {name: _total(rows) for name, rows in stores.items()}
+    ahead = 0
+    if settings.profile == "full":
+        on_step("Elasticsearch")
+        documents = station_documents(settings, repository, head, overdue)
+        on_step("Cassandra")
+        live = {"elasticsearch": documents, "cassandra": final_hours(settings, repository)}
+        ahead = documents.ahead
+        for store, sides in live.items():
+            totals[store] = Figures(*total(sides.found))
+            differences += _live_differences(store, sides)
     return Reconciliation(
         equal=not differences,
         empty=all(rows.table.num_rows == 0 for rows in stores.values()),
         cut={str(p): o for p, o in sorted(cut.items())},
-        stores={name: _total(rows) for name, rows in stores.items()},
+        stores=totals,
         quarantined=len(quarantined),
         days_behind=[d.isoformat() for d in behind],
+        stations_ahead=ahead,
         difference_count=len(differences),
         differences=differences[:LISTED],
     )
@@ -180,8 +199,7 @@ def _rows(events: pa.Table) -> _Rows:
 
 
 def _producer_rows(settings: Settings) -> _Rows:
-    table = producers.read_ledger(settings)
-    return _rows(table.filter(pc.equal(table["topic"], TOPIC)))
+    return _rows(producers.read_ledger(settings, topic=TOPIC))
 
 
 def _kafka_rows(
@@ -395,6 +413,20 @@ def _total(rows: _Rows) -> Figures:
     return Figures(table.num_rows, finished.num_rows, pc.sum(finished["energy_wh"]).as_py() or 0, f"{total:016x}")
 
 
+def _live_differences(store: str, sides: Sides) -> list[Difference]:
+    def figures(held: Held | None) -> Figures | None:
+        return None if held is None else Figures(1, held.sessions, held.energy_wh, held.hash)
+
+    return [
+        Difference(store, "lake", station_id, _hour(at), figures(expected), figures(found))
+        for (station_id, at), expected, found in disagreements(sides)
+    ]
+
+
+def _hour(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:00Z")
+
+
 def _compare(store: str, against: str, expected: _Rows, found: _Rows) -> list[Difference]:
     wanted, got = _by_station_hour(expected), _by_station_hour(found)
     return [
@@ -402,7 +434,7 @@ def _compare(store: str, against: str, expected: _Rows, found: _Rows) -> list[Di
             store,
             against,
             station_id,
-            datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:00Z"),
+            _hour(hour * 3_600_000),
             wanted.get((station_id, hour)),
             got.get((station_id, hour)),
         )

@@ -1,0 +1,140 @@
+"""Asks the questions over open connections: what the commands, a web page and the benchmark use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TYPE_CHECKING, Self
+from zoneinfo import ZoneInfo
+
+from elasticsearch import ApiError, Elasticsearch, NotFoundError
+
+from evcharge.connections import cassandra, elasticsearch, elasticsearch_errors, server_down
+from evcharge.errors import UserError
+from evcharge.live.status import QueryStatus, read_status
+from evcharge.queries.freshness import Freshness, freshness, heard_since
+from evcharge.queries.nearby import NearbyAnswer, NearbyQuestion, nearby
+from evcharge.queries.reading import read_station
+from evcharge.queries.station import StationAnswer, day_of_station, station_document, station_now
+from evcharge.queries.traffic import TrafficAnswer, TrafficQuestion, traffic
+from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from cassandra.cluster import Session
+
+#: A stored status is taken for this long: the stream renews it once a second.
+STATUS_KEPT_S = 1.0
+
+
+class Queries:
+    """The questions. Keep one open in a process that is asked often, from as many threads as you like; close it.
+
+    Every question raises UserError for what can not be asked, ServerDownError if a server does not answer. `now` is for
+    tests.
+    """
+
+    def __init__(self, settings: Settings, client: Elasticsearch | None = None) -> None:
+        """Opens no connection before a question needs it. A `client` that is given stays open when this closes."""
+        refuse_small(settings)
+        self.settings = settings
+        self._open = ExitStack()
+        self._client = client or self._open.enter_context(elasticsearch(settings))
+        self._session: Session | None = None
+        self._connecting = Lock()
+        self._statuses: dict[str, tuple[float, QueryStatus | None]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections that it opened."""
+        self._open.close()
+        self._session = None
+
+    def nearby(self, question: NearbyQuestion, now: datetime | None = None) -> NearbyAnswer:
+        """Which stations are near, and free."""
+        now = now or datetime.now(UTC)
+        with _elasticsearch_errors(self.settings):
+            fresh = self._freshness("stations", now)
+            return nearby(self._client, question, fresh, heard_since(self.settings, now))
+
+    def station(self, station_id: str, now: datetime | None = None) -> StationAnswer:
+        """What a station does now, and its day against a typical one."""
+        now = now or datetime.now(UTC)
+        with _elasticsearch_errors(self.settings):
+            fresh = self._freshness("stations", now)
+            document = station_document(self._client, station_id, "evses", "sessions")
+        answer = station_now(document, fresh, heard_since(self.settings, now))
+        with _cassandra_errors(self.settings):
+            day = day_of_station(
+                self.settings, self._cassandra(), station_id, ZoneInfo(answer.time_zone), fresh.as_of, now
+            )
+        return replace(answer, today=day)
+
+    def traffic(self, question: TrafficQuestion, now: datetime | None = None) -> TrafficAnswer:
+        """Which cars are near a station, and which head for it."""
+        now = now or datetime.now(UTC)
+        with _elasticsearch_errors(self.settings):
+            fresh, cars_fresh = self._freshness("stations", now), self._freshness("vehicles", now)
+            document = station_document(self._client, question.station_id)
+            station = read_station(document, fresh, heard_since(self.settings, now))
+            return traffic(self._client, question, station, fresh, cars_fresh)
+
+    def _freshness(self, query: str, now: datetime) -> Freshness:
+        asked_at, status = self._statuses.get(query, (float("-inf"), None))
+        if time.monotonic() - asked_at > STATUS_KEPT_S:
+            status = read_status(self._client, query)
+            self._statuses[query] = (time.monotonic(), status)
+        return freshness(status, now)
+
+    def _cassandra(self) -> Session:
+        with self._connecting:
+            if self._session is None:
+                self._session = self._open.enter_context(cassandra(self.settings))
+            return self._session
+
+
+def refuse_small(settings: Settings) -> None:
+    """Raises UserError on a platform that runs without the servers that know the answers."""
+    if settings.profile == "small" and not settings.is_external("elasticsearch"):
+        raise UserError(
+            "this platform runs with EVCHARGE_PROFILE=small, without Elasticsearch and Cassandra, which answer this; "
+            "`make up` without PROFILE=small adds them"
+        )
+
+
+@contextmanager
+def _elasticsearch_errors(settings: Settings) -> Iterator[None]:
+    """Adds to the connection's errors those of a server that is not ready, and of one without live state."""
+    try:
+        with elasticsearch_errors(settings):
+            yield
+    except NotFoundError as error:
+        raise UserError(
+            "there is no live state yet: `evcharge stream`, or the job live_stream in Dagster, computes it"
+        ) from error
+    except ApiError as error:
+        if error.meta.status < 500:
+            raise
+        raise server_down(settings, "elasticsearch", settings.elasticsearch_url, error) from error
+
+
+@contextmanager
+def _cassandra_errors(settings: Settings) -> Iterator[None]:
+    """Turns the driver's errors on a session that was open into ServerDownError, and missing tables into UserError."""
+    from cassandra import DriverException, InvalidRequest
+    from cassandra.cluster import NoHostAvailable
+
+    try:
+        yield
+    except InvalidRequest as error:
+        raise UserError("there is no hourly usage in Cassandra yet: `make up` makes its tables") from error
+    except (DriverException, NoHostAvailable) as error:
+        raise server_down(settings, "cassandra", settings.cassandra_contact_points, error) from error

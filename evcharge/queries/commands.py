@@ -1,0 +1,286 @@
+"""`evcharge nearby`, `station` and `traffic`: what drivers ask."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from evcharge.queries.freshness import Freshness
+    from evcharge.queries.nearby import NearbyAnswer
+    from evcharge.queries.reading import Station
+    from evcharge.queries.station import StationAnswer
+    from evcharge.queries.traffic import TrafficAnswer
+    from evcharge.queries.typical import DayComparison
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
+Radius = Annotated[float, typer.Option("--radius-km", help="Straight distance, up to 500 km.")]
+
+#: Width of a bar of the day's picture, in characters.
+_BAR = 20
+#: Cars shown; --json has them all.
+_CARS_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the evcharge command."""
+    app.command()(nearby)
+    app.command()(station)
+    app.command()(traffic)
+
+
+def nearby(
+    lat: Annotated[float, typer.Option(help="Latitude, degrees (WGS 84).")],
+    lon: Annotated[float, typer.Option(help="Longitude, degrees (WGS 84); west is negative.")],
+    radius_km: Radius,
+    connector: Annotated[str | None, typer.Option(help="E.g. CCS, NACS, CHAdeMO, Type 1, J1772COMBO.")] = None,
+    min_power_kw: Annotated[float | None, typer.Option("--min-power-kw", help="What an outlet gives at least.")] = None,
+    free: Annotated[
+        bool, typer.Option("--free", help="Only stations where such an outlet is known to be free.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="The nearest so many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Which charging stations are near, and which are free? Says too how many in the radius are free, busy or unknown.
+
+    A station that has not been heard of for a day is unknown, never free. Exit 0 also when nothing is free: that is an
+    answer.
+
+    Try it: evcharge nearby --lat 34.05 --lon -118.24 --radius-km 25 --connector CCS --free
+    """
+    from evcharge.queries.asking import Queries
+    from evcharge.queries.nearby import NearbyQuestion
+    from evcharge.settings import load_settings
+
+    question = NearbyQuestion(lat, lon, radius_km, connector, min_power_kw, free, limit)
+    with Queries(load_settings()) as queries:
+        answer = queries.nearby(question)
+    if as_json:
+        typer.echo(json.dumps(answer.to_json(), indent=2))
+    else:
+        _show_nearby(answer)
+
+
+def station(
+    station_id: Annotated[str, typer.Argument(help="As `evcharge nearby` shows it.")], as_json: AsJson = False
+) -> None:
+    """What does a station do now, and how busy is its day against a typical one?
+
+    The typical day is the mean of the weekdays, or weekend days, of the four weeks before, by the station's own clock.
+
+    Try it: evcharge station SIM-0001
+    """
+    from evcharge.queries.asking import Queries
+    from evcharge.settings import load_settings
+
+    with Queries(load_settings()) as queries:
+        answer = queries.station(station_id)
+    if as_json:
+        typer.echo(json.dumps(answer.to_json(), indent=2))
+    else:
+        _show_station(answer)
+
+
+def traffic(
+    station_id: Annotated[str, typer.Argument(metavar="STATION", help="As `evcharge nearby` shows it.")],
+    radius_km: Radius,
+    as_json: AsJson = False,
+) -> None:
+    """Which cars are near a station, and which are heading for it?
+
+    Inbound are cars that navigate to it, wherever they are; and, of those in the radius that tell no destination, the ones
+    that drive towards it (within 30 degrees) and can reach it.
+
+    Try it: evcharge traffic SIM-0001 --radius-km 10
+    """
+    from evcharge.queries.asking import Queries
+    from evcharge.queries.traffic import TrafficQuestion
+    from evcharge.settings import load_settings
+
+    question = TrafficQuestion(station_id, radius_km)
+    with Queries(load_settings()) as queries:
+        answer = queries.traffic(question)
+    if as_json:
+        typer.echo(json.dumps(answer.to_json(), indent=2))
+    else:
+        _show_traffic(answer)
+
+
+def _show_nearby(answer: NearbyAnswer) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if answer.stations:
+        table = Table("km", "station", "name", "free", "outlets", "now", "last event", box=None, pad_edge=False)
+        for column in (*table.columns[:2], table.columns[3]):
+            column.no_wrap = True
+        for found in answer.stations:
+            one = found.station
+            table.add_row(
+                f"{found.distance_km:.2f}",
+                one.station_id,
+                f"{one.station_name}, {one.city}" if one.city else one.station_name,
+                _free(one),
+                _outlets(one),
+                _availability(one),
+                _ago(one.last_event_at, answer.fresh.now),
+            )
+        Console().print(table)
+    counts = ", ".join(f"{count:,} {kind.value.replace('_', ' ')}" for kind, count in answer.counts.items())
+    typer.echo(f"{sum(answer.counts.values()):,} stations within {answer.question.radius_km:g} km: {counts}")
+    _show_end(answer.note, answer.fresh)
+
+
+def _show_station(answer: StationAnswer) -> None:
+    from zoneinfo import ZoneInfo
+
+    from rich.console import Console
+    from rich.table import Table
+
+    zone, one = ZoneInfo(answer.time_zone), answer.station
+    _show_heading(one, answer.fresh.now)
+    if answer.evses:
+        table = Table("EVSE", "connector", "kW", "status", "since", "session", box=None, pad_edge=False)
+        for evse in answer.evses:
+            session = ""
+            if evse.session is not None:
+                charge = "" if evse.session.state_of_charge is None else f", {evse.session.state_of_charge:.0f} %"
+                ends = evse.session.expected_end_at
+                end = f", ends about {_clock(ends, zone)}" if ends else ""
+                session = f"{evse.session.energy_delivered_kwh:.1f} kWh{charge}{end}"
+            power = "" if evse.power_kw is None else f"{evse.power_kw:g}"
+            since = _ago(evse.since_at, answer.fresh.now) if evse.since_at else ""
+            table.add_row(evse.evse_id, evse.connector_type or "", power, evse.status, since, session)
+        Console().print(table)
+    if answer.today is not None:
+        _show_day(answer.today)
+    _show_end(answer.note, answer.fresh)
+
+
+def _show_day(day: DayComparison) -> None:
+    """The day as a picture: plugged-in minutes by hour, today beside the typical day, on one scale."""
+    from rich.console import Console
+    from rich.table import Table
+
+    minutes = [u.occupied_minutes for hour in day.hours for u in (hour.today, hour.typical) if u is not None]
+    most = max(minutes, default=0.0)
+    typer.echo(f"\n{day.date:%A %d %B %Y}, {day.time_zone}; bars: minutes plugged in, up to {most:.0f}")
+    table = Table("hour", "today", "typical", "sessions", "kWh", "typical kWh", box=None, pad_edge=False)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for hour in day.hours:
+        now, usual = hour.today, hour.typical
+        table.add_row(
+            f"{hour.hour:02}",
+            "" if now is None else f"[cyan]{_bar(now.occupied_minutes, most)}[/]",
+            "" if usual is None else f"[dim]{_bar(usual.occupied_minutes, most)}[/]",
+            "" if now is None else f"{now.sessions:g}",
+            "" if now is None else f"{now.energy_kwh:.1f}",
+            "" if usual is None else f"{usual.energy_kwh:.1f}",
+        )
+    Console().print(table)
+    if day.note:
+        typer.echo(day.note)
+
+
+def _show_traffic(answer: TrafficAnswer) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    _show_heading(answer.station, answer.fresh.now)
+    if answer.cars_near is not None:
+        typer.echo(
+            f"{answer.cars_near:,} cars within {answer.question.radius_km:g} km, {answer.cars_near_driving:,} of them "
+            f"driving; {len(answer.inbound):,} inbound"
+        )
+    if answer.inbound:
+        table = Table("car", "model", "by", "km", "minutes", "km/h", "charge %", "range km", box=None, pad_edge=False)
+        for column in table.columns[3:]:
+            column.justify = "right"
+        for car in answer.inbound[:_CARS_SHOWN]:
+            table.add_row(
+                car.vehicle_id,
+                car.ev_model_id or "",
+                car.by,
+                f"{car.distance_km:.2f}",
+                f"{car.eta_minutes:.0f}",
+                f"{car.speed_kmh:.0f}",
+                f"{car.state_of_charge:.0f}",
+                "" if car.range_km is None else f"{car.range_km:.0f}",
+            )
+        Console().print(table)
+        if len(answer.inbound) > _CARS_SHOWN:
+            typer.echo(f"… {len(answer.inbound) - _CARS_SHOWN:,} more")
+    _show_end(answer.note, answer.fresh)
+    if not answer.cars_fresh.stale:
+        typer.echo(f"cars' positions: {_age(answer.cars_fresh)}")
+
+
+def _show_heading(one: Station, now: datetime) -> None:
+    where = ", ".join(part for part in (one.station_name, one.city, one.state_code, one.network) if part)
+    typer.echo(f"{one.station_id}  {where}")
+    queue = f", {one.queue_length} waiting" if one.queue_length else ""
+    typer.echo(f"{_plain(one)}: {_free(one)} outlets free{queue}; last event {_ago(one.last_event_at, now)}")
+
+
+def _show_end(note: str | None, fresh: Freshness) -> None:
+    if note:
+        typer.echo(note)
+    if not fresh.stale:
+        typer.echo(f"state: {_age(fresh)}")
+
+
+def _free(one: Station) -> str:
+    from evcharge.queries.reading import Availability
+
+    unknown = one.count(Availability.UNKNOWN)
+    if unknown and unknown == one.total:
+        return f"? of {one.total}"
+    return f"{one.count(Availability.FREE)} of {one.total}" + (f" ({unknown} unknown)" if unknown else "")
+
+
+def _outlets(one: Station) -> str:
+    return ", ".join(
+        f"{outlets.total} x {outlets.connector_type or '?'}"
+        + ("" if outlets.power_kw is None else f" {outlets.power_kw:g} kW")
+        for outlets in one.outlets
+    )
+
+
+def _plain(one: Station) -> str:
+    availability = one.availability.value.replace("_", " ")
+    return f"{availability} ({one.remark})" if one.remark else availability
+
+
+def _availability(one: Station) -> str:
+    colors = {"free": "green", "busy": "yellow", "unknown": "dim", "out_of_service": "red"}
+    return f"[{colors[one.availability.value]}]{_plain(one)}[/]"
+
+
+def _bar(value: float, most: float) -> str:
+    """A bar in eighths of a character; something is always seen of what is not nothing."""
+    eighths = 0 if most <= 0 else round(value / most * _BAR * 8)
+    eighths = max(eighths, 1) if value > 0 else eighths
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def _age(fresh: Freshness) -> str:
+    return f"{fresh.age_s:.1f} s old" if fresh.age_s is not None else "of unknown age"
+
+
+def _ago(at: str | None, now: datetime) -> str:
+    from datetime import datetime
+
+    from evcharge.queries.freshness import duration_text
+
+    return f"{duration_text(now - datetime.fromisoformat(at))} ago" if at else "never"
+
+
+def _clock(at: str, zone: Any) -> str:
+    from datetime import datetime
+
+    return f"{datetime.fromisoformat(at).astimezone(zone):%H:%M}"

@@ -1,0 +1,132 @@
+"""What one station does now, and how busy today is against a typical day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from elasticsearch import Elasticsearch, NotFoundError
+
+from evcharge.errors import UserError
+from evcharge.live.hours import prepared, read_hours
+from evcharge.live.indices import STATION_STATE
+from evcharge.queries.freshness import Freshness
+from evcharge.queries.reading import SOURCE_FIELDS, Station, read_station, read_status
+from evcharge.queries.typical import DayComparison, compare, days_compared, utc_days
+from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from cassandra.cluster import Session
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A car that is plugged in. `expected_end_at` is null where its state of charge does not tell."""
+
+    session_id: str
+    started_at: str
+    expected_end_at: str | None
+    energy_delivered_kwh: float
+    power_kw: float | None
+    state_of_charge: float | None
+    ev_model_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvseNow:
+    """An EVSE: its OCPI status and since when; null where it is not known."""
+
+    evse_id: str
+    connector_type: str | None
+    power_kw: float | None
+    status: str
+    since_at: str | None
+    session: RunningSession | None
+
+
+@dataclass(frozen=True, slots=True)
+class StationAnswer:
+    """A station now and its day. `today` is null if its hours were not asked for."""
+
+    fresh: Freshness
+    station: Station
+    time_zone: str
+    evses: tuple[EvseNow, ...]
+    today: DayComparison | None
+
+    @property
+    def note(self) -> str | None:
+        """Why nothing is known, in one line."""
+        return f"the station's state is unknown: {self.fresh.reason}" if self.fresh.stale else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.fresh.to_json(),
+            "note": self.note,
+            **self.station.to_json(),
+            "time_zone": self.time_zone,
+            "evses": [asdict(evse) for evse in self.evses],
+            "today": self.today and self.today.to_json(),
+        }
+
+
+def station_document(client: Elasticsearch, station_id: str, *more_fields: str) -> Mapping[str, Any]:
+    """What a reading needs of a station's document. Raises UserError if there is no such station."""
+    unknown = UserError(f"no station {station_id!r}; `evcharge nearby` lists stations with their ids")
+    # longer ids Elasticsearch refuses
+    if not station_id or len(station_id.encode()) > 512:
+        raise unknown
+    try:
+        answer = client.get(index=STATION_STATE, id=station_id, source_includes=[*SOURCE_FIELDS, *more_fields])
+    except NotFoundError as error:
+        if isinstance(error.body, dict) and error.body.get("found") is False:
+            raise unknown from None
+        raise
+    document: Mapping[str, Any] = answer["_source"]
+    return document
+
+
+def station_now(document: Mapping[str, Any], fresh: Freshness, heard_since: datetime) -> StationAnswer:
+    """What the station does, from its document with `evses` and `sessions`."""
+    station = read_station(document, fresh, heard_since)
+    running = {session["evse_id"]: session for session in document["sessions"]} if station.is_known else {}
+    evses = []
+    for told in document["evses"]:
+        status = read_status(told["status"], station)
+        session = running.get(told["evse_id"])
+        evses.append(
+            EvseNow(
+                told["evse_id"],
+                told["connector_type"],
+                told["power_kw"],
+                status,
+                told["since_at"] if status == told["status"] else None,
+                session and RunningSession(**{name: session[name] for name in RunningSession.__dataclass_fields__}),
+            )
+        )
+    return StationAnswer(fresh, station, document["time_zone"] or "UTC", tuple(evses), None)
+
+
+def day_of_station(
+    settings: Settings, session: Session, station_id: str, zone: ZoneInfo, known_to: datetime | None, now: datetime
+) -> DayComparison:
+    """The station's local day against those before, from Cassandra; `known_to`: what the stream has reached."""
+    today, before = days_compared(now, zone)
+    days = utc_days([today, *before], zone)
+    usages = read_hours(settings, session, station_id, days)
+    return compare(usages, settled_days(settings, session, days), known_to, now, zone)
+
+
+def settled_days(settings: Settings, session: Session, days: Iterable[date]) -> dict[date, datetime]:
+    """Of the UTC days between the first and the last of `days`: up to when each one's final hours are computed."""
+    wanted = sorted(days)
+    statement = prepared(
+        session,
+        f"SELECT day, hours_to FROM {settings.cassandra_keyspace}.usage_days WHERE year = ? AND day >= ? AND day <= ?",
+    )
+    years = range(wanted[0].year, wanted[-1].year + 1)
+    rows = [row for year in years for row in session.execute(statement, (year, wanted[0], wanted[-1]))]
+    return {row.day.date(): row.hours_to.replace(tzinfo=UTC) for row in rows}

@@ -1,0 +1,184 @@
+"""A station's day so far beside a typical day of the same kind, hour by hour of its local clock.
+
+A UTC hour belongs to the local hour in which it begins; the two are the same wherever clocks differ by whole hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from evcharge.live.hours import HourlyUsage
+
+WEEKS = 4
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One local hour's usage, or its mean over several days; `peak_occupancy` is the most EVSEs occupied at once."""
+
+    sessions: float
+    energy_kwh: float
+    occupied_minutes: float
+    peak_occupancy: float
+    waits: float
+    faults: float
+
+    def to_json(self) -> dict[str, float]:
+        return {name: round(value, 2) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalHour:
+    """An hour of the local clock: today's usage so far, null while it is to come or is not known; and the typical one."""
+
+    hour: int
+    today: Usage | None
+    is_final: bool
+    typical: Usage | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "hour": self.hour,
+            "today": self.today and self.today.to_json(),
+            "is_final": self.is_final,
+            "typical": self.typical and self.typical.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DayComparison:
+    """Today, at the station, against the mean of `typical_days` days of its kind; `typical_days_wanted` in four weeks."""
+
+    date: date
+    time_zone: str
+    is_weekend: bool
+    typical_days: int
+    typical_days_wanted: int
+    hours: tuple[LocalHour, ...]
+
+    @property
+    def kind(self) -> str:
+        return "weekend day" if self.is_weekend else "weekday"
+
+    @property
+    def note(self) -> str | None:
+        """Says on how few days the typical day stands, None if on all."""
+        if not self.typical_days:
+            return f"no {self.kind} of the {WEEKS} weeks before is known yet: nothing to compare with"
+        if self.typical_days < self.typical_days_wanted:
+            return (
+                f"typical is the mean of only {self.typical_days} of the {self.typical_days_wanted} {self.kind}s before"
+            )
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "date": self.date.isoformat(),
+            "time_zone": self.time_zone,
+            "kind": self.kind,
+            "typical_days": self.typical_days,
+            "typical_days_wanted": self.typical_days_wanted,
+            "note": self.note,
+            "hours": [hour.to_json() for hour in self.hours],
+        }
+
+
+def days_compared(now: datetime, zone: ZoneInfo) -> tuple[date, list[date]]:
+    """Today at the station, and the days of its kind (weekday, weekend) in the four weeks before, newest first."""
+    today = now.astimezone(zone).date()
+    before = (today - timedelta(days=n) for n in range(1, WEEKS * 7 + 1))
+    return today, [day for day in before if _is_weekend(day) == _is_weekend(today)]
+
+
+def utc_days(days: Iterable[date], zone: ZoneInfo) -> list[date]:
+    """The UTC days on which the hours of local days lie."""
+    return sorted({hour.date() for day in days for hour in utc_hours(day, zone)})
+
+
+def utc_hours(day: date, zone: ZoneInfo) -> list[datetime]:
+    """Starts of the UTC hours that begin on a local day: 24, or 23 or 25 where the clocks change."""
+    hour = datetime.combine(day, time(), zone).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = (hour + n * _HOUR for n in range(27))
+    return [start for start in hours if start.astimezone(zone).date() == day]
+
+
+def compare(
+    usages: Iterable[HourlyUsage],
+    settled_to: Mapping[date, datetime],
+    known_to: datetime | None,
+    now: datetime,
+    zone: ZoneInfo,
+) -> DayComparison:
+    """Compares a station's day with those before.
+
+    An hour without usage is one of no use if the lake's computation of its UTC day reached it (`settled_to`) or, today, if
+    the stream did (`known_to`); otherwise it is not known. A day before counts from the station's first one on, if its
+    hours are computed, or if the station has usage on it.
+    """
+    found = {usage.hour_at: usage for usage in usages}
+    today, before = days_compared(now, zone)
+
+    def is_settled(start: datetime) -> bool:
+        return start < settled_to.get(start.date(), start)
+
+    hours_of = {day: utc_hours(day, zone) for day in before}
+    used = {day for day, hours in hours_of.items() if any(hour in found for hour in hours)}
+    counted = [
+        day
+        for day, hours in hours_of.items()
+        if used and day >= min(used) and (day in used or all(map(is_settled, hours)))
+    ]
+    typical = {hour: _mean(hour, counted, hours_of, found, zone) for hour in range(24)}
+    todays: dict[int, list[HourlyUsage | None]] = {hour: [] for hour in range(24)}
+    for start in utc_hours(today, zone):
+        is_known = start in found or is_settled(start) or (known_to is not None and start < known_to)
+        if start <= now and is_known:
+            todays[start.astimezone(zone).hour].append(found.get(start))
+    compared = tuple(
+        LocalHour(
+            hour,
+            _sum(rows) if rows else None,
+            bool(rows) and all(row is not None and row.is_final for row in rows),
+            typical[hour],
+        )
+        for hour, rows in todays.items()
+    )
+    return DayComparison(today, zone.key, _is_weekend(today), len(counted), len(before), compared)
+
+
+def _mean(
+    hour: int,
+    days: Iterable[date],
+    hours_of: Mapping[date, list[datetime]],
+    found: Mapping[datetime, HourlyUsage],
+    zone: ZoneInfo,
+) -> Usage | None:
+    sums = []
+    for day in days:
+        starts = [start for start in hours_of[day] if start.astimezone(zone).hour == hour]
+        if starts:
+            sums.append(_sum([found.get(start) for start in starts]))
+    if not sums:
+        return None
+    return Usage(*(sum(values) / len(sums) for values in zip(*(asdict(one).values() for one in sums), strict=True)))
+
+
+def _sum(rows: Iterable[HourlyUsage | None]) -> Usage:
+    there = [row for row in rows if row is not None]
+    return Usage(
+        sessions=sum(row.sessions for row in there),
+        energy_kwh=sum(row.energy_kwh for row in there),
+        occupied_minutes=sum(row.occupied_minutes for row in there),
+        peak_occupancy=max((row.peak_occupancy for row in there), default=0),
+        waits=sum(row.waits for row in there),
+        faults=sum(row.faults for row in there),
+    )
+
+
+def _is_weekend(day: date) -> bool:
+    return day.weekday() >= 5
