@@ -6,16 +6,22 @@ import argparse
 import json
 import os
 import platform as machine
+import signal
+import sys
 import tempfile
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.archive import archive
-from benchmarks.harness import Result
-from evcharge.settings import PROJECT, load_settings
+from benchmarks.harness import Report
+from benchmarks.live import Effort as LiveEffort
+from benchmarks.live import live
+from benchmarks.queries import Effort as QueriesEffort
+from benchmarks.queries import queries
+from evcharge.settings import PROJECT, Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
 from evcharge.stack.progress import Progress
 from evcharge.stack.services import SERVERS
@@ -23,27 +29,33 @@ from evcharge.stack.stack import Stack
 
 RESULTS = PROJECT / "benchmarks" / "results"
 #: Away from the offsets that people and the tests choose.
-FIRST_OFFSET = 13 * OFFSET_STEP
+FIRST_OFFSET = 17 * OFFSET_STEP
+#: The archive's comes first: it counts the messages that it has sent.
+BENCHMARKS = ("archive", "live", "queries")
+
+#: A result as JSON has it.
+Figures = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default=",".join(BENCHMARKS), help=f"which of {', '.join(BENCHMARKS)}")
     parser.add_argument("--messages", type=int, default=400_000, help="session events of the archive benchmark")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each; the median counts")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each that is repeated; the median counts")
+    parser.add_argument("--quick", action="store_true", help="short and small, to see that it runs; writes nothing")
     options = parser.parse_args()
-    results = _measure(options.messages, options.runs)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    report = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "python": machine.python_version(),
-        "results": [result.to_json() for result in results],
-    }
-    (RESULTS / "latest.json").write_text(json.dumps(report, indent=2) + "\n")
-    _show(results)
+    chosen = options.only.split(",")
+    if unknown := set(chosen) - set(BENCHMARKS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    # so that servers and processes are ended then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    figures = _measure([name for name in BENCHMARKS if name in chosen], options)
+    _show(figures)
+    if not options.quick:
+        _write(figures)
 
 
-def _measure(messages: int, runs: int) -> list[Result]:
+def _measure(names: list[str], options: argparse.Namespace) -> list[Figures]:
     with tempfile.TemporaryDirectory(prefix="evcharge-bench-") as home:
         os.environ |= {"EVCHARGE_HOME": home, "EVCHARGE_PORT_OFFSET": str(free_offset(FIRST_OFFSET))}
         stack = Stack(load_settings())
@@ -51,23 +63,45 @@ def _measure(messages: int, runs: int) -> list[Result]:
             with Progress() as progress:
                 stack.report = progress
                 settings = stack.up(SERVERS)
-                return archive(settings, messages, runs, lambda doing: progress("benchmark", doing))
+                return [
+                    figures
+                    for name in names
+                    for figures in _benchmark(name, settings, options, partial(progress, name))
+                ]
         finally:
             Stack(load_settings()).clean()
 
 
-def _show(results: list[Result]) -> None:
-    table = Table(
-        "benchmark", "unit", "ours", "peer", "limit", "ours/peer", "ours/limit", "load", box=None, pad_edge=False
-    )
-    for result in results:
-        shown = result.to_json()
-        table.add_row(
-            *(result.name, result.unit, f"{shown['ours']:,.0f}", f"{shown['peer']:,.0f}", f"{shown['limit']:,.0f}"),
-            *(f"{shown['ours_to_peer']:.2f}", f"{shown['ours_to_limit']:.2f}", f"{shown['machine_load']:.1f}"),
-        )
+def _benchmark(name: str, settings: Settings, options: argparse.Namespace, report: Report) -> list[Figures]:
+    quick = options.quick
+    if name == "archive":
+        results = archive(settings, 20_000 if quick else options.messages, 1 if quick else options.runs, report)
+    elif name == "live":
+        results = live(settings, LiveEffort(10.0, 5.0, days=1) if quick else LiveEffort(), report)
+    else:
+        effort = QueriesEffort(5_000, 3.0, 5.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
+        results = queries(settings, effort, report)
+    return [result.to_json() for result in results]
+
+
+def _write(figures: list[Figures]) -> None:
+    """Writes the figures; what was not measured now stays as it was."""
+    path = RESULTS / "latest.json"
+    held = {result["name"]: result for result in json.loads(path.read_text())["results"]} if path.exists() else {}
+    held |= {result["name"]: result for result in figures}
+    report = {"cores": os.cpu_count(), "python": machine.python_version(), "results": list(held.values())}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    Console().print(f"written to {path.relative_to(PROJECT)}")
+
+
+def _show(figures: list[Figures]) -> None:
+    columns = ("ours", "peer", "limit", "ours_to_peer", "ours_to_limit", "machine_load")
+    table = Table("benchmark", "unit", *columns, box=None, pad_edge=False)
+    for result in figures:
+        shown = (f"{result[name]:,.4g}" if name in result else "" for name in columns)
+        table.add_row(result["name"], result["unit"], *shown)
     Console().print(table)
-    Console().print(f"written to {Path('benchmarks') / 'results' / 'latest.json'}")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     publish_max_rows: int = Field(1_000_000, ge=1, description="rows of one publication at most")
     publish_min_rows: int = Field(50_000, ge=1, description="rows that are published without waiting")
     publish_interval_s: int = Field(60, ge=1, description="age of the last publication after which fewer rows will do")
+    telemetry_interval_s: int = Field(
+        300, ge=1, description="the same for cars' positions, which the live state shows long before"
+    )
     publish_attempts: int = Field(3, ge=1, description="attempts at a range before it is parked")
     quarantine_share_limit: float = Field(0.2, ge=0, le=1, description="quarantined share that stops a merge")
     quarantine_rows_allowed: int = Field(1_000, ge=0, description="quarantined rows that never stop a merge")

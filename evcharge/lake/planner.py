@@ -10,7 +10,7 @@ from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.structs import TopicPartition
 
 from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
@@ -75,7 +75,7 @@ def plan(
     """The next range of `topic`: from the ledger to the log's end, at most `publish_max_rows`.
 
     With `eager` any unpublished row is enough; else there must be `publish_min_rows` of them or the last publication
-    must be `publish_interval_s` old. Raises LedgerError when ledger and log contradict each other.
+    must be `publish_interval_s` (of telemetry: `telemetry_interval_s`) old. Raises LedgerError when ledger and log contradict each other.
     """
     now = now or datetime.now(UTC)
     # only sessions are judged by the stations that the registry names
@@ -88,7 +88,9 @@ def plan(
     if lag_rows == 0:
         return Plan(topic, None, "nothing new", 0)
     waited_s = (now - ledger.published_at).total_seconds() if ledger.published_at else float("inf")
-    if not eager and lag_rows < settings.publish_min_rows and waited_s < settings.publish_interval_s:
+    telemetry = topic == VEHICLE_TELEMETRY.topic
+    interval_s = settings.telemetry_interval_s if telemetry else settings.publish_interval_s
+    if not eager and lag_rows < settings.publish_min_rows and waited_s < interval_s:
         return Plan(topic, None, f"{lag_rows} rows wait, last publication {waited_s:.0f} s ago", lag_rows)
     if topic == SESSION_EVENTS.topic:
         registry_lag = _check(read_ledger(repository, STATION_REGISTRY.topic), states[STATION_REGISTRY.topic])

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Self
-from zoneinfo import ZoneInfo
 
 from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
@@ -73,10 +73,7 @@ class Queries:
             document = station_document(self._client, station_id, "evses", "sessions")
         answer = station_now(document, fresh, heard_since(self.settings, now))
         with _cassandra_errors(self.settings):
-            day = day_of_station(
-                self.settings, self._cassandra(), station_id, ZoneInfo(answer.time_zone), fresh.as_of, now
-            )
-        return replace(answer, today=day)
+            return replace(answer, today=day_of_station(self.settings, self._cassandra(), answer, now))
 
     def traffic(self, question: TrafficQuestion, now: datetime | None = None) -> TrafficAnswer:
         """Which cars are near a station, and which head for it."""
@@ -121,7 +118,7 @@ def _elasticsearch_errors(settings: Settings) -> Iterator[None]:
             "there is no live state yet: `evcharge stream`, or the job live_stream in Dagster, computes it"
         ) from error
     except ApiError as error:
-        if error.meta.status < 500:
+        if error.meta.status < 500 and error.meta.status != HTTPStatus.TOO_MANY_REQUESTS:
             raise
         raise server_down(settings, "elasticsearch", settings.elasticsearch_url, error) from error
 

@@ -72,7 +72,7 @@ def station(
 
     The typical day is the mean of the weekdays, or weekend days, of the four weeks before, by the station's own clock.
 
-    Try it: evcharge station SIM-0001
+    Try it: evcharge station syn-90000227
     """
     from evcharge.queries.asking import Queries
     from evcharge.settings import load_settings
@@ -95,7 +95,7 @@ def traffic(
     Inbound are cars that navigate to it, wherever they are; and, of those in the radius that tell no destination, the ones
     that drive towards it (within 30 degrees) and can reach it.
 
-    Try it: evcharge traffic SIM-0001 --radius-km 10
+    Try it: evcharge traffic syn-90000227 --radius-km 10
     """
     from evcharge.queries.asking import Queries
     from evcharge.queries.traffic import TrafficQuestion
@@ -112,6 +112,7 @@ def traffic(
 
 def _show_nearby(answer: NearbyAnswer) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     if answer.stations:
@@ -122,8 +123,8 @@ def _show_nearby(answer: NearbyAnswer) -> None:
             one = found.station
             table.add_row(
                 f"{found.distance_km:.2f}",
-                one.station_id,
-                f"{one.station_name}, {one.city}" if one.city else one.station_name,
+                escape(one.station_id),
+                escape(", ".join(part for part in (one.station_name, one.city) if part)),
                 _free(one),
                 _outlets(one),
                 _availability(one),
@@ -168,7 +169,7 @@ def _show_day(day: DayComparison) -> None:
 
     minutes = [u.occupied_minutes for hour in day.hours for u in (hour.today, hour.typical) if u is not None]
     most = max(minutes, default=0.0)
-    typer.echo(f"\n{day.date:%A %d %B %Y}, {day.time_zone}; bars: minutes plugged in, up to {most:.0f}")
+    typer.echo(f"\n{day.date:%A %d %B %Y}, {day.time_zone}; bars: minutes plugged in, {most:.0f} at most")
     table = Table("hour", "today", "typical", "sessions", "kWh", "typical kWh", box=None, pad_edge=False)
     for column in table.columns[3:]:
         column.justify = "right"

@@ -110,13 +110,15 @@ def station_now(document: Mapping[str, Any], fresh: Freshness, heard_since: date
     return StationAnswer(fresh, station, document["time_zone"] or "UTC", tuple(evses), None)
 
 
-def day_of_station(
-    settings: Settings, session: Session, station_id: str, zone: ZoneInfo, known_to: datetime | None, now: datetime
-) -> DayComparison:
-    """The station's local day against those before, from Cassandra; `known_to`: what the stream has reached."""
+def day_of_station(settings: Settings, session: Session, answer: StationAnswer, now: datetime) -> DayComparison:
+    """The station's local day against those before, from Cassandra."""
+    zone, station = ZoneInfo(answer.time_zone), answer.station
     today, before = days_compared(now, zone)
     days = utc_days([today, *before], zone)
-    usages = read_hours(settings, session, station_id, days)
+    usages = read_hours(settings, session, station.station_id, days)
+    # what a silent station did after its last word is not known, however current the stream is
+    last_event_at = station.last_event_at and datetime.fromisoformat(station.last_event_at)
+    known_to = answer.fresh.as_of if station.is_known else last_event_at or None
     return compare(usages, settled_days(settings, session, days), known_to, now, zone)
 
 

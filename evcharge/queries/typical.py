@@ -116,9 +116,9 @@ def compare(
 ) -> DayComparison:
     """Compares a station's day with those before.
 
-    An hour without usage is one of no use if the lake's computation of its UTC day reached it (`settled_to`) or, today, if
-    the stream did (`known_to`); otherwise it is not known. A day before counts from the station's first one on, if its
-    hours are computed, or if the station has usage on it.
+    Today, an hour without usage is one of no use if it began before `known_to`, up to when all that the station did is
+    known; otherwise it is not known. A day before counts if the station has usage on it or, from the station's first day
+    on, if the lake's computation of its UTC days (`settled_to`) reached all its hours.
     """
     found = {usage.hour_at: usage for usage in usages}
     today, before = days_compared(now, zone)
@@ -136,7 +136,7 @@ def compare(
     typical = {hour: _mean(hour, counted, hours_of, found, zone) for hour in range(24)}
     todays: dict[int, list[HourlyUsage | None]] = {hour: [] for hour in range(24)}
     for start in utc_hours(today, zone):
-        is_known = start in found or is_settled(start) or (known_to is not None and start < known_to)
+        is_known = start in found or (known_to is not None and start < known_to)
         if start <= now and is_known:
             todays[start.astimezone(zone).hour].append(found.get(start))
     compared = tuple(

@@ -82,11 +82,10 @@ def unprivileged(user_id: int) -> tuple[str, ...]:
     """What root puts before a command that refuses to run as root: it then runs as `user_id`; () for anybody else.
 
     The platform's home and the cache may lie below folders that only root can enter (/root). So the process keeps one
-    right of root's, to read; it writes only what is its own.
+    right of root's, to enter and read every folder, or in a container that took this from root the one to write, too.
     """
     if os.getuid():
         return ()
-    # containers mostly take the first from root and leave it the second
     kept = next((name for name, bit in _READING.items() if _capabilities() >> bit & 1), None)
     rights = f"-all,+{kept}" if kept else "-all"
     return (
@@ -99,7 +98,8 @@ def unprivileged(user_id: int) -> tuple[str, ...]:
 
 def _capabilities() -> int:
     """The bits of this process's permitted capabilities (proc(5))."""
-    found = re.search(r"^CapPrm:\s+([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    path = Path("/proc/self/status")
+    found = re.search(r"^CapPrm:\s+([0-9a-f]+)$", path.read_text() if path.exists() else "", re.MULTILINE)
     return int(found[1], 16) if found else 0
 
 

@@ -147,7 +147,7 @@ def definitions(settings: Settings) -> dict[str, Service]:
                 *(java, "-Xms256m", "-Xmx1g", f"-javaagent:{paths['cassandra']}/jamm-{_JAMM}.jar"),
                 f"@{NATIVE / 'cassandra' / 'jvm.options'}",
                 f"-Dlogback.configurationFile={NATIVE / 'cassandra' / 'logback.xml'}",
-                f"-Dcassandra.config=file://{home / 'cassandra' / 'cassandra.yaml'}",
+                f"-Dcassandra.config={(home / 'cassandra' / 'cassandra.yaml').as_uri()}",
                 f"-Dcassandra.storagedir={home / 'cassandra' / 'data'}",
                 f"-Dcassandra.logdir={home / 'cassandra' / 'data' / 'logs'}",
                 *("-cp", f"{paths['cassandra']}/*", "org.apache.cassandra.service.CassandraDaemon"),
@@ -456,10 +456,11 @@ def _prepare_elasticsearch(settings: Settings) -> None:
         _write(users, f"{settings.elasticsearch_user}:{hashed}\n")
     _write(config / "users_roles", f"superuser:{settings.elasticsearch_user}\n")
     if not os.getuid():
-        for path in (folder, *folder.rglob("*")):
-            # a running server's files come and go
-            with contextlib.suppress(FileNotFoundError):
-                os.chown(path, ELASTICSEARCH_USER_ID, ELASTICSEARCH_USER_ID, follow_symlinks=False)
+        for parent, _, files in os.walk(folder):
+            for path in (parent, *(os.path.join(parent, file) for file in files)):
+                # a running server's files come and go
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(path, ELASTICSEARCH_USER_ID, ELASTICSEARCH_USER_ID, follow_symlinks=False)
 
 
 def _create_mongodb_user(settings: Settings, data: Path) -> None:

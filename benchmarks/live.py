@@ -1,0 +1,201 @@
+"""The live path: from an event's sending until a search finds it, at several rates, and how soon a burst is worked off.
+
+Everything runs on this machine at once: servers, the stream with all its queries, the producer and the probe. Limit: an
+empty micro-batch loop of the same Spark with the same checkpoints, plus the index's refresh interval. Peer: a quixstreams
+consumer (json, no rules, no state) that upserts the latest event of each station, seen by the same probe.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+
+import orjson
+from elasticsearch import Elasticsearch
+
+from benchmarks.harness import Report, Result, percentile, percentiles
+from benchmarks.peers import empty_batches, quixstreams_consumer
+from benchmarks.traffic import (
+    PROBE_STATIONS,
+    Message,
+    at_stations,
+    probe,
+    probe_stations,
+    register,
+    sending,
+    session_event,
+    simulated_messages,
+)
+from evcharge.connections import elasticsearch
+from evcharge.contracts import SESSION_EVENTS
+from evcharge.live.indices import STATION_STATE, definition
+from evcharge.live.status import read_status
+from evcharge.sessions.producer import KafkaPublisher
+from evcharge.settings import Settings
+from evcharge.stack.stack import last_lines
+from simulation import build_network
+
+STATIONS, VEHICLES, SEED = 500, 5_000, 7
+RATES = (2_000, 5_000, 10_000)
+#: The rate at which the peer is measured, and that of the burst.
+PEER_RATE, BURST_RATE = 5_000, 10_000
+
+STREAM_READY_WITHIN_S = 600.0
+CAUGHT_UP_WITHIN_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long each rate is measured and warmed up before, and how many days of traffic are simulated."""
+
+    seconds: float = 60.0
+    warm_up_s: float = 15.0
+    days: int = 3
+
+
+def live(settings: Settings, effort: Effort, report: Report) -> list[Result]:
+    """Visible at each rate, and the burst."""
+    report("simulating traffic")
+    network = build_network(STATIONS, SEED)
+    messages = simulated_messages(network, VEHICLES, SEED, effort.days)
+    results = {rate: _result(rate) for rate in RATES}
+    burst = Result("burst", "s", f"until the lag is gone after {BURST_RATE:,} events/s for {effort.seconds:.0f} s")
+    with elasticsearch(settings) as client:
+        # stations of its own for each rate: a document remembers six hours of ended sessions, which here pass in a minute
+        for rate in RATES:
+            register(settings, network.registry_records(), f"at{rate}")
+        report("starting the stream")
+        with running_stream(settings, client):
+            for rate, result in results.items():
+                report(f"visible at {rate:,} events/s")
+                lag_s = _visible(settings, client, at_stations(messages, f"at{rate}"), rate, effort, result)
+                if rate == BURST_RATE:
+                    burst.ours.append(round(lag_s, 1))
+                    burst.run_ended()
+        report("the limit: empty micro-batches")
+        _measure_limit(settings, effort, list(results.values()))
+        report("the peer: quixstreams")
+        with quixstreams_consumer(settings, client) as index:
+            _measure_peer(settings, client, index, at_stations(messages, "peer"), effort, results[PEER_RATE])
+    report("ready")
+    return [*results.values(), burst]
+
+
+def _result(rate: int) -> Result:
+    return Result(
+        f"visible {rate:,}/s", "s", f"p95 from an event's sending to a search that finds it, at {rate:,} events/s"
+    )
+
+
+def _visible(
+    settings: Settings, client: Elasticsearch, messages: Sequence[Message], rate: int, effort: Effort, result: Result
+) -> float:
+    """Fills the result; seconds from the end of sending until the stream has caught up."""
+    with sending(settings, messages, rate, effort.warm_up_s + effort.seconds) as acknowledged:
+        time.sleep(effort.warm_up_s)
+        latencies = probe(settings, client, STATION_STATE, effort.seconds)
+        result.run_ended()
+        sent_per_s = acknowledged()
+    ended_at = datetime.now(UTC)
+    wait_until_current(client, "stations", ended_at, CAUGHT_UP_WITHIN_S)
+    lag_s = (datetime.now(UTC) - ended_at).total_seconds()
+    result.ours.append(round(percentile(latencies, 95), 3))
+    result.details |= {
+        **percentiles(latencies, 3),
+        "events": len(latencies),
+        "sent_per_s": round(sent_per_s),
+        "document_bytes": _document_bytes(client, messages),
+    }
+    return lag_s
+
+
+def _document_bytes(client: Elasticsearch, messages: Sequence[Message]) -> int:
+    """Mean size of the documents that were written: the more a station remembers, the more each batch costs."""
+    stations = sorted({message.key.decode() for message in messages})
+    found = client.mget(index=STATION_STATE, ids=stations)["docs"]
+    sizes = [len(orjson.dumps(entry["_source"])) for entry in found if entry["found"]]
+    return round(fmean(sizes))
+
+
+def _measure_limit(settings: Settings, effort: Effort, results: Iterable[Result]) -> None:
+    refresh_s = float(definition(STATION_STATE)["settings"]["refresh_interval"].removesuffix("ms")) / 1000
+    durations = empty_batches(settings, effort.warm_up_s, effort.seconds)
+    for result in results:
+        result.limit.append(round(percentile(durations, 95) + refresh_s, 3))
+
+
+def _measure_peer(
+    settings: Settings,
+    client: Elasticsearch,
+    index: str,
+    messages: Sequence[Message],
+    effort: Effort,
+    result: Result,
+) -> None:
+    with sending(settings, messages, PEER_RATE, effort.warm_up_s + effort.seconds):
+        time.sleep(effort.warm_up_s)
+        latencies = probe(settings, client, index, effort.seconds)
+    result.peer.append(round(percentile(latencies, 95), 3))
+    result.details["peer"] = percentiles(latencies, 3)
+
+
+def register_probe(settings: Settings) -> None:
+    """Registers the probe's stations and sends an event of each: a stream is silent until it has had something."""
+    records = build_network(PROBE_STATIONS, SEED).registry_records()
+    register(settings, records, "probe")
+    with KafkaPublisher(settings) as publisher:
+        at = datetime.now(UTC)
+        publisher.publish(
+            SESSION_EVENTS, [session_event(name, f"first-{name}-{at:%H%M%S}", 0, at) for name in probe_stations()]
+        )
+
+
+@contextmanager
+def running_stream(settings: Settings, client: Elasticsearch) -> Iterator[None]:
+    """`evcharge stream`, once it has caught up with everything that Kafka has. Raises RuntimeError if it does not."""
+    register_probe(settings)
+    log = settings.log_dir / "stream.log"
+    command = [str(Path(sysconfig.get_path("scripts")) / "evcharge"), "stream"]
+    with log.open("a") as output:
+        # a group of its own: with it end its JVM and its Python workers
+        stream = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        try:
+            for query in ("registry", "stations", "journal"):
+                wait_until_current(client, query, datetime.now(UTC), STREAM_READY_WITHIN_S, stream)
+            yield
+        except StreamNotCurrentError as error:
+            raise RuntimeError("\n  ".join([str(error), *last_lines(log, 15)])) from None
+        finally:
+            stream.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                stream.wait(timeout=60)
+            with suppress(ProcessLookupError):
+                os.killpg(stream.pid, signal.SIGKILL)
+            stream.wait()
+
+
+class StreamNotCurrentError(RuntimeError):
+    """The stream did not take over in time what it should."""
+
+
+def wait_until_current(
+    client: Elasticsearch, query: str, at: datetime, within_s: float, stream: subprocess.Popen[bytes] | None = None
+) -> None:
+    """Waits until everything that Kafka had at `at` is in the state. Raises StreamNotCurrentError."""
+    begun = time.monotonic()
+    status = None
+    while time.monotonic() - begun < within_s and (stream is None or stream.poll() is None):
+        status = read_status(client, query)
+        if status and status.as_of and not status.lag_rows and datetime.fromisoformat(status.as_of) >= at:
+            return
+        time.sleep(0.2)
+    raise StreamNotCurrentError(f"the stream's query {query} has not caught up, its status: {status}")

@@ -1,0 +1,245 @@
+"""The questions while events come in: `nearby` over a country's stations, and a station's hours.
+
+Limit of `nearby`: a search in Elasticsearch that does the same and no more (filter by place, connector and free outlet,
+nearest first), asked in turn with ours. Limit of the hours: one prepared statement on one table.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import count, cycle, islice
+from typing import Any
+
+from cassandra.cluster import Session
+from elasticsearch import Elasticsearch
+
+from benchmarks.harness import Report, Result, percentile, percentiles
+from benchmarks.live import SEED, running_stream
+from benchmarks.traffic import NOW, Message, encoded, registered, sending, session_event
+from evcharge.connections import cassandra, elasticsearch
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.live.hours import (
+    PROVISIONAL,
+    StationHour,
+    hour_start_ms,
+    prepared,
+    read_hours,
+    write_final,
+    write_provisional,
+)
+from evcharge.live.indices import STATION_STATE
+from evcharge.live.stations import fold_into
+from evcharge.live.usage import HOUR_MS, Hour
+from evcharge.queries.asking import Queries
+from evcharge.queries.nearby import NearbyQuestion
+from evcharge.settings import Settings
+from simulation import Network, build_network
+
+PREFIX = "near"
+DOCUMENTS_PER_REQUEST = 500
+UPDATES_PER_S = 2_000
+#: Stations that these events are of, all over the country.
+UPDATED_STATIONS = 20_000
+#: A driver with a CCS car who looks for a free charger in town.
+CONNECTOR, RADIUS_KM, LIMIT = "J1772COMBO", 10.0, 20
+QUERY_RATES = (100, 200)
+THREADS = 16
+
+HOUR_STATIONS, HOUR_READS = 200, 1_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How many stations there are, and how long either side is asked in each round."""
+
+    stations: int = 85_000
+    seconds: float = 10.0
+    warm_up_s: float = 15.0
+    rounds: int = 3
+
+
+def queries(settings: Settings, effort: Effort, report: Report) -> list[Result]:
+    """`nearby` at each rate, and reading hours."""
+    report(f"writing {effort.stations:,} stations")
+    network = build_network(effort.stations, SEED)
+    places = _places(network)
+    seconds = effort.warm_up_s + 2 * len(QUERY_RATES) * effort.rounds * effort.seconds
+    with elasticsearch(settings) as client, cassandra(settings) as session, Queries(settings) as asked:
+        _write_stations(settings, client, network)
+        days = _write_hours(settings, session)
+        report("starting the stream")
+        # hours are few seconds' work
+        with running_stream(settings, client), sending(settings, _updates(network), UPDATES_PER_S, seconds + 60):
+            time.sleep(effort.warm_up_s)
+            results = [_nearby(client, asked, places, rate, effort, report) for rate in QUERY_RATES]
+            report("reading hours")
+            results.append(_hours(settings, session, days, effort))
+    report("ready")
+    return results
+
+
+# --- nearby ---
+
+
+def _nearby(
+    client: Elasticsearch,
+    asked: Queries,
+    places: Sequence[tuple[float, float]],
+    rate: int,
+    effort: Effort,
+    report: Report,
+) -> Result:
+    result = Result(
+        f"nearby {rate}/s",
+        "ms",
+        f"p95 of {rate} questions/s for the {LIMIT} nearest free CCS chargers within {RADIUS_KM:g} km, over "
+        f"{effort.stations:,} stations, while {UPDATES_PER_S:,} events/s come in; in turn with the bare search",
+    )
+    where = cycle(places)
+    found: list[int] = []
+
+    def ours() -> None:
+        latitude, longitude = next(where)
+        question = NearbyQuestion(latitude, longitude, RADIUS_KM, CONNECTOR, free_only=True, limit=LIMIT)
+        found.append(len(asked.nearby(question).stations))
+
+    def bare() -> None:
+        latitude, longitude = next(where)
+        client.search(index=STATION_STATE, **_bare_search({"lat": latitude, "lon": longitude}))
+
+    both: dict[str, list[float]] = {"ours": [], "limit": []}
+    for number in range(effort.rounds):
+        report(f"nearby at {rate} questions/s, round {number + 1} of {effort.rounds}")
+        for name, ask in (("ours", ours), ("limit", bare)):
+            taken = paced(ask, rate, effort.seconds)
+            getattr(result, name).append(round(percentile(taken, 95), 2))
+            both[name] += taken
+        result.run_ended()
+    result.details |= {
+        **percentiles(both["ours"], 2),
+        "limit": percentiles(both["limit"], 2),
+        "stations_found": round(sum(found) / len(found), 1),
+    }
+    return result
+
+
+def _bare_search(location: dict[str, float]) -> dict[str, Any]:
+    return {
+        "query": {
+            "bool": {
+                "filter": [
+                    {"term": {"is_current": True}},
+                    {"range": {f"free_power_kw.{CONNECTOR}": {"gte": 0}}},
+                    {"geo_distance": {"distance": f"{RADIUS_KM}km", "location": location}},
+                ]
+            }
+        },
+        "sort": [{"_geo_distance": {"location": location, "unit": "km", "order": "asc"}}],
+        "size": LIMIT,
+        "source_includes": ["station_id", "station_name", "location", "free_outlets"],
+        "track_total_hits": False,
+    }
+
+
+def paced(call: Callable[[], object], rate: float, seconds: float) -> list[float]:
+    """Milliseconds that each of `rate` calls/s takes, from when it was due: what waits for a slower one waits too."""
+    total = int(rate * seconds)
+    numbers, lock, taken = count(), threading.Lock(), []
+    begun = time.monotonic()
+
+    def work() -> None:
+        while True:
+            with lock:
+                number = next(numbers)
+            if number >= total:
+                return
+            due = begun + number / rate
+            time.sleep(max(due - time.monotonic(), 0))
+            call()
+            taken.append((time.monotonic() - due) * 1000)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for future in [pool.submit(work) for _ in range(THREADS)]:
+            future.result()
+    return taken
+
+
+def _places(network: Network) -> list[tuple[float, float]]:
+    """Where drivers ask from: in the towns that have stations, some kilometres from one."""
+    draw = random.Random(SEED)
+    chosen = draw.choices(network.stations, k=2_000)
+    return [(s.latitude + draw.uniform(-0.05, 0.05), s.longitude + draw.uniform(-0.05, 0.05)) for s in chosen]
+
+
+def _write_stations(settings: Settings, client: Elasticsearch, network: Network) -> None:
+    """All stations as documents: at seven of ten the first EVSE is free, at the others a car charges."""
+    now, draw = int(time.time() * 1000), random.Random(SEED)
+    # a partition that no topic has: what the stream reads later is new to the documents
+    offset = {"kafka_partition": settings.kafka_partitions, "kafka_offset": 0}
+    nothing = dict.fromkeys(SESSION_EVENTS.columns)
+    records = network.registry_records()
+    while part := list(islice(records, DOCUMENTS_PER_REQUEST)):
+        rows = [{**record, **registered(record, PREFIX), "observed_at": now, **offset} for record in part]
+        names = [row["station_id"] for row in rows]
+        events = [session_event(name, f"past-{name}", int(draw.random() < 0.7), now) for name in names]
+        fold_into(client, STATION_STATE, STATION_REGISTRY.topic, {row["station_id"]: [row] for row in rows})
+        fold_into(
+            client, STATION_STATE, SESSION_EVENTS.topic, {e["station_id"]: [{**nothing, **e, **offset}] for e in events}
+        )
+    # one generation of segments, as a state has that was not written a moment ago
+    client.options(request_timeout=300).indices.forcemerge(index=STATION_STATE, max_num_segments=5)
+
+
+def _updates(network: Network) -> list[Message]:
+    """Cars that come to stations all over the country, and then leave."""
+    stations = random.Random(SEED).sample(network.stations, min(UPDATED_STATIONS, len(network.stations)))
+    names = [station.station_id.replace("sim", PREFIX, 1) for station in stations]
+    return [encoded(session_event(name, name, sequence, NOW)) for sequence in (0, 1) for name in names]
+
+
+# --- hours ---
+
+
+def _write_hours(settings: Settings, session: Session) -> list[tuple[str, date]]:
+    """A day of hours as the stream left them, at half of the stations also the final ones; stations and the day."""
+    midnight_ms = hour_start_ms(datetime.now(UTC) - timedelta(days=2)) // DAY_MS * DAY_MS
+    day = datetime.fromtimestamp(midnight_ms / 1000, UTC).date()
+    names = [f"hours-{number:03d}" for number in range(HOUR_STATIONS)]
+    rows = [
+        StationHour(name, midnight_ms + hour * HOUR_MS, Hour(3, 42_000, HOUR_MS, 2, 1, 0))
+        for name in names
+        for hour in range(24)
+    ]
+    write_provisional(settings, session, rows)
+    write_final(settings, session, rows[: len(rows) // 2], "benchmark")
+    return [(name, day) for name in names]
+
+
+def _hours(settings: Settings, session: Session, days: Sequence[tuple[str, date]], effort: Effort) -> Result:
+    result = Result("hours", "ms", "p95 of reading a station's hours of one day, provisional and final, one by one")
+    bare = prepared(session, f"SELECT * FROM {settings.cassandra_keyspace}.{PROVISIONAL} WHERE station_id=? AND day=?")
+    draw = random.Random(SEED)
+    taken: dict[str, list[float]] = {"ours": [], "limit": []}
+    for _ in range(effort.rounds):
+        of_round: dict[str, list[float]] = {"ours": [], "limit": []}
+        for station_id, day in draw.choices(days, k=HOUR_READS):
+            begun = time.monotonic()
+            if len(read_hours(settings, session, station_id, [day])) != 24:
+                raise RuntimeError(f"{station_id} has not the hours that were written")
+            read = time.monotonic()
+            list(session.execute(bare, (station_id, day)))
+            of_round["ours"].append((read - begun) * 1000)
+            of_round["limit"].append((time.monotonic() - read) * 1000)
+        for side, values in of_round.items():
+            getattr(result, side).append(round(percentile(values, 95), 2))
+            taken[side] += values
+        result.run_ended()
+    result.details |= {**percentiles(taken["ours"], 2), "limit": percentiles(taken["limit"], 2)}
+    return result

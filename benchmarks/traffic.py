@@ -1,0 +1,211 @@
+"""Traffic for the live path: a paced producer in a process of its own, and a probe that sees when an event shows."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count, islice
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from elasticsearch import Elasticsearch
+from kafka import KafkaProducer
+from kafka.partitioner.default import murmur2
+
+from evcharge.connections import kafka_options
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts.session_events import event_id
+from evcharge.sessions.messages import instant, message
+from evcharge.sessions.producer import KafkaPublisher
+from evcharge.settings import Settings
+from simulation import Network, Simulation, build_fleet
+
+#: What stands in an encoded message for the instant of sending, and for what makes a round's sessions new ones.
+NOW, ROUND = "@now@", "@round@"
+TICK_S = 0.02
+
+PROBE_STATIONS = 16
+PROBE_EVERY_S = 0.25
+POLL_EVERY_S = 0.015
+#: After this an event is not coming any more.
+PROBE_PATIENCE_S = 120.0
+
+#: spawned, since a fork would share the sockets and locks of this process' clients
+PROCESSES = multiprocessing.get_context("spawn")
+
+
+class Message(NamedTuple):
+    """An encoded session event: its station, and its value with `NOW` and `ROUND` still to be filled in."""
+
+    key: bytes
+    value: bytes
+
+
+def simulated_messages(network: Network, vehicles: int, seed: int, days: int) -> list[Message]:
+    """What the stations of `network` tell in some simulated days, in order."""
+    start_at = datetime.now(UTC)
+    simulation = Simulation(network, build_fleet(network, vehicles, seed), seed=seed, start_at=start_at)
+    return [encoded(row) for row in simulation.advance(until=start_at + timedelta(days=days)).rows()]
+
+
+def encoded(row: Mapping[str, Any]) -> Message:
+    """A session event as it is sent, but for when it is sent and the round."""
+    session_id = ROUND + row["session_id"]
+    changed = {
+        "session_id": session_id,
+        "event_id": event_id(session_id, row["sequence"]),
+        "occurred_at": NOW,
+        "started_at": row.get("started_at") and NOW,
+    }
+    return Message(row["station_id"].encode(), message(SESSION_EVENTS, {**row, **changed}))
+
+
+def at_stations(messages: Iterable[Message], prefix: str) -> list[Message]:
+    """The messages for stations of their own: `prefix` in place of `sim`."""
+    old, new = b"sim-", f"{prefix}-".encode()
+    return [Message(key.replace(old, new), value.replace(b'"sim-', b'"' + new)) for key, value in messages]
+
+
+def register(settings: Settings, records: Iterable[Mapping[str, Any]], prefix: str = "sim") -> None:
+    """Sends registry records of the simulation, with `prefix` in place of `sim`."""
+    now = datetime.now(UTC)
+    rows = [{**record, **registered(record, prefix), "observed_at": now} for record in records]
+    with KafkaPublisher(settings) as publisher:
+        publisher.publish(STATION_REGISTRY, rows)
+
+
+def registered(record: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The ids of a registry record with `prefix` in place of `sim`."""
+    evses = [{**evse, "evse_id": evse["evse_id"].replace("sim", prefix, 1)} for evse in record["evses"]]
+    return {"station_id": record["station_id"].replace("sim", prefix, 1), "evses": evses}
+
+
+@contextmanager
+def sending(
+    settings: Settings, messages: Sequence[Message], rate: int, seconds: float
+) -> Iterator[Callable[[], float]]:
+    """Sends `rate` messages/s for so many seconds, round after round, from another process.
+
+    Gives a function that waits for its end and says at which rate (messages/s) Kafka has acknowledged them.
+    """
+    told, tell = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_send, args=(settings, messages, rate, seconds, tell), daemon=True)
+    process.start()
+    tell.close()
+
+    def acknowledged() -> float:
+        # EOFError if the process died
+        return float(told.recv())
+
+    try:
+        told.recv()
+        yield acknowledged
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _send(settings: Settings, messages: Sequence[Message], rate: int, seconds: float, tell: Any) -> None:
+    producer = KafkaProducer(**producer_options(settings), linger_ms=5, compression_type="lz4", batch_size=256 * 1024)
+    topic = SESSION_EVENTS.topic
+    partitions = len(producer.partitions_for(topic))
+    # as the client does it, but once for each station: its hash is computed in Python
+    placed = {key: (murmur2(key) & 0x7FFFFFFF) % partitions for key in {message.key for message in messages}}
+    rows = _round_after_round(messages)
+    gc.freeze()
+    tell.send("begins")
+    begun, sent = time.monotonic(), 0
+    while (elapsed := time.monotonic() - begun) < seconds:
+        due = int(elapsed * rate)
+        now = instant(datetime.now(UTC)).encode()
+        for key, value in islice(rows, due - sent):
+            producer.send(topic, value.replace(NOW.encode(), now), key, partition=placed[key])
+        sent = due
+        time.sleep(TICK_S)
+    producer.flush(timeout=60)
+    tell.send(sent / (time.monotonic() - begun))
+    producer.close()
+
+
+def _round_after_round(messages: Sequence[Message]) -> Iterator[Message]:
+    own, mark = uuid4().hex[:6], ROUND.encode()
+    for number in count():
+        fresh = f"{own}-{number}-".encode()
+        for key, value in messages:
+            yield Message(key, value.replace(mark, fresh))
+
+
+def producer_options(settings: Settings) -> dict[str, Any]:
+    """What each producer of a benchmark has: idempotent, acknowledged by all replicas."""
+    return {**kafka_options(settings), "acks": "all", "enable_idempotence": True, "metrics_enabled": False}
+
+
+def probe_stations() -> list[str]:
+    """The stations that the probe's events are for, named as the simulation numbers them."""
+    return [f"probe-{number:05d}" for number in range(1, PROBE_STATIONS + 1)]
+
+
+def probe(settings: Settings, client: Elasticsearch, index: str, seconds: float) -> list[float]:
+    """Seconds from an event's sending until a search finds it, for an event each `PROBE_EVERY_S`.
+
+    Each is for a station of its own, whose document in `index` tells its `last_event_at`. Raises RuntimeError if one
+    does not show.
+    """
+    producer = KafkaProducer(**producer_options(settings), linger_ms=0)
+    own, stations = uuid4().hex[:6], probe_stations()
+    waiting: dict[str, list[tuple[str, float]]] = {}
+    seen: list[float] = []
+    begun, sent = time.monotonic(), 0
+    while waiting or time.monotonic() - begun < seconds:
+        now = time.monotonic()
+        if now - begun >= sent * PROBE_EVERY_S and now - begun < seconds:
+            visit, number = divmod(sent, PROBE_STATIONS)
+            at = datetime.now(UTC)
+            producer.send(SESSION_EVENTS.topic, *_probe_event(own, stations[number], visit, at))
+            waiting.setdefault(stations[number], []).append((instant(at), now))
+            sent += 1
+        found = client.search(
+            index=index,
+            query={"bool": {"filter": {"terms": {"station_id": list(waiting)}}}},
+            source_includes=["station_id", "last_event_at"],
+            size=PROBE_STATIONS,
+            track_total_hits=False,
+        )["hits"]["hits"]
+        visible_at = time.monotonic()
+        for hit in found:
+            station_id, last = hit["_source"]["station_id"], hit["_source"].get("last_event_at") or ""
+            seen += [visible_at - sent_at for at_text, sent_at in waiting[station_id] if at_text <= last]
+            waiting[station_id] = [(text, sent_at) for text, sent_at in waiting[station_id] if text > last]
+        waiting = {station_id: events for station_id, events in waiting.items() if events}
+        if any(visible_at - events[0][1] > PROBE_PATIENCE_S for events in waiting.values()):
+            raise RuntimeError(f"an event was not visible after {PROBE_PATIENCE_S:.0f} s")
+        time.sleep(max(POLL_EVERY_S - (time.monotonic() - now), 0))
+    producer.close()
+    return seen
+
+
+def _probe_event(own: str, station_id: str, visit: int, at: datetime) -> tuple[bytes, bytes]:
+    """Value and key of a station's `visit`th event: cars plug in and leave in turn."""
+    session, sequence = divmod(visit, 2)
+    row = session_event(station_id, f"probe-{own}-{station_id}-{session}", sequence, at)
+    return message(SESSION_EVENTS, row), station_id.encode()
+
+
+def session_event(station_id: str, session_id: str, sequence: int, at: Any) -> dict[str, Any]:
+    """A session's first event, plugging in at the first EVSE, or its second and last, leaving."""
+    row = {
+        "event_id": event_id(session_id, sequence),
+        "session_id": session_id,
+        "sequence": sequence,
+        "station_id": station_id,
+        "evse_id": f"{station_id}-1",
+        "connector_id": "1",
+        "event_type": "stopped" if sequence else "started",
+        "occurred_at": at,
+        "energy_delivered_kwh": 5.0 * sequence,
+    }
+    return {**row, "started_at": at} if sequence else row
