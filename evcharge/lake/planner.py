@@ -75,7 +75,8 @@ def plan(
     """The next range of `topic`: from the ledger to the log's end, at most `publish_max_rows`.
 
     With `eager` any unpublished row is enough; else there must be `publish_min_rows` of them or the last publication
-    must be `publish_interval_s` (of telemetry: `telemetry_interval_s`) old. Raises LedgerError when ledger and log contradict each other.
+    must be `publish_interval_s` (of telemetry: `telemetry_interval_s`) old. Raises LedgerError when ledger and log
+    contradict each other.
     """
     now = now or datetime.now(UTC)
     # only sessions are judged by the stations that the registry names

@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -183,6 +183,7 @@ def _counting(query: _Query) -> Callable[[DataFrame, int], None]:
     def count(batch: DataFrame, _batch_id: int) -> None:
         for report in batch.collect():
             query.hours[report.hour_ms] += report.records
+            query.records += report.records
         query.failures = 0
 
     return count
@@ -199,6 +200,7 @@ class _Query:
     failing_since: float = 0.0
     retry_at: float = 0.0
     hours: Counter[int] = field(default_factory=Counter)
+    records: int = 0
 
 
 class _Stream:
@@ -339,7 +341,7 @@ class _Stream:
         ends = self.ends.of(query.input.contract.topic)
         progress = running.lastProgress
         told = None if progress is None else orjson.loads(progress.json)
-        query.status = progressed(query.status, told, ends, asked_at)
+        query.status = replace(progressed(query.status, told, ends, asked_at), rows=query.records)
         write_status(self.client, query.status)
 
     def _guarded(self, failed: str, call: Callable[[], object]) -> None:

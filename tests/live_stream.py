@@ -1,0 +1,153 @@
+"""A live stream in a process of its own, to be killed, and simulated charging to feed it with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from types import TracebackType
+from typing import Any, Self
+
+from support import record, send
+
+from evcharge.connections import ServerDownError, elasticsearch
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.live.status import LogEnds, QueryStatus, read_status
+from evcharge.settings import Settings
+from simulation import Simulation, build_fleet, build_network
+
+#: What the design promises after a kill: fresh again within a minute. A test machine is shared and slower.
+FRESH_WITHIN_S = 180
+
+
+class Stream:
+    """`evcharge stream` on a platform."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self.settings, self.log = settings, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = Path(sys.executable).with_name("evcharge")
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [command, "stream"], stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """SIGKILL: the driver's JVM and the Python workers are left to notice by themselves."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+
+    def stop(self) -> None:
+        """SIGTERM, as a user's Ctrl-C; kills what does not end."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(30)
+
+    def wait_until_fresh(self, since: datetime, query: str = "stations") -> float:
+        """Seconds until everything that Kafka had at `since`, or later, is in the state."""
+        began = time.monotonic()
+        last: object = None
+        while time.monotonic() - began < FRESH_WITHIN_S:
+            if self.process is not None and self.process.poll() is not None:
+                # what keeps it alive on a platform is Dagster's sensor
+                self.start()
+            try:
+                status = self.status(query)
+                last = status
+                if status and status.as_of and datetime.fromisoformat(status.as_of) >= since and status.lag_rows == 0:
+                    return time.monotonic() - began
+            except Exception as error:  # Elasticsearch may be the one that was killed
+                last = error
+            time.sleep(0.5)
+        raise AssertionError(f"not fresh after {FRESH_WITHIN_S} s: {last}\n{self.log.read_text()[-4000:]}")
+
+    def status(self, query: str = "stations") -> QueryStatus | None:
+        with elasticsearch(self.settings) as client:
+            return read_status(client, query)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Feed:
+    """A few simulated stations whose events of the last hours go to Kafka, on and on, at `events_per_s`."""
+
+    def __init__(self, settings: Settings, stations: int = 40, events_per_s: int = 150) -> None:
+        self.settings, self.events_per_s = settings, events_per_s
+        self.prefix = f"live-{token_hex(3)}-"
+        network = build_network(stations, seed=11)
+        start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=30)
+        simulation = Simulation(network, build_fleet(network, 20 * stations, seed=11), seed=11, start_at=start)
+        self.events = [self._renamed(row) for row in simulation.advance(until=start + timedelta(hours=30)).rows()]
+        self.records = [self._renamed({**row, "observed_at": start}) for row in network.registry_records()]
+        self.sent = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _renamed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row at a station of this feed alone."""
+        row = dict(row, station_id=self.prefix + row["station_id"])
+        for name in ("session_id", "event_id"):
+            if row.get(name):
+                row[name] = self.prefix + row[name]
+        return row
+
+    def register(self) -> None:
+        send(self.settings, STATION_REGISTRY.topic, [record(STATION_REGISTRY, row) for row in self.records])
+
+    def send(self, count: int) -> None:
+        rows = self.events[self.sent : self.sent + count]
+        send(self.settings, SESSION_EVENTS.topic, [record(SESSION_EVENTS, row) for row in rows])
+        self.sent += len(rows)
+
+    def __enter__(self) -> Self:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(120)
+
+    def _run(self) -> None:
+        while not self._stop.wait(1.0) and self.sent < len(self.events):
+            try:
+                self.send(self.events_per_s)
+            except Exception:  # Kafka may be the one that was killed: the same rows again
+                time.sleep(1)
+
+
+def ends(settings: Settings, topic: str) -> dict[int, int]:
+    """Where the topic's partitions end."""
+    asked = LogEnds(settings)
+    try:
+        return asked.of(topic)
+    finally:
+        asked.close()
+
+
+__all__ = ["Feed", "ServerDownError", "Stream", "ends"]
