@@ -19,7 +19,9 @@ def stream_session(settings: Settings) -> SparkSession:
     # the workers must have the project's packages, whatever python3 is on the PATH
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    os.environ.pop("SPARK_REMOTE", None)
+    # a parent process that is a client of the Connect server leaves these, and a session would be one as well
+    for name in ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
+        os.environ.pop(name, None)
     from pyspark.sql import SparkSession
 
     work = settings.home / "live" / "spark"
