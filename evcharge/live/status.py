@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from elasticsearch import Elasticsearch, NotFoundError
 from kafka import KafkaConsumer
+from kafka.errors import KafkaConnectionError
 from kafka.structs import TopicPartition
 
 from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
@@ -56,7 +57,11 @@ class LogEnds:
                     bootstrap_timeout_ms=CONNECT_TIMEOUT_S * 1000,
                     request_timeout_ms=CONNECT_TIMEOUT_S * 1000,
                 )
-            partitions = self._consumer.partitions_for_topic(topic) or set()
+            partitions = self._consumer.partitions_for_topic(topic)
+            if not partitions:
+                # a client that has just lost its broker knows of none: that is no empty topic
+                self.close()
+                raise KafkaConnectionError(f"the partitions of {topic} are not known")
             ends = self._consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
             return {tp.partition: offset for tp, offset in ends.items()}
 
