@@ -97,7 +97,8 @@ def _write(figures: list[Figures]) -> None:
 
 def _show(figures: list[Figures]) -> None:
     columns = ("ours", "peer", "limit", "ours_to_peer", "ours_to_limit", "machine_load")
-    table = Table("benchmark", "unit", *columns, box=None, pad_edge=False)
+    headers = (name.replace("_to_", "/").removeprefix("machine_") for name in columns)
+    table = Table("benchmark", "unit", *headers, box=None, pad_edge=False)
     for result in figures:
         shown = (f"{result[name]:,.4g}" if name in result else "" for name in columns)
         table.add_row(result["name"], result["unit"], *shown)

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -101,14 +102,14 @@ def _visible(
     settings: Settings, client: Elasticsearch, messages: Sequence[Message], rate: int, effort: Effort, result: Result
 ) -> float:
     """Fills the result; seconds from the end of sending until the stream has caught up."""
-    with sending(settings, messages, rate, effort.warm_up_s + effort.seconds) as acknowledged:
+    seconds = effort.warm_up_s + effort.seconds
+    with ThreadPoolExecutor(1) as beside, sending(settings, messages, rate, seconds) as acknowledged:
+        # beside the probe, which goes on until its last event shows
+        ending = beside.submit(_ending, client, acknowledged)
         time.sleep(effort.warm_up_s)
         latencies = probe(settings, client, STATION_STATE, effort.seconds)
         result.run_ended()
-        sent_per_s = acknowledged()
-    ended_at = datetime.now(UTC)
-    wait_until_current(client, "stations", ended_at, CAUGHT_UP_WITHIN_S)
-    lag_s = (datetime.now(UTC) - ended_at).total_seconds()
+        sent_per_s, lag_s = ending.result()
     result.ours.append(round(percentile(latencies, 95), 3))
     result.details |= {
         **percentiles(latencies, 3),
@@ -117,6 +118,14 @@ def _visible(
         "document_bytes": _document_bytes(client, messages),
     }
     return lag_s
+
+
+def _ending(client: Elasticsearch, acknowledged: Callable[[], float]) -> tuple[float, float]:
+    """The rate (messages/s) at which was sent, and the seconds from then until the stream has caught up."""
+    sent_per_s = acknowledged()
+    begun, ended_at = time.monotonic(), datetime.now(UTC)
+    wait_until_current(client, "stations", ended_at, CAUGHT_UP_WITHIN_S)
+    return sent_per_s, time.monotonic() - begun
 
 
 def _document_bytes(client: Elasticsearch, messages: Sequence[Message]) -> int:

@@ -52,9 +52,10 @@ def _empty_batches(settings: Settings, warm_up_s: float, seconds: float, tell: A
     warm = query.lastProgress
     first = warm.batchId + 1 if warm else 0
     time.sleep(seconds)
-    tell.send([p.durationMs["triggerExecution"] / 1000 for p in query.recentProgress if p.batchId >= first])
+    durations = [p.durationMs["triggerExecution"] / 1000 for p in query.recentProgress if p.batchId >= first]
     query.stop()
     spark.stop()
+    tell.send(durations)
 
 
 @contextmanager

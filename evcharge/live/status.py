@@ -6,9 +6,10 @@ since then as its age, so that a stream that is down, or behind, shows.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -19,7 +20,11 @@ from kafka.structs import TopicPartition
 
 from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
 from evcharge.live.indices import STREAM_STATUS
+from evcharge.live.state import iso
 from evcharge.settings import Settings
+
+#: A quarter of an hour, asked every second: a stream that is farther behind tells no age but its last one.
+SAMPLES = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,32 @@ class LogEnds:
             self._consumer = None
 
 
+class AsOf:
+    """Finds the instant up to which everything is applied, by asking now and then where the log ends.
+
+    Spark's own progress would not do: a batch that is repeated, or cut at its size, does not hold what the log had when it
+    began.
+    """
+
+    def __init__(self) -> None:
+        self._asked: deque[tuple[datetime, Mapping[int, int]]] = deque(maxlen=SAMPLES)
+
+    def asked(self, at: datetime, ends: Mapping[int, int]) -> None:
+        """Notes that the log ended there at that instant."""
+        self._asked.append((at, ends))
+
+    def reached(self, applied: Mapping[int, int]) -> datetime | None:
+        """The last instant asked at, of which everything is applied; None if there is no new one."""
+        found = None
+        while self._asked and all(applied.get(p, 0) >= end for p, end in self._asked[0][1].items()):
+            found = self._asked.popleft()[0]
+        return found
+
+
 def progressed(
-    status: QueryStatus, progress: Mapping[str, Any] | None, ends: Mapping[int, int], asked_at: datetime
+    status: QueryStatus, progress: Mapping[str, Any] | None, ends: Mapping[int, int], as_of: AsOf
 ) -> QueryStatus:
-    """The status after `progress` (Spark's StreamingQueryProgress as dict), if the log's ends were `ends` at `asked_at`."""
+    """The status after `progress` (Spark's StreamingQueryProgress as dict), if the log ends at `ends`."""
     if progress is None:
         return status
     applied: dict[int, int] = {}
@@ -83,14 +110,11 @@ def progressed(
         offsets = orjson.loads(told) if isinstance(told, str) else told
         for partitions in (offsets or {}).values():
             applied |= {int(p): offset for p, offset in partitions.items()}
-    lag = sum(max(end - applied.get(p, 0), 0) for p, end in ends.items())
-    # a batch holds what the log had when it began
-    as_of = asked_at if lag == 0 else datetime.fromisoformat(progress["timestamp"])
-    former = datetime.fromisoformat(status.as_of) if status.as_of else as_of
+    reached = as_of.reached(applied)
     return replace(
         status,
-        lag_rows=lag,
-        as_of=max(as_of, former).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        lag_rows=sum(max(end - applied.get(p, 0), 0) for p, end in ends.items()),
+        as_of=iso(round(reached.timestamp() * 1000)) if reached else status.as_of,
         rows_per_s=round(progress.get("processedRowsPerSecond") or 0.0, 1),
         batch_s=round((progress.get("durationMs") or {}).get("triggerExecution", 0) / 1000, 3),
     )

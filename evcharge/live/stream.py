@@ -43,7 +43,7 @@ from evcharge.live.provisional import UsageWriter
 from evcharge.live.rebuild import in_milliseconds, rebuild_station_state
 from evcharge.live.state import iso
 from evcharge.live.stations import REPORT_DDL, IndexGoneError, StationFolder
-from evcharge.live.status import LogEnds, QueryStatus, progressed, write_status
+from evcharge.live.status import AsOf, LogEnds, QueryStatus, progressed, write_status
 from evcharge.live.vehicles import PositionWriter, remove_expired
 from evcharge.settings import Settings
 
@@ -199,6 +199,7 @@ class _Query:
     failures: int = 0
     failing_since: float = 0.0
     retry_at: float = 0.0
+    as_of: AsOf = field(default_factory=AsOf)
     hours: Counter[int] = field(default_factory=Counter)
     records: int = 0
 
@@ -339,9 +340,10 @@ class _Stream:
     def _note(self, query: _Query, running: StreamingQuery) -> None:
         asked_at = datetime.now(UTC)
         ends = self.ends.of(query.input.contract.topic)
+        query.as_of.asked(asked_at, ends)
         progress = running.lastProgress
         told = None if progress is None else orjson.loads(progress.json)
-        query.status = replace(progressed(query.status, told, ends, asked_at), rows=query.records)
+        query.status = replace(progressed(query.status, told, ends, query.as_of), rows=query.records)
         write_status(self.client, query.status)
 
     def _guarded(self, failed: str, call: Callable[[], object]) -> None:
