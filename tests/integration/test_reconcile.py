@@ -77,6 +77,12 @@ def _sessions(lake: Lake) -> None:
     lake.load_waiting()
 
 
+@pytest.fixture(autouse=True)
+def without_live_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stream runs here; test_reconcile_live.py compares what it writes."""
+    monkeypatch.setenv("EVCHARGE_PROFILE", "small")
+
+
 def reconcile() -> tuple[int, dict[str, Any]]:
     """Exit code and JSON of `evcharge reconcile --json`."""
     done = CliRunner().invoke(app, ["reconcile", "--json"])

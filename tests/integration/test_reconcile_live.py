@@ -1,0 +1,99 @@
+"""`evcharge reconcile` on the live stores: a document or an hour that is not what the lake's rows fold to is named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+
+import pytest
+from support import NOON, Lake, meter, station, stopped
+
+from evcharge.connections import cassandra, elasticsearch
+from evcharge.contracts import SESSION_EVENTS
+from evcharge.lake.ledger import read_ledger
+from evcharge.live.compare import disagreements, final_hours, station_documents
+from evcharge.live.final import write_final_usage
+from evcharge.live.indices import STATION_STATE, live_index
+from evcharge.live.rebuild import catch_up_station_state, rebuild_station_state
+
+STATION = f"live-reconcile-{token_hex(3)}"
+DAY = NOON + timedelta(days=500)
+
+
+def wrong_documents(lake: Lake) -> list[str]:
+    head = lake.repository.head().id
+    overdue = read_ledger(lake.repository, SESSION_EVENTS.topic, head).offsets
+    sides = station_documents(lake.settings, lake.repository, head, overdue)
+    return [key[0] for key, _, _ in disagreements(sides) if key[0] == STATION]
+
+
+def wrong_hours(lake: Lake) -> list[tuple[str, int]]:
+    sides = final_hours(lake.settings, lake.repository)
+    return [key for key, _, _ in disagreements(sides) if key[0] == STATION]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def published(lake: Lake) -> None:
+    lake.register(station(STATION))
+    events = [
+        meter(f"{STATION}-a", STATION, occurred_at=DAY, event_type="started", energy_delivered_kwh=0.0),
+        stopped(f"{STATION}-a", STATION, DAY + timedelta(hours=1)),
+        meter(
+            f"{STATION}-b",
+            STATION,
+            occurred_at=DAY + timedelta(hours=2),
+            event_type="started",
+            energy_delivered_kwh=0.0,
+        ),
+    ]
+    lake.publish(lake.send_events(events))
+    catch_up_station_state(lake.settings, lake.spark)
+    write_final_usage(lake.settings, lake.repository, lake.spark, [DAY.date()], datetime.now(UTC))
+
+
+def test_a_document_that_was_changed(lake: Lake) -> None:
+    assert wrong_documents(lake) == []
+    with elasticsearch(lake.settings) as client:
+        document = client.get(index=STATION_STATE, id=STATION)["_source"]
+        assert document["last_event_at"] == "2026-05-30T14:00:00.000Z"
+        client.index(index=STATION_STATE, id=STATION, document=document | {"free_outlets": 9}, refresh=True)
+        assert wrong_documents(lake) == [STATION]
+        client.index(index=STATION_STATE, id=STATION, document=document, refresh=True)
+    assert wrong_documents(lake) == []
+
+
+def test_a_document_that_is_missing_is_put_back_by_a_rebuild(lake: Lake) -> None:
+    with elasticsearch(lake.settings) as client:
+        before = live_index(client, STATION_STATE)
+        client.delete(index=STATION_STATE, id=STATION, refresh=True)
+        assert wrong_documents(lake) == [STATION]
+        rebuilt = rebuild_station_state(lake.settings, lake.spark)
+        after = live_index(client, STATION_STATE)
+    assert before is not None
+    assert after is not None
+    assert before.name < after.name == rebuilt.index
+    ledger = read_ledger(lake.repository, SESSION_EVENTS.topic, after.lake_commit)
+    assert after.begins_at[SESSION_EVENTS.topic] == {str(p): o for p, o in ledger.offsets.items()}
+    assert wrong_documents(lake) == []
+
+
+def test_folding_again_changes_nothing(lake: Lake) -> None:
+    with elasticsearch(lake.settings) as client:
+        before = client.get(index=STATION_STATE, id=STATION)
+        catch_up_station_state(lake.settings, lake.spark)
+        after = client.get(index=STATION_STATE, id=STATION)
+    assert (before["_version"], before["_source"]) == (after["_version"], after["_source"])
+
+
+def test_an_hour_that_was_changed(lake: Lake) -> None:
+    assert wrong_hours(lake) == []
+    keyspace = lake.settings.cassandra_keyspace
+    key = f"WHERE station_id = '{STATION}' AND day = '{DAY:%Y-%m-%d}' AND hour = {DAY.hour}"
+    with cassandra(lake.settings) as session:
+        row = session.execute(f"SELECT sessions, energy_wh FROM {keyspace}.usage_final {key}").one()
+        assert (row.sessions, row.energy_wh) == (1, 7000)
+        session.execute(f"UPDATE {keyspace}.usage_final SET energy_wh = 1 {key}")
+        (wrong,) = wrong_hours(lake)
+        assert wrong == (STATION, int(DAY.timestamp() * 1000))
+        session.execute(f"UPDATE {keyspace}.usage_final SET energy_wh = 7000 {key}")
+    assert wrong_hours(lake) == []
