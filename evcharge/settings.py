@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     mongodb_password: SecretStr = SecretStr("")
     mongodb_database: str = "evcharge"
 
-    stream_master: str = Field("local[2]", description="Spark master of the live stream, which has its own driver")
+    stream_master: str = Field("local[4]", description="Spark master of the live stream, which has its own driver")
 
     dagster_port: int = 0
     supervisor_password: SecretStr = SecretStr("")

@@ -60,7 +60,9 @@ def judged(
     `release` every row breaks RELEASED. With `jumps` a car's row is also judged by those before it in `rows`, which must
     then be a batch that is the same in every attempt.
     """
-    present = "current_timestamp()" if planned_at is None else f"TIMESTAMP '{planned_at.isoformat()}'"
+    # of a stream the hour's end, since a literal that differs from batch to batch has each batch compiled anew
+    hour_end = "date_trunc('HOUR', current_timestamp()) + INTERVAL '1' HOUR"
+    present = hour_end if planned_at is None else f"TIMESTAMP '{planned_at.isoformat()}'"
     latest = f"{present} + INTERVAL '{CLOCK_SKEW_ALLOWED.total_seconds():.0f}' SECOND"
     event_time = contract.event_time
     parsed = rows.selectExpr(

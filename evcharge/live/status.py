@@ -101,11 +101,13 @@ class AsOf:
 def progressed(
     status: QueryStatus, progress: Mapping[str, Any] | None, ends: Mapping[int, int], as_of: AsOf
 ) -> QueryStatus:
-    """The status after `progress` (Spark's StreamingQueryProgress as dict), if the log ends at `ends`."""
-    if progress is None:
-        return status
+    """The status after `progress` (Spark's StreamingQueryProgress as dict), if the log ends at `ends`.
+
+    Without any progress everything is applied if the topic is empty.
+    """
     applied: dict[int, int] = {}
-    for source in progress["sources"]:
+    progress = progress or {}
+    for source in progress.get("sources", ()):
         told = source["endOffset"]
         offsets = orjson.loads(told) if isinstance(told, str) else told
         for partitions in (offsets or {}).values():
