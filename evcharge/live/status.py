@@ -113,9 +113,10 @@ def progressed(
         for partitions in (offsets or {}).values():
             applied |= {int(p): offset for p, offset in partitions.items()}
     reached = as_of.reached(applied)
+    lag_rows = sum(max(end - applied.get(p, 0), 0) for p, end in ends.items())
     return replace(
         status,
-        lag_rows=sum(max(end - applied.get(p, 0), 0) for p, end in ends.items()),
+        lag_rows=lag_rows if progress else status.lag_rows,
         as_of=iso(round(reached.timestamp() * 1000)) if reached else status.as_of,
         rows_per_s=round(progress.get("processedRowsPerSecond") or 0.0, 1),
         batch_s=round((progress.get("durationMs") or {}).get("triggerExecution", 0) / 1000, 3),
