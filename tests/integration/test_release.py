@@ -48,4 +48,6 @@ def test_a_parked_range_is_found_once_it_failed_often_enough(lake: Lake, parked:
 def test_an_unknown_topic_is_named(lake: Lake) -> None:
     told = evcharge("lake", "release", "sessions", "--yes")
     assert told.returncode == 1
-    assert told.stderr.strip() == "evcharge: sessions is not a topic; there are station-registry, session-events"
+    assert told.stderr.strip() == (
+        "evcharge: sessions is not a topic; there are station-registry, session-events, vehicle-telemetry"
+    )

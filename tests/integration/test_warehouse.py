@@ -220,6 +220,9 @@ def test_every_column_of_a_session(lake: Lake, loaded: Loaded) -> None:
         "connector_id": "1",
         "vehicle_id": f"car-{MARK}",
         "ev_model_id": "model-3",
+        # the reference data do not know it
+        "make": "",
+        "model": "",
         "started_at": at("2024-08-19T22:45:00.250"),
         "ended_at": at("2024-08-20T01:45:30.250"),
         "time_zone": "America/Los_Angeles",
