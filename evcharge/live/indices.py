@@ -72,7 +72,7 @@ def promote(client: Elasticsearch, alias: str, name: str) -> None:
     """
     present = live_index(client, alias)
     if present is not None and present.name > name:
-        client.indices.delete(index=name)
+        client.indices.delete(index=name, ignore_unavailable=True)
         return
     former = [old for old in client.indices.get(index=f"{alias}-*", ignore_unavailable=True) if old < name]
     client.indices.refresh(index=name)
