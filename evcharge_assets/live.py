@@ -12,7 +12,6 @@ from typing import Any
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
-from elasticsearch import Elasticsearch
 
 from evcharge.connections import elasticsearch, elasticsearch_errors
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
@@ -143,7 +142,7 @@ def _usage_columns() -> dg.TableSchema:
 
 
 def _checks() -> Iterator[dg.AssetChecksDefinition]:
-    def of_index(name: str, description: str, judge: Callable[[Elasticsearch], Finding]) -> dg.AssetChecksDefinition:
+    def of_index(name: str, description: str, judge: Callable[[Any], Finding]) -> dg.AssetChecksDefinition:
         @dg.asset_check(asset=STATION_STATE, name=name, description=description)
         def check(platform: Platform) -> dg.AssetCheckResult:
             settings = platform.settings()

@@ -11,12 +11,13 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from elasticsearch import Elasticsearch, NotFoundError
+from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import elasticsearch, elasticsearch_errors
 from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 STATION_STATE = "station-state"
 VEHICLE_POSITION = "vehicle-position"
@@ -83,6 +84,8 @@ def promote(client: Elasticsearch, alias: str, name: str) -> None:
 
 def live_index(client: Elasticsearch, alias: str) -> LiveIndex | None:
     """The index that `alias` points to, None if there is none."""
+    from elasticsearch import NotFoundError
+
     try:
         found = client.indices.get(index=alias)
     except NotFoundError:

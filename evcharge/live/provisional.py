@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from elasticsearch import Elasticsearch
 
 from evcharge.connections import ServerDownError, cassandra_cluster, elasticsearch_errors, server_down
 from evcharge.live.hours import StationHour, write_provisional
@@ -18,6 +17,7 @@ from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
+    from elasticsearch import Elasticsearch
 
 log = structlog.get_logger()
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from elasticsearch import Elasticsearch
+from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import cassandra
 from evcharge.live.hours import FINAL, PROVISIONAL
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.status import QueryStatus, read_status
 from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 #: A status is to be published within a minute of its change (AFIR, EU 2023/1804, article 20).
 FRESH_WITHIN_S = 60.0

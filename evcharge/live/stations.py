@@ -10,17 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
-from elasticsearch import Elasticsearch
 
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.errors import UserError
 from evcharge.live.state import StationState, iso
 from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 #: Documents read and written in one request; some 3 kB each.
 DOCUMENTS_PER_REQUEST = 500

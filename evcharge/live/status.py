@@ -10,18 +10,18 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from elasticsearch import Elasticsearch, NotFoundError
-from kafka import KafkaConsumer
-from kafka.errors import KafkaConnectionError
-from kafka.structs import TopicPartition
 
 from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
 from evcharge.live.indices import STREAM_STATUS
 from evcharge.live.state import iso
 from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+    from kafka import KafkaConsumer
 
 #: A quarter of an hour, asked every second: a stream that is farther behind tells no age but its last one.
 SAMPLES = 900
@@ -54,6 +54,10 @@ class LogEnds:
 
     def of(self, topic: str) -> dict[int, int]:
         """The offset after the last record of each partition. Raises ServerDownError."""
+        from kafka import KafkaConsumer
+        from kafka.errors import KafkaConnectionError
+        from kafka.structs import TopicPartition
+
         with kafka_errors(self._settings):
             if self._consumer is None:
                 self._consumer = KafkaConsumer(
@@ -130,6 +134,8 @@ def write_status(client: Elasticsearch, status: QueryStatus) -> None:
 
 def read_status(client: Elasticsearch, query: str) -> QueryStatus | None:
     """The stored status of a query, None if it never ran."""
+    from elasticsearch import NotFoundError
+
     try:
         return QueryStatus(**client.get(index=STREAM_STATUS, id=query)["_source"])
     except NotFoundError:

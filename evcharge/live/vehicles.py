@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
-from elasticsearch import Elasticsearch
 
 from evcharge.errors import UserError
 from evcharge.live.indices import VEHICLE_POSITION
@@ -19,6 +18,9 @@ from evcharge.live.state import iso
 from evcharge.live.stations import REPORT_SCHEMA, IndexGoneError, shared_client
 from evcharge.live.usage import HOUR_MS
 from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 #: A parked car reports every half an hour: one that has missed two reports is somewhere else by now.
 EXPIRES_AFTER_MS = HOUR_MS
