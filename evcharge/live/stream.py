@@ -15,22 +15,22 @@ to Cassandra, so that a Cassandra that is down holds up nothing else.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
 import structlog
 
+from evcharge import lock
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors, spark_kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.errors import UserError
@@ -141,36 +141,16 @@ def run_stream(
             spark.stop()
 
 
-@contextmanager
-def only_one(settings: Settings) -> Iterator[None]:
-    """Holds the stream's lock, which dies with its process. Raises StreamError if another stream runs."""
+def only_one(settings: Settings) -> AbstractContextManager[None]:
+    """Holds the stream's lock. Raises StreamError if another stream runs."""
     path = lock_file(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        for _ in range(LOCK_TRIES):
-            if _locked(file):
-                yield
-                return
-            # whoever only asks whether a stream runs holds the lock for an instant
-            time.sleep(0.2)
-        raise StreamError(f"another stream runs on this platform ({path} is locked)")
+    # whoever only asks whether a stream runs holds the lock for an instant
+    return lock.only_one(path, StreamError(f"another stream runs on this platform ({path} is locked)"), LOCK_TRIES)
 
 
 def is_running(settings: Settings) -> bool:
     """Whether some process runs the stream."""
-    path = lock_file(settings)
-    if not path.exists():
-        return False
-    with path.open("w") as file:
-        return not _locked(file)
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return lock.is_held(lock_file(settings))
 
 
 def lock_file(settings: Settings) -> Path:

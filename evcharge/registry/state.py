@@ -7,10 +7,8 @@ uses the feed next, with the same rows and the same times, so that it ends as if
 
 from __future__ import annotations
 
-import fcntl
 import gzip
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Self
 
 import orjson
 
+from evcharge import lock
 from evcharge.registry.afdc import Row
 from evcharge.registry.snapshot import RegistryError
 from evcharge.sessions.ledger import replace_durably
@@ -96,17 +95,10 @@ def read_pending(settings: Settings) -> Change | None:
     )
 
 
-@contextmanager
-def only_one(settings: Settings) -> Iterator[None]:
-    """Holds the feed: of two loads at once the later one would not know the earlier. The lock dies with its process."""
+def only_one(settings: Settings) -> AbstractContextManager[None]:
+    """Holds the feed: of two loads at once the later one would not know the earlier. Raises RegistryError if it is held."""
     path = folder(settings) / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RegistryError(f"another process loads the registry ({path} is locked)") from None
-        yield
+    return lock.only_one(path, RegistryError(f"another process loads the registry ({path} is locked)"))
 
 
 def folder(settings: Settings) -> Path:

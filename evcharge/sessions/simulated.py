@@ -9,11 +9,10 @@ is sent again with the same event ids.
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ import orjson
 import pyarrow.compute as pc
 import structlog
 
+from evcharge import lock
 from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.errors import UserError
@@ -338,7 +338,7 @@ def _wait_for_first_day(settings: Settings, stop: threading.Event) -> _Cursor | 
         cursor = _Cursor.read(settings)
         if cursor is None or not cursor.day_is_done:
             reason = "the first day is not simulated yet: Dagster's job or `evcharge simulate day` does it"
-        elif _is_held(settings):
+        elif lock.is_held(_lock_file(settings)):
             reason = "another process feeds"
         else:
             return cursor
@@ -349,25 +349,14 @@ def _wait_for_first_day(settings: Settings, stop: threading.Event) -> _Cursor | 
     return None
 
 
-@contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    """Holds the feed: two processes at once would each move the cursor. The lock dies with its process."""
-    path = _folder(settings) / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FeedError(f"another process runs the simulated feed ({path} is locked)") from None
-        yield
+def _only_one(settings: Settings) -> AbstractContextManager[None]:
+    """Holds the feed: two processes at once would each move the cursor. Raises FeedError if it is held."""
+    path = _lock_file(settings)
+    return lock.only_one(path, FeedError(f"another process runs the simulated feed ({path} is locked)"))
 
 
-def _is_held(settings: Settings) -> bool:
-    try:
-        with _only_one(settings):
-            return False
-    except FeedError:
-        return True
+def _lock_file(settings: Settings) -> Path:
+    return _folder(settings) / "lock"
 
 
 def _telemetry_chunk(since: datetime) -> str:
