@@ -60,11 +60,17 @@ def _publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:
     }
 
 
+def any_hour_of(topic: str) -> dg.AssetDep:
+    """The archive of a topic as what something is made from whose partitions are not ingest hours: any hour may have
+    brought a row of it."""
+    return dg.AssetDep(archive_key(topic), partition_mapping=dg.AllPartitionMapping())
+
+
 def _stations_before(topic: str) -> list[dg.AssetDep]:
     """Sessions are judged by the registry on main, whatever hour brought it."""
     if topic != SESSION_EVENTS.topic:
         return []
-    return [dg.AssetDep(archive_key(STATION_REGISTRY.topic), partition_mapping=dg.AllPartitionMapping())]
+    return [any_hour_of(STATION_REGISTRY.topic)]
 
 
 def archive_assets(contract: Contract, settings: Settings) -> list[Any]:

@@ -30,7 +30,7 @@ from evcharge.live.stream import StreamProgress, run_stream
 from evcharge.live.tables import columns as table_columns
 from evcharge.settings import Settings
 from evcharge_assets.kafka import OWNER
-from evcharge_assets.lake import archive_key
+from evcharge_assets.lake import any_hour_of
 from evcharge_assets.partitions import event_hours, hour_of_ms, hour_partition
 from evcharge_assets.resources import Platform
 
@@ -58,8 +58,7 @@ def live_assets(settings: Settings) -> list[Any]:
             "key": key,
             "partitions_def": hours,
             "backfill_policy": dg.BackfillPolicy.single_run(),
-            # any ingest hour may have brought rows of any hour
-            "deps": [dg.AssetDep(archive_key(t), partition_mapping=dg.AllPartitionMapping()) for t in topics],
+            "deps": [any_hour_of(topic) for topic in topics],
             "group_name": key.path[0],
             "kinds": {key.path[0], "spark"},
             "owners": [OWNER],

@@ -13,7 +13,7 @@ from evcharge.warehouse.load import POSITIONS, load_ev_models, load_sessions, lo
 from evcharge.warehouse.quality import DAY_RULES, DayRule, broken_rows
 from evcharge_assets.columns import warehouse_columns
 from evcharge_assets.kafka import OWNER
-from evcharge_assets.lake import archive_key
+from evcharge_assets.lake import any_hour_of, archive_key
 from evcharge_assets.partitions import event_days
 from evcharge_assets.reference import collection_key
 from evcharge_assets.resources import Platform
@@ -83,17 +83,12 @@ def dim_ev_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     return dg.MaterializeResult(metadata={"dagster/row_count": rows})
 
 
-def _archive_dep(topic: str) -> dg.AssetDep:
-    """Any ingest hour may have brought rows of any event day."""
-    return dg.AssetDep(archive_key(topic), partition_mapping=dg.AllPartitionMapping())
-
-
 def vehicle_positions_asset(settings: Settings) -> dg.AssetsDefinition:
     """The positions of connected cars, by UTC day."""
 
     @dg.asset(
         **_common(POSITIONS, "Where connected cars were, thinned to what analysts need, by UTC day."),
-        deps=[_archive_dep(VEHICLE_TELEMETRY.topic)],
+        deps=[any_hour_of(VEHICLE_TELEMETRY.topic)],
         partitions_def=event_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool="warehouse_load",
@@ -124,7 +119,7 @@ def session_assets(settings: Settings) -> list[Any]:
         _common("fact_charging_sessions", "One row per finished session (CDR), by UTC day of its end."),
         _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds those it saw first."),
     )
-    deps = [_archive_dep(topic) for topic in (SESSION_EVENTS.topic, STATION_REGISTRY.topic)]
+    deps = [any_hour_of(topic) for topic in (SESSION_EVENTS.topic, STATION_REGISTRY.topic)]
 
     @dg.multi_asset(
         name="warehouse_days",

@@ -11,11 +11,10 @@ from evcharge_assets.jobs import load_hours_job
 from evcharge_assets.live import STREAM_JOB
 from evcharge_assets.partitions import contiguous, hour_key
 from evcharge_assets.resources import Platform
-from evcharge_sensors.runs import backoff_left_s, recent_runs, unfinished
+from evcharge_sensors.runs import RANGES_PER_TICK, backoff_left_s, range_request, recent_runs, unfinished, why_wait
 
 #: How long a run may take from its launch until it holds the stream's lock.
 STARTING_S = 90
-RANGES_PER_TICK = 3
 
 
 @dg.sensor(
@@ -59,12 +58,9 @@ def load_closed_hours(context: dg.SensorEvaluationContext, platform: Platform) -
     settings = platform.settings()
     if settings.profile == "small":
         return dg.SkipReason("EVCHARGE_PROFILE is small: there is no Cassandra")
-    records = recent_runs(context.instance, load_hours_job.name)
-    if unfinished(records) is not None:
-        return dg.SkipReason("a load is running")
-    wait_s = backoff_left_s(records)
-    if wait_s > 0:
-        return dg.SkipReason(f"the last run failed; next try in {wait_s:.0f} s")
+    waits = why_wait(recent_runs(context.instance, load_hours_job.name))
+    if waits:
+        return dg.SkipReason(waits)
     now = datetime.now(UTC)
     try:
         pending = pending_hours(settings, platform.repository(), now, since=context.cursor)
@@ -83,10 +79,4 @@ def load_closed_hours(context: dg.SensorEvaluationContext, platform: Platform) -
 def _request(first: date, last: date, now: datetime) -> dg.RunRequest:
     begin = datetime.combine(first, datetime.min.time(), UTC)
     end = min(datetime.combine(last, datetime.min.time(), UTC) + timedelta(hours=23), now)
-    return dg.RunRequest(
-        job_name=load_hours_job.name,
-        tags={
-            "dagster/asset_partition_range_start": hour_key(begin),
-            "dagster/asset_partition_range_end": hour_key(end),
-        },
-    )
+    return range_request(load_hours_job.name, hour_key(begin), hour_key(end))

@@ -9,16 +9,11 @@ from evcharge.warehouse.pending import pending_loads
 from evcharge_assets.jobs import load_days_job, load_positions_job, load_stations_job
 from evcharge_assets.partitions import contiguous
 from evcharge_assets.resources import Platform
-from evcharge_sensors.runs import backoff_left_s, recent_runs, unfinished
-
-#: Ranges of days asked for in one tick; loads run one at a time, and the next tick asks for what is left.
-RANGES_PER_TICK = 3
+from evcharge_sensors.runs import LAST_PARTITION, RANGES_PER_TICK, range_request, recent_runs, why_wait
 
 #: How often the running day of cars' positions is loaded at most: a load replaces whole days, and each publication touches
 #: this one, whose telemetry grows to a million messages and more.
 RUNNING_DAY_EVERY = timedelta(minutes=15)
-
-_FIRST_DAY, _LAST_DAY = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dg.sensor(
@@ -41,7 +36,7 @@ def load_merged_days(context: dg.SensorEvaluationContext, platform: Platform) ->
         return dg.SensorResult(skip_reason="the warehouse has all of main", cursor=pending.head)
 
     def free(job_name: str) -> bool:
-        return unfinished(records[job_name]) is None and backoff_left_s(records[job_name]) <= 0
+        return why_wait(records[job_name]) is None
 
     requests = []
     if pending.stations and free(load_stations_job.name):
@@ -64,7 +59,7 @@ def _due(days: list[date], records: list[dg.RunRecord]) -> list[date]:
     def was_just_loaded(day: str) -> bool:
         for record in records:
             run, asked_at = record.dagster_run, record.create_timestamp.replace(tzinfo=UTC)
-            last = run.tags.get(_LAST_DAY, run.tags.get("dagster/partition"))
+            last = run.tags.get(LAST_PARTITION, run.tags.get("dagster/partition"))
             if run.status == dg.DagsterRunStatus.SUCCESS and last == day and now - asked_at < RUNNING_DAY_EVERY:
                 return True
         return False
@@ -73,11 +68,5 @@ def _due(days: list[date], records: list[dg.RunRecord]) -> list[date]:
 
 
 def _days_requests(job_name: str, days: list[date]) -> list[dg.RunRequest]:
-    return [_days_request(job_name, *bounds) for bounds in contiguous(days)[:RANGES_PER_TICK]]
-
-
-def _days_request(job_name: str, first: date, last: date) -> dg.RunRequest:
-    # No run key: what is pending is known from the stores, and the same days may be asked for again.
-    if first == last:
-        return dg.RunRequest(job_name=job_name, partition_key=first.isoformat())
-    return dg.RunRequest(job_name=job_name, tags={_FIRST_DAY: first.isoformat(), _LAST_DAY: last.isoformat()})
+    ranges = contiguous(days)[:RANGES_PER_TICK]
+    return [range_request(job_name, first.isoformat(), last.isoformat()) for first, last in ranges]

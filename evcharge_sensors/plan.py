@@ -14,7 +14,7 @@ from evcharge_assets.kafka import snake, topic_key
 from evcharge_assets.lake import candidate_key
 from evcharge_assets.partitions import hour_key
 from evcharge_assets.resources import Platform
-from evcharge_sensors.runs import FAILED, backoff_left_s, recent_runs, server_was_down, unfinished
+from evcharge_sensors.runs import FAILED, recent_runs, server_was_down, why_wait
 
 RANGE_TAG = "evcharge/range"
 
@@ -29,12 +29,9 @@ def planning_sensor(topic: str) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         records = recent_runs(context.instance, publish_job_name(topic))
-        busy = unfinished(records)
-        if busy is not None:
-            return dg.SkipReason(f"run {busy.dagster_run.run_id} is not finished")
-        wait_s = backoff_left_s(records)
-        if wait_s > 0:
-            return dg.SkipReason(f"the last run failed; next try in {wait_s:.0f} s")
+        waits = why_wait(records)
+        if waits:
+            return dg.SkipReason(waits)
         settings, repository = platform.settings(), platform.repository()
         try:
             again = _failed_range(repository, topic, records)

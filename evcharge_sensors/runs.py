@@ -13,6 +13,11 @@ from evcharge_assets.resources import SERVER_DOWN_TAG
 FIRST_BACKOFF_S = 15
 LAST_BACKOFF_S = 120
 
+_FIRST, LAST_PARTITION = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+#: Ranges of partitions asked for in one tick; loads run one at a time, and the next tick asks for what is left.
+RANGES_PER_TICK = 3
+
 FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
@@ -41,3 +46,22 @@ def backoff_left_s(records: list[dg.RunRecord], now: datetime | None = None) -> 
 
 def server_was_down(record: dg.RunRecord) -> bool:
     return SERVER_DOWN_TAG in record.dagster_run.tags
+
+
+def range_request(job_name: str, first: str, last: str) -> dg.RunRequest:
+    """A run over a range of partition keys; over one of them, if both are the same.
+
+    It has no run key: what is pending is known from the stores, and the same partitions may be asked for again.
+    """
+    if first == last:
+        return dg.RunRequest(job_name=job_name, partition_key=first)
+    return dg.RunRequest(job_name=job_name, tags={_FIRST: first, LAST_PARTITION: last})
+
+
+def why_wait(records: list[dg.RunRecord]) -> str | None:
+    """Why no run of a job is to be asked for now, given its newest ones; None: ask."""
+    busy = unfinished(records)
+    if busy is not None:
+        return f"run {busy.dagster_run.run_id} is not finished"
+    wait_s = backoff_left_s(records)
+    return f"the last run failed; next try in {wait_s:.0f} s" if wait_s > 0 else None
