@@ -27,7 +27,6 @@ from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.live.hours import (
     PROVISIONAL,
     StationHour,
-    hour_start_ms,
     prepared,
     read_hours,
     write_final,
@@ -209,7 +208,7 @@ def _updates(network: Network) -> list[Message]:
 
 def _write_hours(settings: Settings, session: Session) -> list[tuple[str, date]]:
     """A day of hours as the stream left them, at half of the stations also the final ones; stations and the day."""
-    midnight_ms = hour_start_ms(datetime.now(UTC) - timedelta(days=2)) // DAY_MS * DAY_MS
+    midnight_ms = int((datetime.now(UTC) - timedelta(days=2)).timestamp() * 1000) // DAY_MS * DAY_MS
     day = datetime.fromtimestamp(midnight_ms / 1000, UTC).date()
     names = [f"hours-{number:03d}" for number in range(HOUR_STATIONS)]
     rows = [

@@ -22,7 +22,6 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import xxhash
 
 from evcharge.connections import (
@@ -31,12 +30,12 @@ from evcharge.connections import (
     clickhouse_errors,
     kafka_errors,
     kafka_options,
-    lake_files,
 )
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
+from evcharge.lake.rows import archive_dataset
 from evcharge.live.compare import Held, Sides, disagreements, final_hours, station_documents, total
 from evcharge.sessions import ledger as producers
 from evcharge.settings import Settings
@@ -112,7 +111,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
     head = repository.head().id
     cut = read_ledger(repository, TOPIC, head).offsets
     on_step("lake")
-    events, quarantined = _lake_events(settings, repository, head)
+    events, quarantined = _lake_events(repository, head)
     lake = _rows(events)
     on_step("producers' ledgers")
     sent = _without(_below(_producer_rows(settings), cut), quarantined)
@@ -280,15 +279,14 @@ def _message(value: bytes) -> Any:
         return json.loads(value)
 
 
-def _lake_events(settings: Settings, repository: Repository, commit: str) -> tuple[pa.Table, set[tuple[int, int]]]:
+def _lake_events(repository: Repository, commit: str) -> tuple[pa.Table, set[tuple[int, int]]]:
     """Raw rows at a commit, re-sent ones too, as `_rows` wants them; (partition, offset) of the quarantined records."""
-    files = lake_files(settings)
 
     def read(prefix: str, columns: list[str]) -> pa.Table:
-        paths = [f"{repository.name}/{commit}/{path}" for path in repository.paths(commit, prefix)]
-        if not paths:
+        files = archive_dataset(repository, commit, [prefix])
+        if files is None:
             return pa.table({name: pa.array([], pa.string()) for name in columns})
-        return ds.dataset(paths, filesystem=files, format="parquet", partitioning=None).to_table(columns=columns)
+        return files.to_table(columns=columns)
 
     raw = read(
         raw_prefix(TOPIC),

@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from support import record, send
 
-from evcharge.connections import ServerDownError, elasticsearch
+from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
-from evcharge.live.status import LogEnds, QueryStatus, read_status
+from evcharge.live.status import QueryStatus, read_status
 from evcharge.settings import Settings
 from simulation import Simulation, build_fleet, build_network
 
@@ -142,15 +142,3 @@ class Feed:
                 self.send(self.events_per_s)
             except Exception:  # Kafka may be the one that was killed: the same rows again
                 time.sleep(1)
-
-
-def ends(settings: Settings, topic: str) -> dict[int, int]:
-    """Where the topic's partitions end."""
-    asked = LogEnds(settings)
-    try:
-        return asked.of(topic)
-    finally:
-        asked.close()
-
-
-__all__ = ["Feed", "ServerDownError", "Stream", "ends"]

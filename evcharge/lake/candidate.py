@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pyarrow.parquet as pq
 import structlog
 
 from evcharge.connections import spark_kafka_options
@@ -18,6 +17,7 @@ from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import Commit, Repository
 from evcharge.lake.rowfiles import FILE_DDL, RowFileWriter
+from evcharge.lake.rows import archive_dataset
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -165,16 +165,8 @@ def write_candidate(
 
 def known_stations(repository: Repository, ref: str) -> frozenset[str]:
     """Ids of the stations that the registry at `ref` has ever named."""
-    from evcharge.connections import lake_files
-
-    files = lake_files(repository.settings)
-    found: set[str] = set()
-    for path in repository.paths(ref, raw_prefix(STATION_REGISTRY.topic)):
-        table = pq.read_table(
-            f"{repository.name}/{ref}/{path}", columns=["station_id"], filesystem=files, partitioning=None
-        )
-        found.update(table["station_id"].to_pylist())
-    return frozenset(found)
+    files = archive_dataset(repository, ref, [raw_prefix(STATION_REGISTRY.topic)])
+    return frozenset(files.to_table(columns=["station_id"])["station_id"].to_pylist() if files else ())
 
 
 def _judged_rows(

@@ -1,15 +1,19 @@
-"""Reads the archive's rows with Spark."""
+"""Reads the archive's rows: with Spark, or with Arrow in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS
 from evcharge.contracts.spark import ddl
 from evcharge.lake.layout import ARCHIVE_DDL, raw_prefix
 from evcharge.lake.repository import Repository
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
     from pyspark.sql import DataFrame, SparkSession
 
 
@@ -17,9 +21,33 @@ def raw_rows(
     repository: Repository, spark: SparkSession, commit: str, topic: str, event_dates: list[str] | None
 ) -> DataFrame | None:
     """The raw rows of a topic at a commit, of the given event dates or of all; None if there are no files."""
-    prefixes = [raw_prefix(topic)] if event_dates is None else [raw_prefix(topic, d) for d in event_dates]
-    # Listed through lakeFS' own API: Spark would list folder by folder through the gateway.
-    paths = [f"s3a://{repository.name}/{commit}/{p}" for prefix in prefixes for p in repository.paths(commit, prefix)]
+    paths = [f"s3a://{path}" for path in _paths(repository, commit, raw_prefixes(topic, event_dates))]
     # with the schema given, Spark need not open files to learn it
     schema = f"{ddl(CONTRACTS[topic])}, {ARCHIVE_DDL}"
     return spark.read.schema(schema).parquet(*paths) if paths else None
+
+
+def raw_prefixes(topic: str, event_dates: Iterable[str] | None) -> list[str]:
+    """Folders of a topic's good rows, of the given event dates or of all."""
+    return [raw_prefix(topic)] if event_dates is None else [raw_prefix(topic, day) for day in event_dates]
+
+
+def archive_dataset(
+    repository: Repository, ref: str, prefixes: Iterable[str], schema: pa.Schema | None = None
+) -> ds.Dataset | None:
+    """The files below the prefixes at a ref; None if there are none.
+
+    With `schema` all have its columns, files from before a column was added too.
+    """
+    import pyarrow.dataset as ds
+
+    paths = _paths(repository, ref, prefixes)
+    if not paths:
+        return None
+    files = lake_files(repository.settings)
+    return ds.dataset(paths, schema=schema, filesystem=files, format="parquet", partitioning=None)
+
+
+def _paths(repository: Repository, ref: str, prefixes: Iterable[str]) -> list[str]:
+    # Listed through lakeFS' own API: Spark and Arrow would list folder by folder through the gateway.
+    return [f"{repository.name}/{ref}/{path}" for prefix in prefixes for path in repository.paths(ref, prefix)]

@@ -39,11 +39,8 @@ def _print(progress: StreamProgress) -> None:
 
     now = datetime.now(UTC)
     for name, status in progress.statuses.items():
-        age = (
-            ""
-            if status.as_of is None
-            else f", {(now - datetime.fromisoformat(status.as_of)).total_seconds():.1f} s old"
-        )
+        age_s = status.age_s(now)
+        age = "" if age_s is None else f", {age_s:.1f} s old"
         rows = sum(progress.hours[name].values())
         typer.echo(
             f"{now:%H:%M:%S} {name}: {rows:,} rows, {status.lag_rows:,} behind{age}, batch {status.batch_s:.2f} s"

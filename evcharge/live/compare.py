@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 import orjson
@@ -18,21 +18,21 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import xxhash
 
-from evcharge.connections import cassandra, elasticsearch, elasticsearch_errors, lake_files
+from evcharge.connections import cassandra, elasticsearch, elasticsearch_errors
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, FieldType
-from evcharge.lake.layout import raw_prefix
+from evcharge.lake.layout import raw_schema
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
-from evcharge.live.final import MARGIN_DAYS, folded
+from evcharge.lake.rows import archive_dataset, raw_prefixes
+from evcharge.live.final import day_ms, days_to_read, folded
 from evcharge.live.hours import FINAL
+from evcharge.live.indices import documents
 from evcharge.live.pending import ComputedDay, computed_days
-from evcharge.live.quality import documents
+from evcharge.live.rebuild import TOPICS
 from evcharge.live.state import StationState
 from evcharge.live.stations import fold
-from evcharge.live.usage import HOUR_MS, Hour
+from evcharge.live.usage import HOUR_MS, Hour, hour_start
 from evcharge.settings import Settings
-
-TOPICS = (STATION_REGISTRY.topic, SESSION_EVENTS.topic)
 
 #: Per partition the offset after the last row to compare.
 Cut = Mapping[int, int]
@@ -62,11 +62,13 @@ def station_documents(settings: Settings, repository: Repository, commit: str, o
     Session events below `overdue` must be in a document, whatever it says of itself.
     """
     ledgers = {topic: read_ledger(repository, topic, commit).offsets for topic in TOPICS}
-    rows = {topic: _by_station(_rows(settings, repository, commit, topic)) for topic in TOPICS}
-    unregistered = _quarantined_stations(settings, repository, commit)
+    rows = {topic: _by_station(_rows(repository, commit, topic)) for topic in TOPICS}
+    unregistered = _quarantined_stations(repository, commit)
     with elasticsearch_errors(settings), elasticsearch(settings) as client:
         found = {d["station_id"]: d for d in documents(client, {"match_all": {}}, ["*"])}
-    sides, ahead = Sides({}, {}), 0
+    found_here: dict[tuple[str, int], Held] = {}
+    expected_here: dict[tuple[str, int], Held] = {}
+    ahead = 0
     for station_id in sorted(rows[STATION_REGISTRY.topic].keys() | found.keys()):
         document = found.get(station_id)
         if station_id in unregistered or (document is not None and not document["fold"]["registry"]):
@@ -83,14 +85,13 @@ def station_documents(settings: Settings, repository: Repository, commit: str, o
                 if row["kafka_offset"] < _limit(applied, topic, row["kafka_partition"], overdue)
             ]
             fold(state, topic, mine)
-        expected = state.document()
-        key = station_id, state.last_event_at - state.last_event_at % HOUR_MS
+        key = station_id, hour_start(state.last_event_at)
         if state.applied:
-            sides.expected[key] = _held(expected)
+            expected_here[key] = _held(state.document())
         if document is not None:
             at = document["fold"]["last_event_at"]
-            sides.found[station_id, at - at % HOUR_MS] = _held(document)
-    return Sides(sides.found, sides.expected, ahead)
+            found_here[station_id, hour_start(at)] = _held(document)
+    return Sides(found_here, expected_here, ahead)
 
 
 def final_hours(settings: Settings, repository: Repository) -> Sides:
@@ -100,7 +101,7 @@ def final_hours(settings: Settings, repository: Repository) -> Sides:
     with cassandra(settings) as session:
         session.default_fetch_size = 2_000
         for row in session.execute(f"SELECT * FROM {settings.cassandra_keyspace}.{FINAL}", timeout=120):
-            start = _ms(row.day.date()) + row.hour * HOUR_MS
+            start = day_ms(row.day.date()) + row.hour * HOUR_MS
             values = [row.sessions, row.energy_wh, row.occupied_ms, row.peak_occupancy, row.waits, row.faults]
             found[row.station_id, start] = _held_hour(Hour(*values))
     expected: dict[tuple[str, int], Held] = {}
@@ -108,20 +109,17 @@ def final_hours(settings: Settings, repository: Repository) -> Sides:
     for day, mark in computed.items():
         by_commit[mark.lake_commit].append(day)
     for commit, days in by_commit.items():
-        expected |= _expected_hours(settings, repository, commit, {day: computed[day] for day in days})
+        expected |= _expected_hours(repository, commit, {day: computed[day] for day in days})
     return Sides(found, expected)
 
 
-def _expected_hours(
-    settings: Settings, repository: Repository, commit: str, days: dict[date, ComputedDay]
-) -> dict[tuple[str, int], Held]:
-    around = sorted({day + timedelta(days=d) for day in days for d in range(-MARGIN_DAYS, MARGIN_DAYS + 1)})
-    rows = _rows(settings, repository, commit, SESSION_EVENTS.topic, [day.isoformat() for day in around])
+def _expected_hours(repository: Repository, commit: str, days: dict[date, ComputedDay]) -> dict[tuple[str, int], Held]:
+    rows = _rows(repository, commit, SESSION_EVENTS.topic, days_to_read(days))
     first: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda r: (r["topic_generation"], r["kafka_partition"], r["kafka_offset"])):
         first.setdefault(row["event_id"], row)
     ordered = sorted(first.values(), key=lambda r: (r["station_id"], r["occurred_at"], r["session_id"], r["sequence"]))
-    ends = {_ms(day): int(mark.hours_to.timestamp() * 1000) for day, mark in days.items()}
+    ends = {day_ms(day): int(mark.hours_to.timestamp() * 1000) for day, mark in days.items()}
     return {
         (state.station_id, start): _held_hour(hour)
         for state in folded(ordered)
@@ -130,25 +128,18 @@ def _expected_hours(
     }
 
 
-def _rows(
-    settings: Settings, repository: Repository, commit: str, topic: str, days: Iterable[str] | None = None
-) -> list[dict[str, Any]]:
+def _rows(repository: Repository, commit: str, topic: str, days: Iterable[str] | None = None) -> list[dict[str, Any]]:
     """Raw rows at a commit as the folds take them: times as ms."""
-    prefixes = [raw_prefix(topic)] if days is None else [raw_prefix(topic, day) for day in days]
-    paths = [f"{repository.name}/{commit}/{p}" for prefix in prefixes for p in repository.paths(commit, prefix)]
-    if not paths:
-        return []
     contract = CONTRACTS[topic]
-    table = ds.dataset(paths, filesystem=lake_files(settings), format="parquet", partitioning=None).to_table()
-    for field in contract.fields:
-        if field.name not in table.schema.names:
-            table = table.append_column(field.name, pa.nulls(table.num_rows))
-        elif field.type is FieldType.TIMESTAMP:
-            index = table.schema.get_field_index(field.name)
+    files = archive_dataset(repository, commit, raw_prefixes(topic, days), raw_schema(contract))
+    if files is None:
+        return []
+    table = files.to_table(columns=[*contract.columns, "topic_generation", "kafka_partition", "kafka_offset"])
+    for index, field in enumerate(contract.fields):
+        if field.type is FieldType.TIMESTAMP:
             at = table[field.name].cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
             table = table.set_column(index, field.name, at)
-    columns = [*contract.columns, "topic_generation", "kafka_partition", "kafka_offset"]
-    rows: list[dict[str, Any]] = table.select(columns).to_pylist()
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 
@@ -161,16 +152,13 @@ def _by_station(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]
     return found
 
 
-def _quarantined_stations(settings: Settings, repository: Repository, commit: str) -> set[str]:
+def _quarantined_stations(repository: Repository, commit: str) -> set[str]:
     """Stations that were not registered when some of their events came."""
-    paths = [f"{repository.name}/{commit}/{p}" for p in repository.paths(commit, f"quarantine/{SESSION_EVENTS.topic}/")]
-    if not paths:
+    files = archive_dataset(repository, commit, [f"quarantine/{SESSION_EVENTS.topic}/"])
+    if files is None:
         return set()
-    files = ds.dataset(paths, filesystem=lake_files(settings), format="parquet", partitioning=None)
-    keys = files.to_table(columns=["kafka_key"], filter=ds.field("rule_code") == "UNKNOWN_STATION")[
-        "kafka_key"
-    ].to_pylist()
-    return {key.decode(errors="replace") for key in keys if key}
+    unknown = files.to_table(columns=["kafka_key"], filter=ds.field("rule_code") == "UNKNOWN_STATION")
+    return {key.decode(errors="replace") for key in unknown["kafka_key"].to_pylist() if key}
 
 
 def _is_ahead(applied: Mapping[str, Mapping[str, int]], ledgers: Mapping[str, Cut]) -> bool:
@@ -196,10 +184,6 @@ def _held(document: Mapping[str, Any]) -> Held:
 
 def _held_hour(hour: Hour) -> Held:
     return Held(hour.sessions, hour.energy_wh, xxhash.xxh3_64_hexdigest(orjson.dumps(hour.values())))
-
-
-def _ms(day: date) -> int:
-    return int(datetime.combine(day, datetime.min.time(), UTC).timestamp() * 1000)
 
 
 def total(held: Mapping[tuple[str, int], Held]) -> tuple[int, int, int, str]:

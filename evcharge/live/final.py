@@ -67,8 +67,7 @@ def write_final_usage(
     wanted = sorted(set(days))
     commit = repository.head().id
     hours_to = now.replace(minute=0, second=0, microsecond=0)
-    read = sorted({day + timedelta(days=d) for day in wanted for d in range(-MARGIN_DAYS, MARGIN_DAYS + 1)})
-    rows = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, [day.isoformat() for day in read])
+    rows = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, days_to_read(wanted))
     report = FinalReport(commit, hours_to, 0, 0, 0, 0.0)
     if rows is not None:
         rows.createOrReplaceTempView("events_of_days")
@@ -79,7 +78,7 @@ def write_final_usage(
             .sortWithinPartitions("station_id", "occurred_at", "session_id", "sequence")
         )
         writer = FinalWriter(
-            settings, frozenset(_day_ms(day) for day in wanted), int(hours_to.timestamp() * 1000), commit
+            settings, frozenset(day_ms(day) for day in wanted), int(hours_to.timestamp() * 1000), commit
         )
         reports = ordered.mapInArrow(writer, _REPORT_DDL).collect()
         report = FinalReport(
@@ -155,7 +154,13 @@ def folded(events: Iterable[dict[str, Any]]) -> Iterator[StationState]:
         yield state
 
 
-def _day_ms(day: date) -> int:
+def days_to_read(days: Iterable[date]) -> list[str]:
+    """The event dates whose rows the hours of the given UTC days are computed from."""
+    return sorted({str(day + timedelta(days=d)) for day in days for d in range(-MARGIN_DAYS, MARGIN_DAYS + 1)})
+
+
+def day_ms(day: date) -> int:
+    """The start of a UTC day, ms since the epoch."""
     return int(datetime.combine(day, datetime.min.time(), UTC).timestamp() * 1000)
 
 

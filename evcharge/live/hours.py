@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evcharge.live.usage import HOUR_MS, Hour
+from evcharge.live.usage import Hour
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -138,9 +138,3 @@ def _usage(row: Any, *, is_final: bool) -> HourlyUsage:
         is_final=is_final,
         written_at=row.written_at.replace(tzinfo=UTC),
     )
-
-
-def hour_start_ms(at: datetime) -> int:
-    """The start of the UTC hour that `at` lies in, ms since the epoch."""
-    at_ms = int(at.timestamp() * 1000)
-    return at_ms - at_ms % HOUR_MS

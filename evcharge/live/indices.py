@@ -8,6 +8,7 @@ remembers in its `_meta` the offsets that its rows were computed up to: a stream
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,9 @@ VEHICLE_POSITION = "vehicle-position"
 STREAM_STATUS = "stream-status"
 
 ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS)
+
+#: Documents of one request where all are read.
+PAGE = 1_000
 
 Offsets = dict[str, dict[str, int]]
 """Per topic and partition (as text, for JSON) the offset up to which rows are applied, exclusive."""
@@ -93,3 +97,22 @@ def live_index(client: Elasticsearch, alias: str) -> LiveIndex | None:
     name, told = max(found.items())
     meta = told["mappings"].get("_meta", {})
     return LiveIndex(name, meta.get("begins_at", {}), meta.get("lake_commit", ""))
+
+
+def documents(client: Elasticsearch, query: Mapping[str, Any], includes: list[str]) -> Iterator[dict[str, Any]]:
+    """Every station document that matches, with some of its fields."""
+    after: list[Any] | None = None
+    while True:
+        hits = client.search(
+            index=STATION_STATE,
+            query=query,
+            source_includes=includes,
+            sort=[{"station_id": "asc"}],
+            search_after=after,
+            size=PAGE,
+            track_total_hits=False,
+        )["hits"]["hits"]
+        yield from (hit["_source"] for hit in hits)
+        if len(hits) < PAGE:
+            return
+        after = hits[-1]["sort"]

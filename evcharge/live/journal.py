@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from evcharge.connections import cassandra_cluster, server_down
 from evcharge.live.hours import execute_all
-from evcharge.live.stations import REPORT_SCHEMA
-from evcharge.live.usage import HOUR_MS
+from evcharge.live.report import TouchedHours
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,20 +41,17 @@ class JournalWriter:
             f"INSERT INTO {self.settings.cassandra_keyspace}.{TABLE} ({', '.join(columns)}) "
             f"VALUES ({', '.join('?' * len(columns))})"
         )
-        hours: dict[int, int] = {}
+        hours = TouchedHours()
         for batch in batches:
             parameters = []
-            for row in batch.to_pylist():
+            told = batch.to_pylist()
+            hours.add(row["occurred_at"] for row in told)
+            for row in told:
                 at = datetime.fromtimestamp(row["occurred_at"] / 1000, UTC)
-                hour = row["occurred_at"] - row["occurred_at"] % HOUR_MS
-                hours[hour] = hours.get(hour, 0) + 1
                 parameters.append((row["station_id"], at.date(), at, *(row[name] for name in _FIELDS)))
             if parameters:
                 _execute(self.settings, statement, parameters)
-        yield pa.RecordBatch.from_pylist(
-            [{"hour_ms": hour, "records": count, "stations": 0} for hour, count in sorted(hours.items())],
-            schema=REPORT_SCHEMA,
-        )
+        yield hours.report()
 
 
 def _execute(settings: Settings, statement: str, parameters: list[tuple[object, ...]]) -> None:

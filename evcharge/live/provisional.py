@@ -10,7 +10,7 @@ import structlog
 
 from evcharge.connections import ServerDownError, cassandra_cluster, elasticsearch_errors, server_down
 from evcharge.live.hours import StationHour, write_provisional
-from evcharge.live.indices import STATION_STATE
+from evcharge.live.indices import documents
 from evcharge.live.state import HORIZON_MS
 from evcharge.live.usage import Hour
 from evcharge.settings import Settings
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_PAGE = 1_000
 #: Documents become visible up to a refresh after they were written, on a clock that may differ.
 _OVERLAP = timedelta(seconds=5)
 
@@ -82,20 +81,6 @@ class UsageWriter:
         conditions: list[dict[str, Any]] = [{"term": {"has_hours": True}}]
         if self._looked_at is not None:
             conditions.append({"range": {"applied_at": {"gte": (self._looked_at - _OVERLAP).isoformat()}}})
-        after: list[Any] | None = None
-        while True:
-            found = client.search(
-                index=STATION_STATE,
-                query={"bool": {"filter": conditions}},
-                source_includes=["hours"],
-                sort=[{"station_id": "asc"}],
-                search_after=after,
-                size=_PAGE,
-                track_total_hits=False,
-            )["hits"]["hits"]
-            for hit in found:
-                for start, values in hit["_source"]["hours"].items():
-                    yield StationHour(hit["_id"], int(start), Hour(*values))
-            if len(found) < _PAGE:
-                return
-            after = found[-1]["sort"]
+        for document in documents(client, {"bool": {"filter": conditions}}, ["station_id", "hours"]):
+            for start, values in document["hours"].items():
+                yield StationHour(document["station_id"], int(start), Hour(*values))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import cassandra
 from evcharge.live.hours import FINAL, PROVISIONAL
-from evcharge.live.indices import STATION_STATE
-from evcharge.live.status import QueryStatus, read_status
+from evcharge.live.indices import documents
+from evcharge.live.status import read_status
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 FRESH_WITHIN_S = 60.0
 #: A minute of the simulated platform's busiest hour; more means that the stream does not keep up.
 LAG_ALLOWED_ROWS = 5_000
-
-_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +60,10 @@ def stream_is_fresh(client: Elasticsearch, now: datetime) -> Finding:
     stale = []
     for query in ("registry", "stations", "vehicles"):
         status = read_status(client, query)
-        age_s = age_of(status, now)
+        age_s = None if status is None else status.age_s(now)
         if age_s is None or age_s > FRESH_WITHIN_S:
             stale.append(f"{query}: {'never ran' if age_s is None else f'{age_s:.0f} s old'}")
     return Finding(not stale, len(stale), stale, "; ".join(stale) or f"all queries within {FRESH_WITHIN_S:.0f} s")
-
-
-def age_of(status: QueryStatus | None, now: datetime) -> float | None:
-    """Seconds since the instant up to which everything is in the state; None if there is none."""
-    if status is None or status.as_of is None:
-        return None
-    return (now - datetime.fromisoformat(status.as_of)).total_seconds()
 
 
 def provisional_is_final(settings: Settings, hour: datetime) -> Finding:
@@ -102,22 +92,3 @@ def provisional_is_final(settings: Settings, hour: datetime) -> Finding:
 def last_closed_hour(now: datetime) -> datetime:
     """The start of the hour before the last one: its last publication has had an hour to arrive."""
     return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
-
-
-def documents(client: Elasticsearch, query: Mapping[str, Any], includes: list[str]) -> Iterator[dict[str, Any]]:
-    """Every station document that matches, with some of its fields."""
-    after: list[Any] | None = None
-    while True:
-        hits = client.search(
-            index=STATION_STATE,
-            query=query,
-            source_includes=includes,
-            sort=[{"station_id": "asc"}],
-            search_after=after,
-            size=_PAGE,
-            track_total_hits=False,
-        )["hits"]["hits"]
-        yield from (hit["_source"] for hit in hits)
-        if len(hits) < _PAGE:
-            return
-        after = hits[-1]["sort"]

@@ -19,7 +19,8 @@ from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.live import indices
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, Offsets
-from evcharge.live.stations import REPORT_DDL, StationFolder
+from evcharge.live.report import REPORT_DDL
+from evcharge.live.stations import StationFolder
 from evcharge.live.vehicles import PositionWriter
 from evcharge.settings import Settings
 

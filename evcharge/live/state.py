@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from evcharge.live.usage import HOUR_MS, Usage
+from evcharge.live.usage import HOUR_MS, Usage, hour_start
 
 AVAILABLE = "AVAILABLE"
 CHARGING = "CHARGING"
@@ -203,8 +203,7 @@ class StationState:
     def _count(self, event: Event, session: OpenSession | None) -> None:
         """Adds an event to the hours."""
         at, kind, energy_kwh = event["occurred_at"], event["event_type"], event["energy_delivered_kwh"]
-        not_before = self._horizon()
-        not_before -= not_before % HOUR_MS
+        not_before = hour_start(self._horizon())
         plugged = session is not None and session.evse_id is not None
         if plugged and session is not None:
             reading = session.energy_kwh if energy_kwh is None else energy_kwh
@@ -236,7 +235,7 @@ class StationState:
             del self.closed[session_id]
         for session in [s for s in self.sessions.values() if s.evse_id is None and s.last_at < oldest]:
             del self.sessions[session.session_id]
-        self.usage.forget_before(oldest - oldest % HOUR_MS)
+        self.usage.forget_before(hour_start(oldest))
 
     # --- the document ---
 

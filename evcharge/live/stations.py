@@ -16,8 +16,9 @@ import orjson
 import pyarrow as pa
 
 from evcharge.connections import elasticsearch
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.errors import UserError
+from evcharge.live.report import TouchedHours
 from evcharge.live.state import StationState, iso
 from evcharge.settings import Settings
 
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 DOCUMENTS_PER_REQUEST = 500
 #: How often a document is read again because somebody else wrote it first.
 CONFLICT_TRIES = 8
-
-#: What a fold tells: which hours of event time it touched, and how many records were new.
-REPORT_SCHEMA = pa.schema([("hour_ms", pa.int64()), ("records", pa.int64()), ("stations", pa.int64())])
-REPORT_DDL = "hour_ms BIGINT, records BIGINT, stations BIGINT"
 
 Record = Mapping[str, Any]
 """A row of a contract with its times as ms, and `kafka_partition`, `kafka_offset`."""
@@ -51,26 +48,18 @@ class StationFolder:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         client = shared_client(self.settings)
-        hours: dict[int, int] = {}
-        stations = 0
+        time_field = CONTRACTS[self.topic].event_time
+        hours = TouchedHours()
         for batch in batches:
             by_station: dict[str, list[Record]] = {}
             for row in batch.to_pylist():
                 by_station.setdefault(row["station_id"], []).append(row)
-            stations += len(by_station)
-            time_field = "occurred_at" if self.topic == SESSION_EVENTS.topic else "observed_at"
-            for rows in by_station.values():
-                for row in rows:
-                    hour = row[time_field] - row[time_field] % 3_600_000
-                    hours[hour] = hours.get(hour, 0) + 1
+            hours.add(row[time_field] for rows in by_station.values() for row in rows)
             names = list(by_station)
             for start in range(0, len(names), DOCUMENTS_PER_REQUEST):
                 part = names[start : start + DOCUMENTS_PER_REQUEST]
                 fold_into(client, self.index, self.topic, {name: by_station[name] for name in part})
-        yield pa.RecordBatch.from_pylist(
-            [{"hour_ms": hour, "records": count, "stations": stations} for hour, count in sorted(hours.items())],
-            schema=REPORT_SCHEMA,
-        )
+        yield hours.report()
 
 
 def fold_into(client: Elasticsearch, index: str, topic: str, records: Mapping[str, Sequence[Record]]) -> None:

@@ -41,6 +41,10 @@ class QueryStatus:
     rows_per_s: float = 0.0
     batch_s: float = 0.0
 
+    def age_s(self, now: datetime) -> float | None:
+        """Seconds since `as_of`; None if there is none yet."""
+        return None if self.as_of is None else (now - datetime.fromisoformat(self.as_of)).total_seconds()
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -41,8 +41,9 @@ from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, LiveIndex
 from evcharge.live.journal import LEFT_OUT, JournalWriter
 from evcharge.live.provisional import UsageWriter
 from evcharge.live.rebuild import in_milliseconds, rebuild_station_state
+from evcharge.live.report import REPORT_DDL
 from evcharge.live.state import iso
-from evcharge.live.stations import REPORT_DDL, IndexGoneError, StationFolder
+from evcharge.live.stations import IndexGoneError, StationFolder
 from evcharge.live.status import AsOf, LogEnds, QueryStatus, progressed, write_status
 from evcharge.live.vehicles import PositionWriter, remove_expired
 from evcharge.settings import Settings

@@ -13,6 +13,11 @@ from typing import Any
 HOUR_MS = 3_600_000
 
 
+def hour_start(at_ms: int) -> int:
+    """The start of the UTC hour that an instant lies in; both ms since the epoch."""
+    return at_ms - at_ms % HOUR_MS
+
+
 @dataclass(slots=True)
 class Hour:
     """One station and UTC hour.
@@ -44,7 +49,7 @@ class Usage:
 
     def hour(self, at_ms: int) -> Hour:
         """The hour that `at_ms` lies in, made if it is new."""
-        start = at_ms - at_ms % HOUR_MS
+        start = hour_start(at_ms)
         found = self.hours.get(start)
         if found is None:
             found = self.hours[start] = Hour()
@@ -73,11 +78,11 @@ class Usage:
 
     def carry_occupancy(self, at_ms: int, before: int, after: int) -> None:
         """Occupancy was `before` since the last event and is `after` from `at_ms` on."""
-        start = at_ms - at_ms % HOUR_MS
+        start = hour_start(at_ms)
         if before and self.counted_to:
             # a day's worth at most: an EVSE that nobody frees is a silent one, not a busy one
-            for hour_start in range(max(self.counted_to, start - 24 * HOUR_MS), start, HOUR_MS):
-                hour = self.hour(hour_start)
+            for past in range(max(self.counted_to, start - 24 * HOUR_MS), start, HOUR_MS):
+                hour = self.hour(past)
                 hour.peak_occupancy = max(hour.peak_occupancy, before)
         hour = self.hour(at_ms)
         # an hour into which the cars were carried begins with them
@@ -105,6 +110,6 @@ def pieces(from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
     """The stretch cut at the hours."""
     start = from_ms
     while start < to_ms:
-        end = min(start - start % HOUR_MS + HOUR_MS, to_ms)
+        end = min(hour_start(start) + HOUR_MS, to_ms)
         yield start, end
         start = end

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from evcharge.errors import UserError
 from evcharge.live.indices import VEHICLE_POSITION
+from evcharge.live.report import TouchedHours
 from evcharge.live.state import iso
-from evcharge.live.stations import REPORT_SCHEMA, IndexGoneError, shared_client
+from evcharge.live.stations import IndexGoneError, shared_client
 from evcharge.live.usage import HOUR_MS
 from evcharge.settings import Settings
 
@@ -36,22 +37,19 @@ class PositionWriter:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         newest: dict[str, Mapping[str, Any]] = {}
-        hours: dict[int, int] = {}
+        hours = TouchedHours()
         for batch in batches:
-            for row in batch.to_pylist():
-                at = row["occurred_at"]
-                hours[at - at % HOUR_MS] = hours.get(at - at % HOUR_MS, 0) + 1
+            told = batch.to_pylist()
+            hours.add(row["occurred_at"] for row in told)
+            for row in told:
                 known = newest.get(row["vehicle_id"])
-                if known is None or known["occurred_at"] <= at:
+                if known is None or known["occurred_at"] <= row["occurred_at"]:
                     newest[row["vehicle_id"]] = row
         rows = list(newest.values())
         client = shared_client(self.settings)
         for start in range(0, len(rows), _PER_REQUEST):
             write_positions(client, self.index, rows[start : start + _PER_REQUEST])
-        yield pa.RecordBatch.from_pylist(
-            [{"hour_ms": hour, "records": count, "stations": 0} for hour, count in sorted(hours.items())],
-            schema=REPORT_SCHEMA,
-        )
+        yield hours.report()
 
 
 def write_positions(client: Elasticsearch, index: str, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evcharge.connections import lake_files
 from evcharge.contracts import STATION_REGISTRY
 from evcharge.lake.layout import raw_prefix, raw_schema
 from evcharge.lake.repository import Repository
+from evcharge.lake.rows import archive_dataset
 from evcharge.registry.reference import Upserted, observed, upsert_stations
 from evcharge.settings import Settings
 
@@ -25,7 +25,7 @@ def sync_stations(settings: Settings, repository: Repository) -> tuple[Upserted,
     """
     commit = repository.head().id
     known = observed(settings)
-    newest = _newest_rows(settings, repository, commit)
+    newest = _newest_rows(repository, commit)
     # a record as old as the document is the one that it was made of
     rows = [row for row in newest if row["station_id"] not in known or row["observed_at"] > known[row["station_id"]]]
     done = upsert_stations(settings, rows)
@@ -33,22 +33,11 @@ def sync_stations(settings: Settings, repository: Repository) -> tuple[Upserted,
     return Upserted(done.inserted, done.changed, done.unchanged + left_alone, done.older), commit
 
 
-def _newest_rows(settings: Settings, repository: Repository, commit: str) -> list[dict[str, Any]]:
+def _newest_rows(repository: Repository, commit: str) -> list[dict[str, Any]]:
     """One row per station, in the contract's columns."""
-    import pyarrow.dataset as ds
-
-    prefix = raw_prefix(STATION_REGISTRY.topic)
-    paths = [f"{repository.name}/{commit}/{path}" for path in repository.paths(commit, prefix)]
-    if not paths:
+    files = archive_dataset(repository, commit, [raw_prefix(STATION_REGISTRY.topic)], raw_schema(STATION_REGISTRY))
+    if files is None:
         return []
-    # with the contract's schema, files from before a column was added have it too
-    files = ds.dataset(
-        paths,
-        schema=raw_schema(STATION_REGISTRY),
-        filesystem=lake_files(settings),
-        format="parquet",
-        partitioning=None,
-    )
     columns = [*STATION_REGISTRY.columns, "kafka_partition", "kafka_offset"]
     table: pa.Table = files.to_table(columns=columns).sort_by(_NEWEST_LAST)
     ids = np.array(table["station_id"].to_pylist(), dtype=object)
