@@ -20,7 +20,7 @@ ARCHIVE_COLUMNS = {
     "topic_generation": "Counts the topics of this name; a topic that is made anew starts its offsets again",
     "kafka_partition": "Partition of the record",
     "kafka_offset": "Offset of the record in its partition",
-    "kafka_timestamp": "When Kafka took the record, or the producer's own time",
+    "kafka_timestamp": "When Kafka took the record",
     "publication_id": "Publication that brought the row to main; `evcharge lake log --json` lists them",
 }
 QUARANTINE_COLUMNS = {
@@ -41,7 +41,7 @@ RULES_BEFORE = {
     "WRONG_TYPE": "a field has another type than the contract gives",
 }
 RULES_AFTER = {
-    "TIMESTAMP_IN_FUTURE": "the event time is more than 24 hours after the range was planned",
+    "TIMESTAMP_IN_FUTURE": "the event time is more than 24 hours after Kafka took the record",
     "TIMESTAMP_TOO_OLD": "a time of the message is before EVCHARGE_EVENT_DAYS_FROM",
     "UNKNOWN_STATION": "the registry has never named the station (`session-events` only)",
     "IMPLAUSIBLE_JUMP": "a car would have driven more than 1 km faster than 350 km/h since its good row before, and also since "

@@ -191,7 +191,7 @@ def _judged_rows(
     if planned.rows < ONE_TASK_ROWS:
         rows = rows.coalesce(1)
     jumps = contract is VEHICLE_TELEMETRY and not release
-    return judged(settings, rows, contract, planned.planned_at, stations, release=release, jumps=jumps)
+    return judged(settings, rows, contract, stations, release=release, jumps=jumps)
 
 
 def kafka_rows(

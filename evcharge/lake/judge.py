@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -29,9 +29,10 @@ _WRAPPED = (
     "from_json(concat('{\"message\":', text, ',\"whole\":true}'), 'message MAP<STRING, STRING>, whole BOOLEAN', "
     f"{_JSON_OPTIONS})"
 )
-# The first test costs little and lets through what can only be one flat object.
+# The first test costs little and lets through what can only be one flat object; where a text has as many characters as bytes
+# the first brace is its last byte, and counting the characters would cost as much as finding it.
 _MALFORMED = (
-    "(_corrupt IS NOT NULL OR instr(text, '}') < char_length(text)) "
+    "(_corrupt IS NOT NULL OR instr(text, '}') < octet_length(text)) "
     f"AND ({_WRAPPED}.message IS NULL OR {_WRAPPED}.whole IS NULL)"
 )
 
@@ -46,7 +47,6 @@ def judged(
     settings: Settings,
     rows: DataFrame,
     contract: Contract,
-    planned_at: datetime | None,
     stations: frozenset[str] | None = None,
     *,
     release: bool = False,
@@ -55,15 +55,13 @@ def judged(
     """Rows of Spark's Kafka source with the contract's columns and the verdict of the row rules.
 
     Columns: the contract's, `event_date`, kafka_partition, kafka_offset, kafka_timestamp and, null for a good row,
-    kafka_key, kafka_value, rule_code, rule_field. `planned_at` is the present that the future is judged by, None the
-    instant of the query (a stream's batch); `stations` are the registered ones, None where a station need not be. With
+    kafka_key, kafka_value, rule_code, rule_field. The future is judged by the instant at which Kafka took the record, so that
+    every attempt and every reader judges alike. `stations` are the registered ones, None where a station need not be. With
     `release` every row breaks RELEASED. With `jumps` a car's row is also judged by those before it in `rows`, which must
     then be a batch that is the same in every attempt.
     """
-    # of a stream the hour's end, since a literal that differs from batch to batch has each batch compiled anew
-    hour_end = "date_trunc('HOUR', current_timestamp()) + INTERVAL '1' HOUR"
-    present = hour_end if planned_at is None else f"TIMESTAMP '{planned_at.isoformat()}'"
-    latest = f"{present} + INTERVAL '{CLOCK_SKEW_ALLOWED.total_seconds():.0f}' SECOND"
+    # nothing here may differ from one batch to the next: its code would be compiled anew, and run cold
+    latest = f"kafka_timestamp + INTERVAL '{CLOCK_SKEW_ALLOWED.total_seconds():.0f}' SECOND"
     event_time = contract.event_time
     parsed = rows.selectExpr(
         "partition AS kafka_partition",

@@ -24,8 +24,7 @@ class LedgerError(UserError):
 class OffsetRange:
     """A piece of a topic: partition p holds the offsets start[p] <= offset < end[p].
 
-    `planned_at` is the UTC instant of planning: its hour is the ingest hour, and rules about the future judge by it, so
-    that a retry judges as the first attempt did.
+    `planned_at` is the UTC instant of planning: its hour is the ingest hour.
     """
 
     topic: str

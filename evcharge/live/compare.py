@@ -71,7 +71,7 @@ def station_documents(settings: Settings, repository: Repository, commit: str, o
     ahead = 0
     for station_id in sorted(rows[STATION_REGISTRY.topic].keys() | found.keys()):
         document = found.get(station_id)
-        if station_id in unregistered or (document is not None and not document["fold"]["registry"]):
+        if station_id in unregistered or (document is not None and document["observed_at"] is None):
             continue
         applied = document["applied"] if document else {}
         if _is_ahead(applied, ledgers):
@@ -89,7 +89,7 @@ def station_documents(settings: Settings, repository: Repository, commit: str, o
         if state.applied:
             expected_here[key] = _held(state.document())
         if document is not None:
-            at = document["fold"]["last_event_at"]
+            at = StationState.from_document(document).last_event_at
             found_here[station_id, hour_start(at)] = _held(document)
     return Sides(found_here, expected_here, ahead)
 

@@ -41,7 +41,9 @@ def stream_session(settings: Settings) -> SparkSession:
             builder = builder.config(name, value.strip())
     own = {
         "spark.driver.memory": "1g",
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -Duser.timezone=UTC -Djdk.lang.Process.launchMechanism=VFORK "
+        # the first tier of compilation only: the second takes minutes of processor time for code that mostly waits
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
+        "-Duser.timezone=UTC -Djdk.lang.Process.launchMechanism=VFORK "
         f"-Dlog4j2.configurationFile={NATIVE / 'spark' / 'log4j2.properties'}",
         # several queries share the slots: none waits for another's batch to end
         "spark.scheduler.mode": "FAIR",

@@ -17,7 +17,7 @@ PROVISIONAL = "usage_provisional"
 FINAL = "usage_final"
 
 #: Statements in flight at once: enough to keep one node busy, few enough to leave it to others.
-IN_FLIGHT = 32
+IN_FLIGHT = 4
 #: Some 150 bytes each: well below the 5 kB per batch at which Cassandra begins to warn.
 ROWS_PER_BATCH = 25
 

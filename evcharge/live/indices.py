@@ -40,6 +40,8 @@ class LiveIndex:
     name: str
     begins_at: Offsets
     lake_commit: str
+    #: Whether its documents are written as this version of the platform writes them.
+    is_current_format: bool = True
 
 
 def definition(alias: str) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def create(client: Elasticsearch, alias: str, begins_at: Offsets, lake_commit: s
     """A new, empty index for `alias`, which does not point to it yet; its name."""
     told = definition(alias)
     name = f"{alias}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}"
-    told["mappings"]["_meta"] = {"begins_at": begins_at, "lake_commit": lake_commit}
+    told["mappings"].setdefault("_meta", {}).update(begins_at=begins_at, lake_commit=lake_commit)
     client.indices.create(index=name, settings=told["settings"], mappings=told["mappings"])
     return name
 
@@ -96,7 +98,8 @@ def live_index(client: Elasticsearch, alias: str) -> LiveIndex | None:
         return None
     name, told = max(found.items())
     meta = told["mappings"].get("_meta", {})
-    return LiveIndex(name, meta.get("begins_at", {}), meta.get("lake_commit", ""))
+    expected = definition(alias)["mappings"].get("_meta", {})
+    return LiveIndex(name, meta.get("begins_at", {}), meta.get("lake_commit", ""), expected.items() <= meta.items())
 
 
 def documents(client: Elasticsearch, query: Mapping[str, Any], includes: list[str]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pyarrow as pa
 from evcharge.connections import cassandra_cluster, server_down
 from evcharge.live.hours import execute_all
 from evcharge.live.report import TouchedHours
+from evcharge.live.stations import records_of
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class JournalWriter:
         hours = TouchedHours()
         for batch in batches:
             parameters = []
-            told = batch.to_pylist()
+            told = records_of(batch)
             hours.add(row["occurred_at"] for row in told)
             for row in told:
                 at = datetime.fromtimestamp(row["occurred_at"] / 1000, UTC)
@@ -62,6 +64,8 @@ def _execute(settings: Settings, statement: str, parameters: list[tuple[object, 
     try:
         session = _sessions.get(address)
         if session is None:
+            # no driver waits for the journal: what they do wait for goes first
+            os.nice(10)
             session = _sessions[address] = cassandra_cluster(settings).connect()
         execute_all(session, statement, parameters)
     except NoHostAvailable as error:

@@ -34,11 +34,11 @@ class Finding:
 def no_more_busy_than_outlets(client: Elasticsearch) -> Finding:
     """No station has more occupied EVSEs than outlets in its registry record."""
     broken = [
-        f"{doc['station_id']}: {doc['busy_outlets']} busy of {doc['fold']['registry'].get('total_outlets')}"
+        f"{doc['station_id']}: {doc['busy_outlets']} busy of {doc['registered_outlets']}"
         for doc in documents(
-            client, {"range": {"busy_outlets": {"gt": 0}}}, ["station_id", "busy_outlets", "fold.registry"]
+            client, {"range": {"busy_outlets": {"gt": 0}}}, ["station_id", "busy_outlets", "registered_outlets"]
         )
-        if doc["fold"]["registry"] and doc["busy_outlets"] > doc["fold"]["registry"].get("total_outlets", 0)
+        if doc["registered_outlets"] is not None and doc["busy_outlets"] > doc["registered_outlets"]
     ]
     return Finding(not broken, len(broken), broken[:10], f"{len(broken)} stations have more busy EVSEs than outlets")
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from evcharge.live.usage import HOUR_MS, Usage, hour_start
 
 AVAILABLE = "AVAILABLE"
@@ -254,6 +256,7 @@ class StationState:
             "is_current": bool(registry) and registry.get("removed_at") is None,
             "evses": evses,
             "outlets": outlets,
+            "registered_outlets": registry.get("total_outlets"),
             "total_outlets": sum(outlet["total"] for outlet in outlets),
             **{
                 f"{name}_outlets": sum(o[name] for o in outlets) for name in ("free", "busy", "unknown", "out_of_order")
@@ -271,21 +274,25 @@ class StationState:
             "applied": self.applied,
             "hours": self.usage.to_json()["hours"],
             "has_hours": bool(self.usage.hours),
-            "fold": {
-                "registry": registry,
-                "evses": [_plain(evse) for _, evse in sorted(self.evses.items())],
-                "sessions": [_plain(session) for _, session in sorted(self.sessions.items())],
-                "closed": dict(sorted(self.closed.items())),
-                "counted_to": self.usage.counted_to,
-                "last_event_at": self.last_event_at,
-                "last_change_at": self.last_change_at,
-            },
+            # a text, which Elasticsearch stores as it is: to read through these objects would cost it most of its time
+            "fold": orjson.dumps(self._fold()).decode(),
+        }
+
+    def _fold(self) -> dict[str, Any]:
+        return {
+            "registry": self.registry,
+            "evses": [_plain(evse) for _, evse in sorted(self.evses.items())],
+            "sessions": [_plain(session) for _, session in sorted(self.sessions.items())],
+            "closed": dict(sorted(self.closed.items())),
+            "counted_to": self.usage.counted_to,
+            "last_event_at": self.last_event_at,
+            "last_change_at": self.last_change_at,
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> StationState:
         """The state that `document` was rendered from."""
-        fold = document["fold"]
+        fold = orjson.loads(document["fold"])
         evses = (Evse(**told) for told in fold["evses"])
         sessions = (OpenSession(**told) for told in fold["sessions"])
         return cls(

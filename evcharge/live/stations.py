@@ -3,14 +3,17 @@
 A document is read, the batch's records that it does not have yet are folded in, and it is written back on condition that
 nobody else wrote it meanwhile (`if_seq_no`): two queries, or a stream that was thought dead and its successor, can not undo
 each other's work. A document names the offsets that are in it, so a repeated batch changes nothing.
+
+A worker keeps the states that it wrote with their versions, and reads again only what somebody else wrote since.
 """
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
 #: Documents read and written in one request; some 3 kB each.
 DOCUMENTS_PER_REQUEST = 500
+#: Rows gathered before they are folded, so that a station with many of them is written once.
+ROWS_AT_ONCE = 50_000
+#: States that a worker keeps; some 10 kB each.
+KEPT_STATES = 10_000
 #: How often a document is read again because somebody else wrote it first.
 CONFLICT_TRIES = 8
 
@@ -47,33 +54,76 @@ class StationFolder:
     topic: str
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        client = shared_client(self.settings)
         time_field = CONTRACTS[self.topic].event_time
         hours = TouchedHours()
+        gathered: dict[str, list[Record]] = {}
+        count = 0
         for batch in batches:
-            by_station: dict[str, list[Record]] = {}
-            for row in batch.to_pylist():
-                by_station.setdefault(row["station_id"], []).append(row)
-            hours.add(row[time_field] for rows in by_station.values() for row in rows)
-            names = list(by_station)
-            for start in range(0, len(names), DOCUMENTS_PER_REQUEST):
-                part = names[start : start + DOCUMENTS_PER_REQUEST]
-                fold_into(client, self.index, self.topic, {name: by_station[name] for name in part})
+            rows = records_of(batch)
+            for row in rows:
+                gathered.setdefault(row["station_id"], []).append(row)
+            hours.add(row[time_field] for row in rows)
+            count += len(rows)
+            if count >= ROWS_AT_ONCE:
+                self._fold(gathered)
+                gathered, count = {}, 0
+        self._fold(gathered)
         yield hours.report()
 
+    def _fold(self, rows: Mapping[str, Sequence[Record]]) -> None:
+        client, known = shared_client(self.settings), _known_states(self.index)
+        names = list(rows)
+        for start in range(0, len(names), DOCUMENTS_PER_REQUEST):
+            part = names[start : start + DOCUMENTS_PER_REQUEST]
+            fold_into(client, self.index, self.topic, {name: rows[name] for name in part}, known)
 
-def fold_into(client: Elasticsearch, index: str, topic: str, records: Mapping[str, Sequence[Record]]) -> None:
-    """Folds records (by station, in order) into the documents of `index`. Raises IndexGoneError, ConflictError."""
+
+class Version(NamedTuple):
+    """What a document is written against: Elasticsearch's optimistic concurrency control."""
+
+    seq_no: int
+    primary_term: int
+
+
+@dataclass(slots=True)
+class KnownStates:
+    """The states that this process wrote last, the longest untouched of too many forgotten; a new one has no version."""
+
+    held: OrderedDict[str, tuple[StationState, Version | None]] = field(default_factory=OrderedDict)
+
+    def take(self, station_id: str) -> tuple[StationState, Version | None] | None:
+        """A state out of the cache: whoever changes it puts it back once it is written."""
+        return self.held.pop(station_id, None)
+
+    def put(self, state: StationState, version: Version | None) -> None:
+        self.held[state.station_id] = state, version
+        if len(self.held) > KEPT_STATES:
+            self.held.popitem(last=False)
+
+
+def fold_into(
+    client: Elasticsearch,
+    index: str,
+    topic: str,
+    records: Mapping[str, Sequence[Record]],
+    known: KnownStates | None = None,
+) -> None:
+    """Folds records (by station, in order) into the documents of `index`. Raises IndexGoneError, UserError."""
+    known = KnownStates() if known is None else known
     waiting = dict(records)
     for attempt in range(CONFLICT_TRIES):
-        changed = []
-        for station_id, (state, version) in _read(client, index, waiting).items():
+        changed = {}
+        for station_id, (state, version) in _states(client, index, waiting, known).items():
             if fold(state, topic, waiting[station_id]):
-                changed.append((state, version))
-        conflicts = _write(client, index, changed)
-        if not conflicts:
+                changed[station_id] = state, version
+            else:
+                known.put(state, version)
+        written = _write(client, index, changed.values())
+        for station_id, new_version in written.items():
+            known.put(changed[station_id][0], new_version)
+        waiting = {station_id: waiting[station_id] for station_id in changed if station_id not in written}
+        if not waiting:
             return
-        waiting = {station_id: waiting[station_id] for station_id in conflicts}
         time.sleep(0.02 * 2**attempt)
     raise UserError(f"{len(waiting)} stations of {index} are written by somebody else again and again")
 
@@ -92,7 +142,14 @@ def fold(state: StationState, topic: str, records: Iterable[Record]) -> bool:
     return changed
 
 
+def records_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """A batch's rows; by columns, in two thirds of the time that `to_pylist` takes."""
+    names = batch.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)]
+
+
 _clients: dict[str, Elasticsearch] = {}
+_known: dict[str, KnownStates] = {}
 
 
 def shared_client(settings: Settings) -> Elasticsearch:
@@ -103,18 +160,36 @@ def shared_client(settings: Settings) -> Elasticsearch:
     return client
 
 
-def _read(
-    client: Elasticsearch, index: str, station_ids: Iterable[str]
-) -> dict[str, tuple[StationState, dict[str, int] | None]]:
+def _known_states(index: str) -> KnownStates:
+    """What this worker process knows of an index; of one at a time."""
+    if index not in _known:
+        _known.clear()
+        _known[index] = KnownStates()
+    return _known[index]
+
+
+def _states(
+    client: Elasticsearch, index: str, station_ids: Iterable[str], known: KnownStates
+) -> dict[str, tuple[StationState, Version | None]]:
     """Each station's state and the version to write it against; a new one has none."""
-    ids = list(station_ids)
-    answer = client.mget(index=index, ids=ids, realtime=True)
-    found: dict[str, tuple[StationState, dict[str, int] | None]] = {}
+    found, unknown = {}, []
+    for station_id in station_ids:
+        taken = known.take(station_id)
+        if taken is None:
+            unknown.append(station_id)
+        else:
+            found[station_id] = taken
+    return found | _read(client, index, unknown) if unknown else found
+
+
+def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> dict[str, tuple[StationState, Version | None]]:
+    answer = client.mget(index=index, ids=station_ids, realtime=True)
+    found: dict[str, tuple[StationState, Version | None]] = {}
     for entry in answer["docs"]:
         if "error" in entry:
             raise IndexGoneError(f"{index}: {entry['error'].get('reason', entry['error'])}")
         if entry["found"]:
-            version = {"if_seq_no": entry["_seq_no"], "if_primary_term": entry["_primary_term"]}
+            version = Version(entry["_seq_no"], entry["_primary_term"])
             found[entry["_id"]] = StationState.from_document(entry["_source"]), version
         else:
             found[entry["_id"]] = StationState(entry["_id"]), None
@@ -122,31 +197,33 @@ def _read(
 
 
 def _write(
-    client: Elasticsearch, index: str, changed: Iterable[tuple[StationState, dict[str, int] | None]]
-) -> list[str]:
-    """Writes the documents; ids of those that somebody else wrote since they were read."""
+    client: Elasticsearch, index: str, changed: Iterable[tuple[StationState, Version | None]]
+) -> dict[str, Version]:
+    """Writes the documents; the new versions of those that nobody else wrote since they were read."""
     # encoded here, quicker than the client does; it takes bytes as they are
     lines: list[Any] = []
     applied_at = iso(time.time_ns() // 1_000_000)
     for state, version in changed:
-        action = (
-            {"create": {"_id": state.station_id}}
-            if version is None
-            else {"index": {"_id": state.station_id, **version}}
-        )
-        lines += [orjson.dumps(action), orjson.dumps(state.document() | {"applied_at": applied_at})]
+        action: dict[str, Any] = {"_id": state.station_id}
+        if version is None:
+            kind = "create"
+        else:
+            kind = "index"
+            action |= {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term}
+        lines += [orjson.dumps({kind: action}), orjson.dumps(state.document() | {"applied_at": applied_at})]
     if not lines:
-        return []
-    answer = client.bulk(index=index, operations=lines, filter_path="errors,items.*.status,items.*._id,items.*.error")
-    if not answer["errors"]:
-        return []
-    conflicts = []
+        return {}
+    answer = client.bulk(index=index, operations=lines, filter_path=_TOLD_OF_WRITES)
+    written = {}
     for item in answer["items"]:
         (told,) = item.values()
-        if told["status"] == 409:
-            conflicts.append(told["_id"])
+        if told["status"] < 300:
+            written[told["_id"]] = Version(told["_seq_no"], told["_primary_term"])
         elif told["status"] == 404:
             raise IndexGoneError(f"{index}: {told['error'].get('reason', told['error'])}")
-        elif told["status"] >= 300:
+        elif told["status"] != 409:
             raise UserError(f"{index}: {told['_id']} was refused: {told['error']}")
-    return conflicts
+    return written
+
+
+_TOLD_OF_WRITES = ",".join(f"items.*.{name}" for name in ("status", "_id", "_seq_no", "_primary_term", "error"))

@@ -16,7 +16,7 @@ from evcharge.errors import UserError
 from evcharge.live.indices import VEHICLE_POSITION
 from evcharge.live.report import TouchedHours
 from evcharge.live.state import iso
-from evcharge.live.stations import IndexGoneError, shared_client
+from evcharge.live.stations import IndexGoneError, records_of, shared_client
 from evcharge.live.usage import HOUR_MS
 from evcharge.settings import Settings
 
@@ -39,7 +39,7 @@ class PositionWriter:
         newest: dict[str, Mapping[str, Any]] = {}
         hours = TouchedHours()
         for batch in batches:
-            told = batch.to_pylist()
+            told = records_of(batch)
             hours.add(row["occurred_at"] for row in told)
             for row in told:
                 known = newest.get(row["vehicle_id"])

@@ -21,6 +21,13 @@ from evcharge.stack.services import STORES
 #: A message over the limit of a single row still has to reach the quarantine (design: 8 MB).
 TOPIC_MESSAGE_BYTES = 8 * 1024 * 1024
 TOPIC_RETENTION_MS = 7 * 24 * 3600 * 1000
+TOPIC_CONFIGS = {
+    "cleanup.policy": "delete",
+    "max.message.bytes": str(TOPIC_MESSAGE_BYTES),
+    "retention.ms": str(TOPIC_RETENTION_MS),
+    # a producer's clock may be wrong: what lies in the future is judged by Kafka's
+    "message.timestamp.type": "LogAppendTime",
+}
 #: Every new Cassandra has it (its documentation, "Password authentication"); the bootstrap takes it away.
 CASSANDRA_DEFAULT_LOGIN = ("cassandra", "cassandra")
 
@@ -89,6 +96,7 @@ def create_repository(settings: Settings) -> None:
 def create_topics(settings: Settings) -> None:
     """One topic per contract. Registry snapshots keep one order over all stations, so theirs has one partition."""
     from kafka import KafkaAdminClient
+    from kafka.admin import ConfigResource, ConfigResourceType
 
     with kafka_errors(settings):
         admin = KafkaAdminClient(**kafka_options(settings))
@@ -98,6 +106,9 @@ def create_topics(settings: Settings) -> None:
                 admin.create_topics(
                     {topic: _topic_options(settings, topic) for topic in sorted(missing)}, wait_for_metadata=True
                 )
+            admin.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, topic, configs=TOPIC_CONFIGS) for topic in CONTRACTS]
+            )
         finally:
             admin.close()
 
@@ -165,9 +176,4 @@ def _topic_options(settings: Settings, topic: str) -> dict[str, Any]:
     return {
         "num_partitions": 1 if topic == STATION_REGISTRY.topic else settings.kafka_partitions,
         "replication_factor": -1,
-        "configs": {
-            "cleanup.policy": "delete",
-            "max.message.bytes": str(TOPIC_MESSAGE_BYTES),
-            "retention.ms": str(TOPIC_RETENTION_MS),
-        },
     }
