@@ -146,7 +146,10 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
         on_step("Elasticsearch")
         documents = station_documents(settings, repository, head, overdue)
         on_step("Cassandra")
-        live = {"elasticsearch": documents, "cassandra": final_hours(settings, repository)}
+        live = {
+            "elasticsearch": documents,
+            "cassandra": final_hours(settings, repository, datetime.now(UTC) - LOAD_GRACE),
+        }
         ahead = documents.ahead
         for store, sides in live.items():
             totals[store] = Figures(*total(sides.found))

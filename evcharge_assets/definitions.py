@@ -12,7 +12,7 @@ from evcharge_assets import feeds, kafka, live, reference, registry, warehouse
 from evcharge_assets.jobs import jobs
 from evcharge_assets.lake import all_archive_assets
 from evcharge_assets.resources import Platform, spark_resource
-from evcharge_sensors.live import keep_stream_alive, load_closed_hours
+from evcharge_sensors.live import check_state_schedule, keep_stream_alive, load_closed_hours
 from evcharge_sensors.load import load_merged_days
 from evcharge_sensors.plan import planning_sensors
 from evcharge_sensors.registry import reference_schedule, registry_schedule
@@ -43,7 +43,11 @@ def build_definitions(overrides: dict[str, Any] | None = None) -> dg.Definitions
         ],
         asset_checks=checks,
         jobs=jobs,
-        schedules=[registry_schedule(settings), *([reference_schedule] if available(settings) else [])],
+        schedules=[
+            registry_schedule(settings),
+            *([reference_schedule] if available(settings) else []),
+            *([check_state_schedule] if settings.profile == "full" else []),
+        ],
         sensors=[*planning_sensors, load_merged_days, keep_stream_alive, load_closed_hours],
         resources={"platform": Platform(), "pyspark": spark_resource(settings), **(overrides or {})},
         executor=dg.in_process_executor,

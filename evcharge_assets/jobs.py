@@ -73,6 +73,13 @@ rebuild_state_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+check_state_job = dg.define_asset_job(
+    "check_station_state",
+    selection=dg.AssetSelection.checks_for_assets(STATION_STATE),
+    description="Evaluates the checks of the station state, which the stream's own run can not: it may be dead.",
+    executor_def=dg.in_process_executor,
+)
+
 simulated_day_job = dg.define_asset_job(
     "simulate_first_day",
     selection=dg.AssetSelection.assets(*(simulated_key(topic) for topic in CONTRACTS)),
@@ -88,6 +95,7 @@ jobs: list[Any] = [
     simulated_day_job,
     load_hours_job,
     rebuild_state_job,
+    check_state_job,
     live_stream_job,
     poll_registry_job,
     load_reference_job,

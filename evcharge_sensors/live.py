@@ -7,7 +7,7 @@ import dagster as dg
 from evcharge.connections import ServerDownError
 from evcharge.live.pending import pending_hours
 from evcharge.live.stream import is_running
-from evcharge_assets.jobs import load_hours_job
+from evcharge_assets.jobs import check_state_job, load_hours_job
 from evcharge_assets.live import STREAM_JOB
 from evcharge_assets.partitions import contiguous, hour_key
 from evcharge_assets.resources import Platform
@@ -45,7 +45,9 @@ def keep_stream_alive(context: dg.SensorEvaluationContext, platform: Platform) -
 
 
 def _ran_s(record: dg.RunRecord) -> float:
-    return (record.end_time or 0.0) - (record.start_time or 0.0)
+    if record.start_time is None or record.end_time is None:
+        return 0.0
+    return record.end_time - record.start_time
 
 
 @dg.sensor(
@@ -80,3 +82,12 @@ def _request(first: date, last: date, now: datetime) -> dg.RunRequest:
     begin = datetime.combine(first, datetime.min.time(), UTC)
     end = min(datetime.combine(last, datetime.min.time(), UTC) + timedelta(hours=23), now)
     return range_request(load_hours_job.name, hour_key(begin), hour_key(end))
+
+
+check_state_schedule = dg.ScheduleDefinition(
+    name="check_station_state_regularly",
+    job=check_state_job,
+    cron_schedule="*/10 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Has the checks of the station state evaluated every ten minutes.",
+)

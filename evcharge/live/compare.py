@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
@@ -94,13 +94,23 @@ def station_documents(settings: Settings, repository: Repository, commit: str, o
     return Sides(found_here, expected_here, ahead)
 
 
-def final_hours(settings: Settings, repository: Repository) -> Sides:
-    """The final hours of Cassandra against the lake, each day at the commit that it was computed from."""
+def final_hours(settings: Settings, repository: Repository, loading_since: datetime) -> Sides:
+    """The final hours of Cassandra against the lake, each day at the commit that it was computed from.
+
+    A day is marked after its rows: one with rows of another commit than its mark's, written after `loading_since`, is being
+    loaded and left out.
+    """
     computed = computed_days(settings)
     found: dict[tuple[str, int], Held] = {}
+    loading: set[date] = set()
     with cassandra(settings) as session:
         session.default_fetch_size = 2_000
         for row in session.execute(f"SELECT * FROM {settings.cassandra_keyspace}.{FINAL}", timeout=120):
+            mark = computed.get(row.day.date())
+            if (mark is None or mark.lake_commit != row.lake_commit) and row.written_at.replace(
+                tzinfo=UTC
+            ) > loading_since:
+                loading.add(row.day.date())
             start = day_ms(row.day.date()) + row.hour * HOUR_MS
             values = [row.sessions, row.energy_wh, row.occupied_ms, row.peak_occupancy, row.waits, row.faults]
             found[row.station_id, start] = _held_hour(Hour(*values))
@@ -110,7 +120,12 @@ def final_hours(settings: Settings, repository: Repository) -> Sides:
         by_commit[mark.lake_commit].append(day)
     for commit, days in by_commit.items():
         expected |= _expected_hours(repository, commit, {day: computed[day] for day in days})
-    return Sides(found, expected)
+    return Sides(_but_for(loading, found), _but_for(loading, expected))
+
+
+def _but_for(days: set[date], hours: dict[tuple[str, int], Held]) -> dict[tuple[str, int], Held]:
+    starts = {day_ms(day) for day in days}
+    return {key: held for key, held in hours.items() if key[1] - key[1] % (24 * HOUR_MS) not in starts}
 
 
 def _expected_hours(repository: Repository, commit: str, days: dict[date, ComputedDay]) -> dict[tuple[str, int], Held]:

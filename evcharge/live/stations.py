@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 DOCUMENTS_PER_REQUEST = 500
 #: Rows gathered before they are folded, so that a station with many of them is written once.
 ROWS_AT_ONCE = 50_000
-#: States that a worker keeps; some 10 kB each.
-KEPT_STATES = 10_000
+#: States that a worker keeps; some 5 kB each.
+KEPT_STATES = 30_000
 #: How often a document is read again because somebody else wrote it first.
 CONFLICT_TRIES = 8
 

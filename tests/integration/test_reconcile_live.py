@@ -15,6 +15,7 @@ from evcharge.live.compare import disagreements, final_hours, station_documents
 from evcharge.live.final import write_final_usage
 from evcharge.live.indices import STATION_STATE, live_index
 from evcharge.live.rebuild import catch_up_station_state, rebuild_station_state
+from evcharge.reconcile import LOAD_GRACE
 
 STATION = f"live-reconcile-{token_hex(3)}"
 DAY = NOON + timedelta(days=500)
@@ -28,7 +29,7 @@ def wrong_documents(lake: Lake) -> list[str]:
 
 
 def wrong_hours(lake: Lake) -> list[tuple[str, int]]:
-    sides = final_hours(lake.settings, lake.repository)
+    sides = final_hours(lake.settings, lake.repository, datetime.now(UTC) - LOAD_GRACE)
     return [key for key, _, _ in disagreements(sides) if key[0] == STATION]
 
 
@@ -96,4 +97,18 @@ def test_an_hour_that_was_changed(lake: Lake) -> None:
         (wrong,) = wrong_hours(lake)
         assert wrong == (STATION, int(DAY.timestamp() * 1000))
         session.execute(f"UPDATE {keyspace}.usage_final SET energy_wh = 7000 {key}")
+    assert wrong_hours(lake) == []
+
+
+def test_a_day_that_is_being_loaded_is_left_out(lake: Lake) -> None:
+    keyspace = lake.settings.cassandra_keyspace
+    key = f"WHERE station_id = '{STATION}' AND day = '{DAY:%Y-%m-%d}' AND hour = {DAY.hour}"
+    with cassandra(lake.settings) as session:
+        row = session.execute(f"SELECT lake_commit, written_at FROM {keyspace}.usage_final {key}").one()
+        change = f"UPDATE {keyspace}.usage_final SET energy_wh = %s, lake_commit = %s, written_at = %s {key}"
+        session.execute(change, (1, "of a load that has not marked its day", datetime.now(UTC)))
+        assert wrong_hours(lake) == []
+        session.execute(change, (1, "of a load that never will", datetime.now(UTC) - 2 * LOAD_GRACE))
+        assert wrong_hours(lake) == [(STATION, int(DAY.timestamp() * 1000))]
+        session.execute(change, (7000, row.lake_commit, row.written_at))
     assert wrong_hours(lake) == []

@@ -1,0 +1,155 @@
+"""The stream's keeper and the sensor of past hours decide from real locks and run records; what is pending is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+
+from evcharge.live.pending import PendingHours
+from evcharge.live.stream import only_one
+from evcharge.settings import load_settings
+from evcharge_assets.live import STREAM_JOB
+from evcharge_assets.partitions import hour_key
+from evcharge_sensors import live as sensors
+from evcharge_sensors import runs
+
+Outcome = dg.SensorResult | dg.SkipReason
+
+
+@pytest.fixture
+def evaluate(
+    instance: dg.DagsterInstance, platform_in_memory: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> Callable[[Any], Outcome]:
+    """Evaluates a sensor once, on a platform with a home of its own."""
+    monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
+
+    def once(sensor: Any) -> Outcome:
+        context = dg.build_sensor_context(instance=instance, resources={"platform": platform_in_memory})
+        result: Outcome = sensor(context)
+        return result
+
+    return once
+
+
+def run(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus) -> None:
+    added = dg.DagsterRun(job_name=job, run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(added)
+    if status == dg.DagsterRunStatus.FAILURE:
+        instance.report_run_failed(added)
+
+
+def skipped_since(outcome: Outcome) -> str:
+    assert isinstance(outcome, dg.SkipReason), outcome
+    return str(outcome.skip_message)
+
+
+def requests(outcome: Outcome) -> list[dg.RunRequest]:
+    assert isinstance(outcome, dg.SensorResult), outcome
+    return list(outcome.run_requests or ())
+
+
+# --- the stream's keeper ---
+
+
+def test_a_stream_is_started_where_none_runs(evaluate: Callable[[Any], Outcome]) -> None:
+    assert len(requests(evaluate(sensors.keep_stream_alive))) == 1
+
+
+def test_no_second_stream_beside_one_outside_dagster(evaluate: Callable[[Any], Outcome]) -> None:
+    with only_one(load_settings()):
+        assert skipped_since(evaluate(sensors.keep_stream_alive)) == "the stream runs"
+
+
+def test_no_second_stream_while_one_starts(instance: dg.DagsterInstance, evaluate: Callable[[Any], Outcome]) -> None:
+    run(instance, STREAM_JOB, dg.DagsterRunStatus.STARTED)
+    assert skipped_since(evaluate(sensors.keep_stream_alive)).endswith("is starting")
+
+
+def test_a_run_that_does_not_get_the_lock_is_not_waited_for(
+    instance: dg.DagsterInstance, evaluate: Callable[[Any], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(instance, STREAM_JOB, dg.DagsterRunStatus.STARTED)
+    monkeypatch.setattr(sensors, "STARTING_S", 0)
+    assert len(requests(evaluate(sensors.keep_stream_alive))) == 1
+
+
+def test_a_stream_that_fails_at_once_is_started_ever_more_slowly(
+    instance: dg.DagsterInstance, evaluate: Callable[[Any], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(instance, STREAM_JOB, dg.DagsterRunStatus.FAILURE)
+    assert "next try in" in skipped_since(evaluate(sensors.keep_stream_alive))
+    monkeypatch.setattr(runs, "FIRST_BACKOFF_S", 0)
+    assert len(requests(evaluate(sensors.keep_stream_alive))) == 1
+
+
+@pytest.mark.parametrize("sensor", [sensors.keep_stream_alive, sensors.load_closed_hours], ids=lambda s: s.name)
+def test_a_small_platform_has_no_live_stores(
+    sensor: Any, evaluate: Callable[[Any], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVCHARGE_PROFILE", "small")
+    assert "EVCHARGE_PROFILE is small" in skipped_since(evaluate(sensor))
+
+
+# --- past hours ---
+
+
+@pytest.fixture
+def pending(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What main has and Cassandra has not."""
+
+    def found(days: list[date], running: list[date]) -> None:
+        monkeypatch.setattr(sensors, "pending_hours", lambda *_, **__: PendingHours("the-head", days, running))
+
+    return found
+
+
+def test_neighbouring_days_are_asked_for_in_one_run(
+    pending: Callable[..., None], evaluate: Callable[[Any], Outcome]
+) -> None:
+    pending([date(2026, 3, 1), date(2026, 3, 2), date(2026, 5, 7)], [])
+    two, one = requests(evaluate(sensors.load_closed_hours))
+    assert two.tags["dagster/asset_partition_range_start"] == "2026-03-01-00:00"
+    assert two.tags["dagster/asset_partition_range_end"] == "2026-03-02-23:00"
+    assert one.tags["dagster/asset_partition_range_start"] == "2026-05-07-00:00"
+
+
+def test_of_the_running_day_no_hour_that_has_not_begun_is_asked_for(
+    pending: Callable[..., None], evaluate: Callable[[Any], Outcome]
+) -> None:
+    before = datetime.now(UTC)
+    pending([before.date()], [])
+    (asked,) = requests(evaluate(sensors.load_closed_hours))
+    last = asked.tags.get("dagster/asset_partition_range_end") or asked.partition_key
+    assert last in {hour_key(before), hour_key(before + timedelta(hours=1))}
+
+
+def test_one_load_at_a_time(
+    instance: dg.DagsterInstance, pending: Callable[..., None], evaluate: Callable[[Any], Outcome]
+) -> None:
+    pending([date(2026, 3, 1)], [])
+    run(instance, "load_hourly_usage", dg.DagsterRunStatus.STARTED)
+    assert skipped_since(evaluate(sensors.load_closed_hours)).endswith("is not finished")
+
+
+def test_where_nothing_is_pending_the_head_is_remembered(
+    pending: Callable[..., None], evaluate: Callable[[Any], Outcome]
+) -> None:
+    pending([], [])
+    outcome = evaluate(sensors.load_closed_hours)
+    assert isinstance(outcome, dg.SensorResult)
+    assert (outcome.cursor, requests(outcome)) == ("the-head", [])
+
+
+def test_the_running_hour_is_left_to_the_stream(
+    pending: Callable[..., None], evaluate: Callable[[Any], Outcome]
+) -> None:
+    pending([], [date(2026, 3, 1)])
+    assert (
+        skipped_since(evaluate(sensors.load_closed_hours))
+        == "the running hour is served by the stream until it is over"
+    )
