@@ -59,7 +59,7 @@ class Effort:
     """How long each rate is measured and warmed up before, and how many days of traffic are simulated."""
 
     seconds: float = 60.0
-    warm_up_s: float = 15.0
+    warm_up_s: float = 30.0
     days: int = 3
 
 

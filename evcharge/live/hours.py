@@ -18,8 +18,8 @@ FINAL = "usage_final"
 
 #: Statements in flight at once: enough to keep one node busy, few enough to leave it to others.
 IN_FLIGHT = 4
-#: Some 150 bytes each: well below the 5 kB per batch at which Cassandra begins to warn.
-ROWS_PER_BATCH = 25
+#: Up to 400 bytes each: below `batch_size_warn_threshold`. A batch costs about as much as thirty rows in it.
+ROWS_PER_BATCH = 150
 
 _VALUES = ("sessions", "energy_wh", "occupied_ms", "peak_occupancy", "waits", "faults")
 
