@@ -140,7 +140,7 @@ def test_the_hours_of_the_stream_are_those_of_the_lake(lake: Lake, feed: Feed, s
     again = write_final_usage(lake.settings, lake.repository, lake.spark, days, now)
     assert (again.rows, again.sessions, again.energy_kwh) == (first.rows, first.sessions, first.energy_kwh)
     assert first.rows > 100
-    sides = final_hours(lake.settings, lake.repository)
+    sides = final_hours(lake.settings, lake.repository, datetime.now(UTC))
     assert [key for key, _, _ in disagreements(sides) if key[0].startswith(feed.prefix)] == []
     assert any(key[0].startswith(feed.prefix) for key in sides.found)
 
