@@ -34,7 +34,7 @@ from evcharge.live.hours import (
 )
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.stations import fold_into
-from evcharge.live.usage import HOUR_MS, Hour
+from evcharge.live.usage import HOUR_MS, Hour, day_start
 from evcharge.queries.asking import Queries
 from evcharge.queries.nearby import NearbyQuestion
 from evcharge.settings import Settings
@@ -51,7 +51,6 @@ QUERY_RATES = (100, 200)
 THREADS = 16
 
 HOUR_STATIONS, HOUR_READS = 200, 1_000
-DAY_MS = 24 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,7 @@ def _updates(network: Network) -> list[Message]:
 
 def _write_hours(settings: Settings, session: Session) -> list[tuple[str, date]]:
     """A day of hours as the stream left them, at half of the stations also the final ones; stations and the day."""
-    midnight_ms = int((datetime.now(UTC) - timedelta(days=2)).timestamp() * 1000) // DAY_MS * DAY_MS
+    midnight_ms = day_start(int((datetime.now(UTC) - timedelta(days=2)).timestamp() * 1000))
     day = datetime.fromtimestamp(midnight_ms / 1000, UTC).date()
     names = [f"hours-{number:03d}" for number in range(HOUR_STATIONS)]
     rows = [

@@ -185,11 +185,12 @@ def _result(finding: Finding) -> dg.AssetCheckResult:
 
 @dg.op(name="stream", description="Runs the live stream until the run is terminated; a sensor starts it again.")
 def stream_op(context: dg.OpExecutionContext, platform: Platform) -> None:
+    settings = platform.settings()
     with platform.naming_servers(context, "kafka", "elasticsearch"):
         run_stream(
-            platform.settings(),
+            settings,
             Event(),
-            lambda progress: _report(context, platform.settings(), progress),
+            lambda progress: _report(context, settings, progress),
             report_every_s=REPORT_EVERY_S,
         )
 

@@ -31,7 +31,7 @@ from evcharge.live.pending import ComputedDay, computed_days
 from evcharge.live.rebuild import TOPICS
 from evcharge.live.state import StationState
 from evcharge.live.stations import fold
-from evcharge.live.usage import HOUR_MS, Hour, hour_start
+from evcharge.live.usage import HOUR_MS, Hour, day_start, hour_start
 from evcharge.settings import Settings
 
 #: Per partition the offset after the last row to compare.
@@ -125,7 +125,7 @@ def final_hours(settings: Settings, repository: Repository, loading_since: datet
 
 def _but_for(days: set[date], hours: dict[tuple[str, int], Held]) -> dict[tuple[str, int], Held]:
     starts = {day_ms(day) for day in days}
-    return {key: held for key, held in hours.items() if key[1] - key[1] % (24 * HOUR_MS) not in starts}
+    return {key: held for key, held in hours.items() if day_start(key[1]) not in starts}
 
 
 def _expected_hours(repository: Repository, commit: str, days: dict[date, ComputedDay]) -> dict[tuple[str, int], Held]:
@@ -139,7 +139,7 @@ def _expected_hours(repository: Repository, commit: str, days: dict[date, Comput
         (state.station_id, start): _held_hour(hour)
         for state in folded(ordered)
         for start, hour in state.usage.hours.items()
-        if start < ends.get(start - start % (24 * HOUR_MS), 0)
+        if start < ends.get(day_start(start), 0)
     }
 
 

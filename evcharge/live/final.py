@@ -21,7 +21,8 @@ from evcharge.lake.rows import raw_rows
 from evcharge.live.hours import StationHour, execute_all, write_final
 from evcharge.live.rebuild import in_milliseconds
 from evcharge.live.state import StationState
-from evcharge.live.usage import HOUR_MS
+from evcharge.live.stations import records_of
+from evcharge.live.usage import day_start
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,11 +123,11 @@ class FinalWriter:
         rows: list[StationHour] = []
         total = {"rows": 0, "stations": 0, "sessions": 0, "energy_wh": 0}
         with cassandra(self.settings) as session:
-            for state in folded(row for batch in batches for row in batch.to_pylist()):
+            for state in folded(row for batch in batches for row in records_of(batch)):
                 mine = [
                     StationHour(state.station_id, start, hour)
                     for start, hour in sorted(state.usage.hours.items())
-                    if start - start % (24 * HOUR_MS) in self.days and start < self.hours_to
+                    if day_start(start) in self.days and start < self.hours_to
                 ]
                 rows += mine
                 total["rows"] += len(mine)

@@ -18,7 +18,7 @@ FINAL = "usage_final"
 
 #: Statements in flight at once: enough to keep one node busy, few enough to leave it to others.
 IN_FLIGHT = 4
-#: Up to 400 bytes each: below `batch_size_warn_threshold`. A batch costs about as much as thirty rows in it.
+#: Up to 400 bytes each: below `batch_size_warn_threshold`. A batch of one row costs about as much as twenty more rows.
 ROWS_PER_BATCH = 150
 
 _VALUES = ("sessions", "energy_wh", "occupied_ms", "peak_occupancy", "waits", "faults")

@@ -26,6 +26,9 @@ STREAM_STATUS = "stream-status"
 
 ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS)
 
+#: Counts the changes of the documents after which an index has to be computed anew.
+FORMAT = 2
+
 #: Documents of one request where all are read.
 PAGE = 1_000
 
@@ -40,8 +43,12 @@ class LiveIndex:
     name: str
     begins_at: Offsets
     lake_commit: str
-    #: Whether its documents are written as this version of the platform writes them.
-    is_current_format: bool = True
+    format: int
+
+    @property
+    def is_current_format(self) -> bool:
+        """Whether its documents are such as this version of the platform reads and writes."""
+        return self.format == FORMAT
 
 
 def definition(alias: str) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def create(client: Elasticsearch, alias: str, begins_at: Offsets, lake_commit: s
     """A new, empty index for `alias`, which does not point to it yet; its name."""
     told = definition(alias)
     name = f"{alias}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}"
-    told["mappings"].setdefault("_meta", {}).update(begins_at=begins_at, lake_commit=lake_commit)
+    told["mappings"]["_meta"] = {"begins_at": begins_at, "lake_commit": lake_commit, "format": FORMAT}
     client.indices.create(index=name, settings=told["settings"], mappings=told["mappings"])
     return name
 
@@ -98,8 +105,7 @@ def live_index(client: Elasticsearch, alias: str) -> LiveIndex | None:
         return None
     name, told = max(found.items())
     meta = told["mappings"].get("_meta", {})
-    expected = definition(alias)["mappings"].get("_meta", {})
-    return LiveIndex(name, meta.get("begins_at", {}), meta.get("lake_commit", ""), expected.items() <= meta.items())
+    return LiveIndex(name, meta.get("begins_at", {}), meta.get("lake_commit", ""), meta.get("format", 1))
 
 
 def documents(client: Elasticsearch, query: Mapping[str, Any], includes: list[str]) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TABLE = "station_events_by_day"
 #: Meter values are many, and the lake has them.
 LEFT_OUT = "meter"
+NICENESS = 10
 
 _FIELDS = (
     *("event_id", "event_type", "session_id", "evse_id", "ev_id", "power_kw", "energy_delivered_kwh"),
@@ -65,7 +66,7 @@ def _execute(settings: Settings, statement: str, parameters: list[tuple[object, 
         session = _sessions.get(address)
         if session is None:
             # no driver waits for the journal: what they do wait for goes first
-            os.nice(10)
+            os.nice(max(NICENESS - os.nice(0), 0))
             session = _sessions[address] = cassandra_cluster(settings).connect()
         execute_all(session, statement, parameters)
     except NoHostAvailable as error:

@@ -62,12 +62,15 @@ def rebuild_station_state(settings: Settings, spark: SparkSession) -> Rebuilt:
 
 
 def catch_up_station_state(settings: Settings, spark: SparkSession) -> Rebuilt:
-    """Folds what main has and the running index does not; an index that is missing is made. Raises ServerDownError."""
+    """Folds what main has and the running index does not; one that is missing, or of an older format, is made anew.
+
+    Raises ServerDownError.
+    """
     repository = Repository(settings)
     commit = repository.head().id
     with elasticsearch_errors(settings), elasticsearch(settings) as client:
         index = indices.live_index(client, STATION_STATE)
-        if index is None:
+        if index is None or not index.is_current_format:
             return rebuild_station_state(settings, spark)
         rows = {topic: _fold(settings, repository, spark, commit, topic, index.name) for topic in TOPICS}
         stations = int(client.count(index=index.name)["count"])

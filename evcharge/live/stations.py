@@ -85,13 +85,17 @@ class Version(NamedTuple):
     primary_term: int
 
 
+Versioned = tuple[StationState, Version | None]
+"""A state and the version to write it against; a new one has none."""
+
+
 @dataclass(slots=True)
 class KnownStates:
-    """The states that this process wrote last, the longest untouched of too many forgotten; a new one has no version."""
+    """The states that this process wrote last, the longest untouched of too many forgotten."""
 
-    held: OrderedDict[str, tuple[StationState, Version | None]] = field(default_factory=OrderedDict)
+    held: OrderedDict[str, Versioned] = field(default_factory=OrderedDict)
 
-    def take(self, station_id: str) -> tuple[StationState, Version | None] | None:
+    def take(self, station_id: str) -> Versioned | None:
         """A state out of the cache: whoever changes it puts it back once it is written."""
         return self.held.pop(station_id, None)
 
@@ -168,10 +172,8 @@ def _known_states(index: str) -> KnownStates:
     return _known[index]
 
 
-def _states(
-    client: Elasticsearch, index: str, station_ids: Iterable[str], known: KnownStates
-) -> dict[str, tuple[StationState, Version | None]]:
-    """Each station's state and the version to write it against; a new one has none."""
+def _states(client: Elasticsearch, index: str, station_ids: Iterable[str], known: KnownStates) -> dict[str, Versioned]:
+    """Each station's state, read where this process does not know it."""
     found, unknown = {}, []
     for station_id in station_ids:
         taken = known.take(station_id)
@@ -182,9 +184,9 @@ def _states(
     return found | _read(client, index, unknown) if unknown else found
 
 
-def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> dict[str, tuple[StationState, Version | None]]:
+def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> dict[str, Versioned]:
     answer = client.mget(index=index, ids=station_ids, realtime=True)
-    found: dict[str, tuple[StationState, Version | None]] = {}
+    found: dict[str, Versioned] = {}
     for entry in answer["docs"]:
         if "error" in entry:
             raise IndexGoneError(f"{index}: {entry['error'].get('reason', entry['error'])}")
@@ -196,9 +198,7 @@ def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> dict[str
     return found
 
 
-def _write(
-    client: Elasticsearch, index: str, changed: Iterable[tuple[StationState, Version | None]]
-) -> dict[str, Version]:
+def _write(client: Elasticsearch, index: str, changed: Iterable[Versioned]) -> dict[str, Version]:
     """Writes the documents; the new versions of those that nobody else wrote since they were read."""
     # encoded here, quicker than the client does; it takes bytes as they are
     lines: list[Any] = []

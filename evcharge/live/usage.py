@@ -11,11 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 def hour_start(at_ms: int) -> int:
     """The start of the UTC hour that an instant lies in; both ms since the epoch."""
     return at_ms - at_ms % HOUR_MS
+
+
+def day_start(at_ms: int) -> int:
+    """The start of the UTC day that an instant lies in; both ms since the epoch."""
+    return at_ms - at_ms % DAY_MS
 
 
 @dataclass(slots=True)
@@ -81,7 +87,7 @@ class Usage:
         start = hour_start(at_ms)
         if before and self.counted_to:
             # a day's worth at most: an EVSE that nobody frees is a silent one, not a busy one
-            for past in range(max(self.counted_to, start - 24 * HOUR_MS), start, HOUR_MS):
+            for past in range(max(self.counted_to, start - DAY_MS), start, HOUR_MS):
                 hour = self.hour(past)
                 hour.peak_occupancy = max(hour.peak_occupancy, before)
         hour = self.hour(at_ms)

@@ -15,6 +15,7 @@ from evcharge.connections import (
     lakefs_client,
 )
 from evcharge.contracts import CONTRACTS, STATION_REGISTRY
+from evcharge.errors import UserError
 from evcharge.settings import Settings
 from evcharge.stack.services import STORES
 
@@ -106,9 +107,13 @@ def create_topics(settings: Settings) -> None:
                 admin.create_topics(
                     {topic: _topic_options(settings, topic) for topic in sorted(missing)}, wait_for_metadata=True
                 )
-            admin.alter_configs(
+            altered = admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, topic, configs=TOPIC_CONFIGS) for topic in CONTRACTS]
             )
+            # the client raises nothing here
+            refused = {topic: result for topic, result in altered["topic"].items() if result != "OK"}
+            if refused:
+                raise UserError(f"Kafka refuses the topics' configuration: {refused}")
         finally:
             admin.close()
 

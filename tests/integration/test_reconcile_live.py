@@ -11,6 +11,7 @@ from support import NOON, Lake, meter, station, stopped
 from evcharge.connections import cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.ledger import read_ledger
+from evcharge.live import indices
 from evcharge.live.compare import disagreements, final_hours, station_documents
 from evcharge.live.final import write_final_usage
 from evcharge.live.indices import STATION_STATE, live_index
@@ -84,6 +85,18 @@ def test_folding_again_changes_nothing(lake: Lake) -> None:
         catch_up_station_state(lake.settings, lake.spark)
         after = client.get(index=STATION_STATE, id=STATION)
     assert (before["_version"], before["_source"]) == (after["_version"], after["_source"])
+
+
+def test_an_index_of_an_older_format_is_computed_anew(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    with elasticsearch(lake.settings) as client:
+        before = live_index(client, STATION_STATE)
+    monkeypatch.setattr(indices, "FORMAT", indices.FORMAT + 1)
+    assert before is not None
+    assert not before.is_current_format
+    assert catch_up_station_state(lake.settings, lake.spark).index > before.name
+    monkeypatch.undo()
+    # for the tests that follow
+    rebuild_station_state(lake.settings, lake.spark)
 
 
 def test_an_hour_that_was_changed(lake: Lake) -> None:
