@@ -55,6 +55,8 @@ def stream_session(settings: Settings) -> SparkSession:
         "FileSystemBasedCheckpointFileManager",
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         "spark.sql.streaming.minBatchesToRetain": "20",
+        # batches have few rows, and to weigh each of them costs as much as to write it
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
         # a batch of nothing would still write its offsets
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
     }

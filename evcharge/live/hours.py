@@ -80,7 +80,9 @@ def prepared(session: Session, statement: str) -> Any:
     return known[statement]
 
 
-def execute_all(session: Session, statement: str, parameters: Iterable[tuple[Any, ...]]) -> int:
+def execute_all(
+    session: Session, statement: str, parameters: Iterable[tuple[Any, ...]], in_flight: int = IN_FLIGHT
+) -> int:
     """Executes a statement for each of the parameters, which begin with the table's partition key `(station_id, day)`.
 
     Rows of one partition go in one unlogged batch, some batches at once. Returns how many rows; raises the first failure.
@@ -99,7 +101,7 @@ def execute_all(session: Session, statement: str, parameters: Iterable[tuple[Any
             for row in rows[start : start + ROWS_PER_BATCH]:
                 batch.add(insert, row)
             batches.append((batch, ()))
-    execute_concurrent(session, batches, concurrency=IN_FLIGHT, raise_on_first_error=True)
+    execute_concurrent(session, batches, concurrency=in_flight, raise_on_first_error=True)
     return sum(map(len, partitions.values()))
 
 

@@ -27,7 +27,7 @@ STREAM_STATUS = "stream-status"
 ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS)
 
 #: Counts the changes of the documents after which an index has to be computed anew.
-FORMAT = 2
+FORMAT = 3
 
 #: Documents of one request where all are read.
 PAGE = 1_000

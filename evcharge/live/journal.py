@@ -13,7 +13,7 @@ import pyarrow as pa
 from evcharge.connections import cassandra_cluster, server_down
 from evcharge.live.hours import execute_all
 from evcharge.live.report import TouchedHours
-from evcharge.live.stations import records_of
+from evcharge.live.stations import ROWS_AT_ONCE, records_of
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,16 +45,27 @@ class JournalWriter:
             f"VALUES ({', '.join('?' * len(columns))})"
         )
         hours = TouchedHours()
+        gathered: list[tuple[object, ...]] = []
         for batch in batches:
-            parameters = []
-            told = records_of(batch)
+            # here and not in SQL, where the condition would have each message parsed once more
+            told = [row for row in records_of(batch) if row["event_type"] != LEFT_OUT]
             hours.add(row["occurred_at"] for row in told)
             for row in told:
                 at = datetime.fromtimestamp(row["occurred_at"] / 1000, UTC)
-                parameters.append((row["station_id"], at.date(), at, *(row[name] for name in _FIELDS)))
-            if parameters:
-                _execute(self.settings, statement, parameters)
+                gathered.append((row["station_id"], at.date(), at, *map(_cell, map(row.get, _FIELDS))))
+            if len(gathered) >= ROWS_AT_ONCE:
+                _execute(self.settings, statement, gathered)
+                gathered = []
+        if gathered:
+            _execute(self.settings, statement, gathered)
         yield hours.report()
+
+
+def _cell(value: object) -> object:
+    """A null would be written as a deletion, which costs as much as a value."""
+    from cassandra.query import UNSET_VALUE
+
+    return UNSET_VALUE if value is None else value
 
 
 def _execute(settings: Settings, statement: str, parameters: list[tuple[object, ...]]) -> None:
@@ -68,7 +79,7 @@ def _execute(settings: Settings, statement: str, parameters: list[tuple[object, 
             # no driver waits for the journal: what they do wait for goes first
             os.nice(max(NICENESS - os.nice(0), 0))
             session = _sessions[address] = cassandra_cluster(settings).connect()
-        execute_all(session, statement, parameters)
+        execute_all(session, statement, parameters, in_flight=2)
     except NoHostAvailable as error:
         if address in _sessions:
             _sessions.pop(address).cluster.shutdown()

@@ -14,7 +14,7 @@ older, but opens no session and counts in no hour; the hours computed from the l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,7 +88,8 @@ class OpenSession:
 class StationState:
     """One station; `applied` is, per topic and partition, the offset after the last one that is in it.
 
-    With `keeps_all` nothing is forgotten, however long ago: for events that come in time order, each once.
+    With `keeps_all` nothing is forgotten, however long ago: for events that come in time order, each once. No session was
+    closed before `closed_since` (ms), or none that is still remembered.
     """
 
     station_id: str
@@ -97,6 +98,7 @@ class StationState:
     evses: dict[str, Evse] = field(default_factory=dict)
     sessions: dict[str, OpenSession] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
+    closed_since: int = field(default=0, compare=False)
     usage: Usage = field(default_factory=Usage)
     last_event_at: int = 0
     last_change_at: int = 0
@@ -201,6 +203,7 @@ class StationState:
         if session is not None and session.evse_id is None:
             self.last_change_at = max(self.last_change_at, at)
         self.closed[session_id] = at
+        self.closed_since = min(self.closed_since, at)
 
     def _count(self, event: Event, session: OpenSession | None) -> None:
         """Adds an event to the hours."""
@@ -233,8 +236,9 @@ class StationState:
         if self.keeps_all:
             return
         oldest = self._horizon()
-        for session_id in [s for s, at in self.closed.items() if at < oldest]:
-            del self.closed[session_id]
+        if self.closed_since < oldest:
+            self.closed = {session_id: at for session_id, at in self.closed.items() if at >= oldest}
+            self.closed_since = min(self.closed.values(), default=oldest)
         for session in [s for s in self.sessions.values() if s.evse_id is None and s.last_at < oldest]:
             del self.sessions[session.session_id]
         self.usage.forget_before(hour_start(oldest))
@@ -275,15 +279,15 @@ class StationState:
             "hours": self.usage.to_json()["hours"],
             "has_hours": bool(self.usage.hours),
             # a text, which Elasticsearch stores as it is: to read through these objects would cost it most of its time
-            "fold": orjson.dumps(self._fold()).decode(),
+            "fold": orjson.dumps(self._fold(), option=orjson.OPT_SORT_KEYS).decode(),
         }
 
     def _fold(self) -> dict[str, Any]:
         return {
             "registry": self.registry,
-            "evses": [_plain(evse) for _, evse in sorted(self.evses.items())],
-            "sessions": [_plain(session) for _, session in sorted(self.sessions.items())],
-            "closed": dict(sorted(self.closed.items())),
+            "evses": [evse for _, evse in sorted(self.evses.items())],
+            "sessions": [session for _, session in sorted(self.sessions.items())],
+            "closed": self.closed,
             "counted_to": self.usage.counted_to,
             "last_event_at": self.last_event_at,
             "last_change_at": self.last_change_at,
@@ -420,10 +424,3 @@ def _strongest(outlets: Iterable[Mapping[str, Any]]) -> dict[str, float]:
             if name:
                 strongest[name] = max(strongest.get(name, 0.0), power_kw)
     return strongest
-
-
-def _plain(record: Evse | OpenSession) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in _FIELDS[type(record)]}
-
-
-_FIELDS = {record: tuple(field.name for field in fields(record)) for record in (Evse, OpenSession)}

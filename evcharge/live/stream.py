@@ -80,7 +80,7 @@ class StreamProgress:
 
 @dataclass(frozen=True)
 class Input:
-    """A query of the stream: a contract's good rows, of which `keep` (SQL) says which, taken by `writer`.
+    """A query of the stream: a contract's good rows, taken by `writer`.
 
     `alias` is the index it writes, empty for one that writes none. `look_at` (SQL over Kafka's records) is a first, cheap test
     of which are worth parsing. `batch_records` is the most that one batch takes.
@@ -92,7 +92,6 @@ class Input:
     writer: Callable[[Settings, str], Any]
     alias: str = STATION_STATE
     batch_records: int = BATCH_RECORDS
-    keep: str = "true"
     look_at: str = "true"
 
 
@@ -113,11 +112,10 @@ def inputs() -> tuple[Input, ...]:
             "journal",
             SESSION_EVENTS,
             # a row costs Cassandra far less in a batch with others of its station
-            10.0,
+            20.0,
             lambda settings, index: JournalWriter(settings),
             alias="",
             batch_records=10 * BATCH_RECORDS,
-            keep=f"event_type <> '{LEFT_OUT}'",
             # as our producers write it: three of four events need not even be parsed
             look_at=f'NOT contains(CAST(value AS STRING), \'"event_type":"{LEFT_OUT}"\')',
         ),
@@ -269,16 +267,14 @@ class _Stream:
         # each query's batches in a pool of its own, by the thread that starts it
         self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", input_.name)
         rows = self.spark.readStream.format("kafka").options(**options).load()
-        # judged and folded within the stream's own plan, which Spark analyses once and not for each batch
-        good = judged(settings, rows.where(input_.look_at), input_.contract).where(
-            f"rule_code IS NULL AND {input_.keep}"
-        )
+        # One task, from the reading on: Spark generates a task's code anew for each partition that it reads. Judged and
+        # folded within the stream's own plan, which Spark analyses once and not for each batch.
+        good = judged(settings, rows.coalesce(1).where(input_.look_at), input_.contract).where("rule_code IS NULL")
         writer = input_.writer(settings, self.index.name if self.index else "")
         # Spark keeps workers apart by their environment: so a query's one task finds what it knew in the batch before
         self.spark.sparkContext.environment["EVCHARGE_STREAM_QUERY"] = input_.name
         query.query = (
             in_milliseconds(good, input_.contract)
-            .coalesce(1)
             .mapInArrow(writer, REPORT_DDL)
             .writeStream.queryName(f"{input_.name}-{self.stream_id}-{query.failures}")
             .option("checkpointLocation", folder.as_uri())
