@@ -13,7 +13,7 @@ from evcharge.errors import UserError
 from evcharge.live.indices import STATION_STATE
 from evcharge.queries.connectors import connector_type
 from evcharge.queries.freshness import Freshness
-from evcharge.queries.places import check_place, check_radius, nearest_first, within
+from evcharge.queries.places import box_around, check_place, check_radius, nearest_first
 from evcharge.queries.reading import NOT_OPEN, SOURCE_FIELDS, Availability, Station, read_station
 
 #: More than anyone reads; a map asks for what its view holds.
@@ -104,13 +104,16 @@ class NearbyAnswer:
 def nearby(client: Elasticsearch, question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -> NearbyAnswer:
     """Answers with one search; `fresh` is the state's freshness, `heard_since` from when on a station's word counts."""
     answer = client.search(index=STATION_STATE, **request(question, fresh, heard_since))
-    counts = _counts(answer["aggregations"]["stations"]["buckets"])
+    (within,) = answer["aggregations"]["within"]["buckets"]
+    counts = _counts(within["stations"]["buckets"])
     stations = tuple(
         NearbyStation(
             hit["sort"][0],
             read_station(hit["_source"], fresh, heard_since, question.connector_type, question.min_power_kw),
         )
         for hit in answer["hits"]["hits"]
+        # the corners of the box that was searched lie beyond the circle
+        if hit["sort"][0] < question.radius_km
     )
     return NearbyAnswer(question, fresh, counts, stations, _note(client, question, fresh, counts, bool(stations)))
 
@@ -120,7 +123,7 @@ def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -
     location = {"lat": question.latitude, "lon": question.longitude}
     field = question.connector_type or "any"
     least_kw = question.min_power_kw or 0.0
-    fits: list[dict[str, Any]] = [{"term": {"is_current": True}}, within(location, question.radius_km)]
+    fits: list[dict[str, Any]] = [{"term": {"is_current": True}}, box_around(location, question.radius_km)]
     if least_kw:
         fits.append({"range": {f"power_kw.{field}": {"gte": least_kw}}})
     elif question.connector_type:
@@ -142,7 +145,17 @@ def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -
         }
     search: dict[str, Any] = {
         "query": {"bool": {"filter": fits}},
-        "aggs": {"stations": {"filters": {"filters": kinds, "other_bucket_key": Availability.UNKNOWN.value}}},
+        "aggs": {
+            "within": {
+                "geo_distance": {
+                    "field": "location",
+                    "origin": location,
+                    "unit": "km",
+                    "ranges": [{"to": question.radius_km}],
+                },
+                "aggs": {"stations": {"filters": {"filters": kinds, "other_bucket_key": Availability.UNKNOWN.value}}},
+            }
+        },
         "sort": [nearest_first(location), "station_id"],
         "size": question.limit,
         "source_includes": SOURCE_FIELDS,

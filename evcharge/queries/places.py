@@ -32,6 +32,26 @@ def within(location: dict[str, float], radius_km: float) -> dict[str, Any]:
     return {"geo_distance": {"distance": f"{radius_km}km", "location": location}}
 
 
+def box_around(location: dict[str, float], radius_km: float) -> dict[str, Any]:
+    """The Elasticsearch filter for the box around what `within` gives: for who sorts by distance and can cut off the corners.
+
+    Elasticsearch prepares a circle with some ten thousand distances, a box with none.
+    """
+    latitude, longitude = location["lat"], location["lon"]
+    # a thousandth more, for what rounding may take away
+    high = degrees(radius_km / EARTH_KM) * 1.001
+    top, bottom = min(latitude + high, 90.0), max(latitude - high, -90.0)
+    # the meridians that touch the circle; it has none where it holds a pole
+    touching = sin(radians(high)) / max(cos(radians(latitude)), 1e-12)
+    wide = 180.0 if touching >= 1 else degrees(asin(touching))
+    left, right = (-180.0, 180.0) if wide >= 180 else (_on_globe(longitude - wide), _on_globe(longitude + wide))
+    return {"geo_bounding_box": {"location": {"top": top, "bottom": bottom, "left": left, "right": right}}}
+
+
+def _on_globe(longitude: float) -> float:
+    return (longitude + 180.0) % 360.0 - 180.0
+
+
 def nearest_first(location: dict[str, float]) -> dict[str, Any]:
     """The Elasticsearch sort by distance; its sort value is the distance in km."""
     return {"_geo_distance": {"location": location, "unit": "km", "order": "asc"}}

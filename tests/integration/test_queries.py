@@ -52,9 +52,8 @@ class World:
         station_id = f"{PREFIX}-{name}"
         row = station(
             station_id,
-            latitude=PLACE[0] + km * KM,
-            longitude=PLACE[1],
-            **{"connector_types": sorted({evse["connector_type"] for evse in fields.get("evses") or ()}) or None}
+            **{"latitude": PLACE[0] + km * KM, "longitude": PLACE[1]}
+            | {"connector_types": sorted({evse["connector_type"] for evse in fields.get("evses") or ()}) or None}
             | {"total_outlets": len(fields.get("evses") or ()) or 2, "status_code": "E"}
             | fields,
         )
@@ -194,6 +193,20 @@ def test_all_in_the_radius_are_counted(world: World) -> None:
     expected = {"free": 1, "busy": 1, "unknown": 3, "out_of_service": 2}
     assert counts(world.nearby()) == counts(world.nearby(limit=1)) == counts(world.nearby(free_only=True)) == expected
     assert counts(world.nearby(2.5)) == {"free": 1, "busy": 1}
+
+
+def test_what_lies_in_the_box_but_beyond_the_circle_is_neither_listed_nor_counted(world: World) -> None:
+    # across the line where the date changes, three kilometres north and east each
+    place = (-70.0, 179.99)
+    world.register("corner", 0, latitude=place[0] + 3 * KM, longitude=-179.93126)
+    world.register("inside", 0, latitude=place[0] + 3 * KM, longitude=179.99)
+    world.show()
+    with Queries(world.settings, world.client) as queries:
+        inside = queries.nearby(NearbyQuestion(*place, 3.5), NOW)
+        both = queries.nearby(NearbyQuestion(*place, 4.5), NOW)
+    assert (names(inside), counts(inside)) == (["inside"], {"unknown": 1})
+    assert (names(both), counts(both)) == (["inside", "corner"], {"unknown": 2})
+    assert both.stations[1].distance_km == pytest.approx(4.24, abs=0.01)
 
 
 def test_only_what_is_known_to_be_free_is_free(world: World) -> None:

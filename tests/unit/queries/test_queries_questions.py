@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from evcharge.errors import UserError
 from evcharge.live.status import QueryStatus
@@ -13,7 +15,7 @@ from evcharge.queries.asking import refuse_small
 from evcharge.queries.connectors import CONNECTORS, connector_type
 from evcharge.queries.freshness import STREAM_STALE_AFTER, duration_text, freshness, heard_since, utc_text
 from evcharge.queries.nearby import MAX_LIMIT, NearbyQuestion
-from evcharge.queries.places import bearing, between, distance_km
+from evcharge.queries.places import bearing, between, box_around, distance_km
 from evcharge.queries.traffic import TrafficQuestion
 from evcharge.settings import Settings
 
@@ -144,3 +146,21 @@ def test_a_small_platform_says_what_is_missing() -> None:
         refuse_small(Settings(profile="small"))
     refuse_small(Settings(profile="small", elasticsearch_url="http://127.0.0.1:9200"))
     refuse_small(Settings())
+
+
+@given(st.floats(-90, 90), st.floats(-180, 180), st.floats(0.01, 500), st.floats(-1, 1), st.floats(-1, 1))
+@example(89.9, 0.0, 100.0, 0.5, 1.0)
+@example(80.0, 179.9, 100.0, 0.0, 1.0)
+@example(-60.0, -179.9, 500.0, -0.9, -1.0)
+def test_the_box_holds_the_circle(
+    latitude: float, longitude: float, radius_km: float, north: float, east: float
+) -> None:
+    box = box_around({"lat": latitude, "lon": longitude}, radius_km)["geo_bounding_box"]["location"]
+    # some place near by, up to somewhat beyond the circle
+    high = radius_km / 100
+    place = min(max(latitude + north * high, -90.0), 90.0)
+    meridian = (longitude + east * min(10 * high, 180.0) + 180.0) % 360.0 - 180.0
+    if distance_km(latitude, longitude, place, meridian) <= radius_km:
+        assert box["bottom"] <= place <= box["top"]
+        left, right = box["left"], box["right"]
+        assert left <= meridian <= right if left <= right else meridian >= left or meridian <= right
