@@ -1,4 +1,4 @@
-"""`evcharge replay` and `evcharge simulate`: recorded and simulated charging into Kafka."""
+"""`evcharge replay`, `evcharge fit` and `evcharge simulate`: recorded charging, demand fitted to it, simulated charging."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 # Twice what the planning sensor lets pass before it publishes a few rows, by default.
 NOBODY_PUBLISHES_S = 120
 
+Strict = Annotated[bool, typer.Option("--strict", help="An impossible row is an error, not a dropped row.")]
+SiteId = Annotated[str | None, typer.Option(help="ACN and EPFL style: station id of another site.")]
+SiteName = Annotated[str | None, typer.Option(help="Its name; the station id by default.")]
+SiteLatitude = Annotated[float | None, typer.Option(min=-90, max=90, help="Its latitude, degrees north.")]
+SiteLongitude = Annotated[float | None, typer.Option(min=-180, max=180, help="Its longitude, degrees east.")]
+SiteTimeZone = Annotated[str | None, typer.Option(help="Its IANA time zone, e.g. Europe/Zurich.")]
+
 simulate = typer.Typer(
     no_args_is_help=True,
     help="Simulated charging: a network of stations and cars whose events go to Kafka as those of real chargers would.",
@@ -29,8 +36,9 @@ simulate = typer.Typer(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `replay` and `simulate` to the evcharge command."""
+    """Adds `replay`, `fit` and `simulate` to the evcharge command."""
     app.command()(replay)
+    app.command()(fit)
     app.add_typer(simulate, name="simulate")
 
 
@@ -38,14 +46,12 @@ def replay(
     file: Annotated[Path, typer.Argument(help="Sessions as .csv or .csv.gz: ACN-Data, EPFL style, or generic CSV.")],
     wait: Annotated[bool, typer.Option("--wait", help="Return when the warehouse has the sessions.")] = False,
     timeout_s: Annotated[int, typer.Option("--timeout", help="With --wait: seconds to wait at most.")] = 900,
-    strict: Annotated[bool, typer.Option("--strict", help="An impossible row is an error, not a dropped row.")] = False,
-    site_id: Annotated[str | None, typer.Option(help="ACN and EPFL style: station id of another site.")] = None,
-    site_name: Annotated[str | None, typer.Option(help="Its name; the station id by default.")] = None,
-    site_latitude: Annotated[float | None, typer.Option(min=-90, max=90, help="Its latitude, degrees north.")] = None,
-    site_longitude: Annotated[
-        float | None, typer.Option(min=-180, max=180, help="Its longitude, degrees east.")
-    ] = None,
-    site_time_zone: Annotated[str | None, typer.Option(help="Its IANA time zone, e.g. Europe/Zurich.")] = None,
+    strict: Strict = False,
+    site_id: SiteId = None,
+    site_name: SiteName = None,
+    site_latitude: SiteLatitude = None,
+    site_longitude: SiteLongitude = None,
+    site_time_zone: SiteTimeZone = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Publish recorded charging sessions to Kafka: their stations first, then a started and a stopped event for each.
@@ -73,6 +79,64 @@ def replay(
         _print_report(report)
     if wait:
         _wait(settings, report, timeout_s)
+
+
+def fit(
+    file: Annotated[
+        Path, typer.Argument(help="Sessions of one site: ACN-Data, EPFL style or generic CSV, .csv or .csv.gz.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the profile is written, as JSON.")],
+    days: Annotated[
+        str, typer.Option(help="Fit odd or even days of the month and compare with the others, or fit all.")
+    ] = "all",
+    strict: Strict = False,
+    site_id: SiteId = None,
+    site_name: SiteName = None,
+    site_latitude: SiteLatitude = None,
+    site_longitude: SiteLongitude = None,
+    site_time_zone: SiteTimeZone = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Fit a site's demand to its recorded sessions: when cars come, how long they stay, what they take.
+
+    The profile holds distributions, no sessions. With --days odd or even, what it draws is compared with the days that it
+    has not seen, and those with the days that it was fitted to: a profile can hardly be nearer to them than these are.
+
+    Try it: evcharge fit my-sessions.csv --days odd --out profile.json
+    """
+    from datetime import date
+
+    from evcharge.errors import UserError
+    from evcharge.sessions import fitting
+    from evcharge.sessions.readers import read_sessions
+    from evcharge.settings import load_settings
+
+    try:
+        fitted = fitting.Days(days)
+    except ValueError:
+        raise typer.BadParameter(f"{days!r} is none of {', '.join(fitting.Days)}", param_hint="--days") from None
+    site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
+    first_day = date.fromisoformat(load_settings().event_days_from)
+    recording = read_sessions(file, site=site, strict=strict, first_day=first_day)
+    profile = fitting.fit(recording, fitted)
+    score = fitting.score(profile, recording, fitted)
+    try:
+        out.write_text(json.dumps(profile.to_json()) + "\n")
+    except OSError as error:
+        raise UserError(f"{out}: {error.strerror or error}") from error
+    if as_json:
+        typer.echo(json.dumps({"profile": str(out), "sessions": profile.sessions, **score.to_json()}))
+        return
+    typer.echo(
+        f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}"
+    )
+    _print_dropped(recording.rejected, recording.rejected_rows)
+    typer.echo(f"compared with {score.sessions:,} sessions of {score.days.value} days:")
+    for name, (ours, real) in score.distances.items():
+        typer.echo(f"  {name.replace('_', ' '):<24} KS distance {ours:.3f}, of the fitted days {real:.3f}")
+    for name, interval in {**score.correlations, "day count dispersion": score.dispersion}.items():
+        told = f"{interval.simulated:.2f}, real {interval.low:.2f} to {interval.high:.2f}"
+        typer.echo(f"  {name.replace('_', ' '):<24} {told}{'' if interval.inside else ': outside'}")
 
 
 @simulate.callback()
@@ -175,12 +239,14 @@ def _print_report(report: ReplayReport) -> None:
         f"published {report.sessions:,} sessions of {report.stations} stations as {report.events:,} events{between}"
     )
     typer.echo(f"energy {report.energy_delivered_kwh:,.3f} kWh")
-    for reason, count in sorted(report.rejected.items()):
-        rows = ", ".join(map(str, report.rejected_rows[reason]))
-        typer.echo(
-            f"dropped {count} rows: {reason} (rows {rows}{', …' if count > len(report.rejected_rows[reason]) else ''})"
-        )
+    _print_dropped(report.rejected, report.rejected_rows)
     typer.echo(f"ledger {report.ledger}")
+
+
+def _print_dropped(rejected: Mapping[str, int], rejected_rows: Mapping[str, list[int]]) -> None:
+    for reason, count in sorted(rejected.items()):
+        rows = ", ".join(map(str, rejected_rows[reason]))
+        typer.echo(f"dropped {count} rows: {reason} (rows {rows}{', …' if count > len(rejected_rows[reason]) else ''})")
 
 
 def _wait(settings: Settings, report: ReplayReport, timeout_s: int) -> None:

@@ -1,0 +1,61 @@
+"""How far simulated visits are from real ones, measured as the real days differ among themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulation.profile import Floats
+
+BOOTSTRAPS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A statistic of the simulated visits, and the 95 % bootstrap interval of the real ones'."""
+
+    simulated: float
+    low: float
+    high: float
+
+    @property
+    def inside(self) -> bool:
+        return self.low <= self.simulated <= self.high
+
+
+def ks_distance(a: Floats, b: Floats) -> float:
+    """The two-sample Kolmogorov-Smirnov distance: the largest gap between the two empirical distributions, 0 to 1."""
+    points = np.concatenate([a, b])
+    below_a = np.searchsorted(np.sort(a), points, side="right") / len(a)
+    below_b = np.searchsorted(np.sort(b), points, side="right") / len(b)
+    return float(np.max(np.abs(below_a - below_b)))
+
+
+def rank_correlation(a: Floats, b: Floats) -> float:
+    """Spearman's: the correlation of the ranks, ties with their mean rank."""
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def dispersion(counts: Floats) -> float:
+    """Variance over mean of day counts: 1 for a Poisson process of one rate."""
+    return float(np.var(counts, ddof=1) / np.mean(counts))
+
+
+def interval(
+    simulated: float, statistic: Callable[[NDArray[np.intp]], float], rows: int, bootstraps: int = BOOTSTRAPS
+) -> Interval:
+    """Where `statistic` of the real data lies, given rows drawn with replacement by their numbers."""
+    random = np.random.default_rng(0)
+    values = [statistic(random.integers(0, rows, rows)) for _ in range(bootstraps)]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(simulated, float(low), float(high))
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: Floats = (last - (counts - 1) / 2)[place]
+    return ranks
