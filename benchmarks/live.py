@@ -177,7 +177,7 @@ def running_stream(settings: Settings, client: Elasticsearch) -> Iterator[None]:
     command = [str(Path(sysconfig.get_path("scripts")) / "evcharge"), "stream"]
     with log.open("a") as output:
         # a group of its own: with it end its JVM and its Python workers
-        stream = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        stream = subprocess.Popen(command, stdout=output, stderr=output, process_group=0)
         try:
             for query in ("registry", "stations", "journal"):
                 wait_until_current(client, query, datetime.now(UTC), STREAM_READY_WITHIN_S, stream)

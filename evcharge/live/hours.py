@@ -60,15 +60,15 @@ def write_final(settings: Settings, session: Session, rows: Iterable[StationHour
 
 def read_hours(settings: Settings, session: Session, station_id: str, days: Iterable[date]) -> list[HourlyUsage]:
     """A station's hours of the given UTC days in order, each once: the final one where there is one."""
-    found: dict[datetime, HourlyUsage] = {}
+    days, answers = tuple(days), []
+    # the final ones last, in place of the provisional; all are asked before any is waited for
     for table in (PROVISIONAL, FINAL):
         statement = prepared(
             session, f"SELECT * FROM {settings.cassandra_keyspace}.{table} WHERE station_id = ? AND day = ?"
         )
-        for future in [session.execute_async(statement, (station_id, day)) for day in days]:
-            for row in future.result():
-                usage = _usage(row, is_final=table == FINAL)
-                found[usage.hour_at] = usage
+        answers += [(table == FINAL, session.execute_async(statement, (station_id, day))) for day in days]
+    usages = (_usage(row, is_final=is_final) for is_final, answer in answers for row in answer.result())
+    found = {usage.hour_at: usage for usage in usages}
     return [found[hour] for hour in sorted(found)]
 
 

@@ -27,7 +27,10 @@ from evcharge.stack.provision import NATIVE, components
 
 @dataclass(frozen=True)
 class Service:
-    """A server: how it is run (empty `command`: it is external, only probed) and how to ask whether it serves."""
+    """A server: how it is run (empty `command`: it is external, only probed) and how to ask whether it serves.
+
+    The higher its `niceness`, as `nice` takes it, the sooner it yields to the others where the processors are all busy.
+    """
 
     name: str
     version: str
@@ -39,6 +42,7 @@ class Service:
     ready_within_s: int = 120
     stop_within_s: int = 20
     on_demand: bool = False
+    niceness: int = 0
     note: str = ""
 
     @property
@@ -153,6 +157,8 @@ def definitions(settings: Settings) -> dict[str, Service]:
                 *("-cp", f"{paths['cassandra']}/*", "org.apache.cassandra.service.CassandraDaemon"),
             ),
             stop_within_s=40,
+            # what the stream writes there, drivers do not wait for
+            niceness=5,
         ),
         Service(
             "mongodb",
@@ -183,6 +189,8 @@ def definitions(settings: Settings) -> dict[str, Service]:
                 **spark_client,
             },
             stop_within_s=30,
+            # publications and loads
+            niceness=10,
         ),
         Service(
             "dagster-code",

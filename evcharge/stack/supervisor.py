@@ -195,8 +195,9 @@ def _program(settings: Settings, service: Service, priority: int) -> str:
     # a changed configuration file changes this, and so makes supervisord restart the service
     environment = service.environment | {"CONFIGURATION_DIGEST": configuration_digest(settings, service.name)}
     pairs = ",".join(f'{name}="{_plain(value)}"' for name, value in environment.items())
+    yielding = ("nice", "-n", str(service.niceness)) if service.niceness else ()
     return f"""[program:{service.name}]
-command = {" ".join(f'"{_plain(part)}"' for part in service.command)}
+command = {" ".join(f'"{_plain(part)}"' for part in (*yielding, *service.command))}
 directory = {working_directory(settings, service.name)}
 environment = {pairs}
 priority = {priority}
