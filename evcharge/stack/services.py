@@ -205,6 +205,8 @@ def definitions(settings: Settings) -> dict[str, Service]:
             dagster,
             after=STORES,
             stop_within_s=60,
+            # its runs inherit it: as the stream's, which is one of them
+            niceness=5,
         ),
         Service(
             "dagster-webserver",
