@@ -11,10 +11,11 @@ from elasticsearch import Elasticsearch
 
 from evcharge.errors import UserError
 from evcharge.live.indices import STATION_STATE
+from evcharge.live.state import unpacked
 from evcharge.queries.connectors import connector_type
 from evcharge.queries.freshness import Freshness
 from evcharge.queries.places import box_around, check_place, check_radius, nearest_first
-from evcharge.queries.reading import NOT_OPEN, SOURCE_FIELDS, Availability, Station, read_station
+from evcharge.queries.reading import NOT_OPEN, Availability, Station, read_station
 
 #: More than anyone reads; a map asks for what its view holds.
 MAX_LIMIT = 1_000
@@ -109,7 +110,9 @@ def nearby(client: Elasticsearch, question: NearbyQuestion, fresh: Freshness, he
     stations = tuple(
         NearbyStation(
             hit["sort"][0],
-            read_station(hit["_source"], fresh, heard_since, question.connector_type, question.min_power_kw),
+            read_station(
+                unpacked(hit["fields"]["listed"][0]), fresh, heard_since, question.connector_type, question.min_power_kw
+            ),
         )
         for hit in answer["hits"]["hits"]
         # the corners of the box that was searched lie beyond the circle
@@ -158,7 +161,8 @@ def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -
         },
         "sort": [nearest_first(location), "station_id"],
         "size": question.limit,
-        "source_includes": SOURCE_FIELDS,
+        "source": False,
+        "docvalue_fields": ["listed"],
         "track_total_hits": False,
         "allow_partial_search_results": False,
     }

@@ -14,13 +14,6 @@ from evcharge.queries.freshness import Freshness, duration_text
 #: Registry status codes of stations that nobody can charge at, whatever their EVSEs last told.
 NOT_OPEN = {"P": "planned, not open yet", "T": "closed for now"}
 
-#: What a reading needs of the document.
-SOURCE_FIELDS = (
-    *("station_id", "station_name", "city", "state", "country", "network", "source", "time_zone", "location"),
-    *("status_code", "observed_at", "removed_at", "is_current", "outlets", "queue_length"),
-    *("last_event_at", "last_change_at"),
-)
-
 
 class Availability(StrEnum):
     """What a driver can expect. A station is the first of these that one of its outlets is."""
@@ -112,7 +105,7 @@ def read_station(
     connector_type: str | None = None,
     min_power_kw: float | None = None,
 ) -> Station:
-    """The station of a document, with the outlets that fit a connector type and power.
+    """The station of a document's `LISTED_FIELDS`, with the outlets that fit a connector type and power.
 
     Where the registry does not tell an outlet's connector, it may fit: it counts as unknown then.
     """

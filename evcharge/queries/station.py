@@ -13,8 +13,9 @@ from elasticsearch import Elasticsearch, NotFoundError
 from evcharge.errors import UserError
 from evcharge.live.hours import prepared, read_hours
 from evcharge.live.indices import STATION_STATE
+from evcharge.live.state import LISTED_FIELDS
 from evcharge.queries.freshness import Freshness
-from evcharge.queries.reading import SOURCE_FIELDS, Station, read_station, read_status
+from evcharge.queries.reading import Station, read_station, read_status
 from evcharge.queries.typical import DayComparison, compare, days_compared, utc_days
 from evcharge.settings import Settings
 
@@ -80,7 +81,7 @@ def station_document(client: Elasticsearch, station_id: str, *more_fields: str) 
     if not station_id or len(station_id.encode()) > 512:
         raise unknown
     try:
-        answer = client.get(index=STATION_STATE, id=station_id, source_includes=[*SOURCE_FIELDS, *more_fields])
+        answer = client.get(index=STATION_STATE, id=station_id, source_includes=[*LISTED_FIELDS, *more_fields])
     except NotFoundError as error:
         if isinstance(error.body, dict) and error.body.get("found") is False:
             raise unknown from None
