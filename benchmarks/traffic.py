@@ -111,7 +111,7 @@ def sending(
 def _send(settings: Settings, messages: Sequence[Message], rate: int, seconds: float, tell: Any) -> None:
     from confluent_kafka import Producer
 
-    # librdkafka, since the load should leave the machine to what is measured: kafka-python takes twice the processor time
+    # librdkafka, since the load should leave the machine to what is measured: kafka-python takes three times the processor time
     producer = Producer(
         {
             "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -154,11 +154,6 @@ def _round_after_round(messages: Sequence[Message]) -> Iterator[Message]:
             yield Message(key, value.replace(mark, fresh))
 
 
-def producer_options(settings: Settings) -> dict[str, Any]:
-    """What each producer of a benchmark has: idempotent, acknowledged by all replicas."""
-    return {**kafka_options(settings), "acks": "all", "enable_idempotence": True, "metrics_enabled": False}
-
-
 def probe_stations() -> list[str]:
     """The stations that the probe's events are for, named as the simulation numbers them."""
     return [f"probe-{number:05d}" for number in range(1, PROBE_STATIONS + 1)]
@@ -170,7 +165,9 @@ def probe(settings: Settings, client: Elasticsearch, index: str, seconds: float)
     Each is for a station of its own, whose document in `index` tells its `last_event_at`. Raises RuntimeError if one
     does not show.
     """
-    producer = KafkaProducer(**producer_options(settings), linger_ms=0)
+    producer = KafkaProducer(
+        **kafka_options(settings), acks="all", enable_idempotence=True, metrics_enabled=False, linger_ms=0
+    )
     own, stations = uuid4().hex[:6], probe_stations()
     waiting: dict[str, list[tuple[str, float]]] = {}
     seen: list[float] = []

@@ -11,7 +11,7 @@ Hours are local, 0 to 24; stays are hours, energies kWh, states of charge percen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -87,9 +87,9 @@ class DayKind:
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Arrivals in time order, arrays of one length: day (0 is the first), local start hour, stay (h), energy (kWh).
+    """Arrivals, arrays of one length: day (0 is the first), local start hour, stay (h), energy (kWh).
 
-    `soc_percent` is the state of charge at arrival, nan where the profile does not know it.
+    `soc_percent` is the state of charge at arrival, nan where it is not known.
     """
 
     day: NDArray[np.int64]
@@ -100,6 +100,10 @@ class Visits:
 
     def __len__(self) -> int:
         return len(self.day)
+
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Visits:
+        """Some of them, by a mask or by their numbers, in that order."""
+        return Visits(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class SiteProfile:
     soc: Conditional | None = None
 
     def draw(self, seed: int, days: int, first_weekday: int = 0) -> Visits:
-        """The visits of `days` days of which the first is a `first_weekday` (0 is Monday), the same for the same seed."""
+        """The visits of `days` days in time order, the same for the same seed; the first is a `first_weekday` (0: Monday)."""
         random = np.random.default_rng(seed)
         weekdays = (np.arange(days) + first_weekday) % 7
         rates = np.array(self.visits)[weekdays]
@@ -134,8 +138,7 @@ class SiteProfile:
             of_kind = (weekdays[day] >= 5) == (name == WEEKEND)
             start[of_kind], stay[of_kind], energy[of_kind] = _draw_kind(kind, int(of_kind.sum()), random)
         soc = np.full(len(day), np.nan) if self.soc is None else self.soc.draw(energy, random)
-        order = np.lexsort((start, day))
-        return Visits(day[order], start[order], stay[order], energy[order], soc[order])
+        return Visits(day, start, stay, energy, soc).where(np.lexsort((start, day)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, numbers to five digits."""
@@ -146,12 +149,12 @@ class SiteProfile:
         """The profile that `to_json` told. Raises ProfileError naming the field."""
         if told.get("profile_version") != PROFILE_VERSION:
             raise ProfileError(f"profile_version is {told.get('profile_version')!r}, not {PROFILE_VERSION}")
-        fields = {name: value for name, value in told.items() if name != "profile_version"}
+        plain = {name: value for name, value in told.items() if name != "profile_version"}
         try:
-            kinds = {name: _kind(name, kind) for name, kind in fields.pop("kinds").items()}
-            soc = fields.pop("soc")
-            visits = tuple(float(mean) for mean in fields.pop("visits"))
-            profile = cls(**fields, visits=visits, kinds=kinds, soc=None if soc is None else _conditional("soc", soc))
+            kinds = {name: _kind(name, kind) for name, kind in plain.pop("kinds").items()}
+            soc = plain.pop("soc")
+            visits = tuple(float(mean) for mean in plain.pop("visits"))
+            profile = cls(**plain, visits=visits, kinds=kinds, soc=None if soc is None else _conditional("soc", soc))
         except (KeyError, TypeError, AttributeError) as error:
             raise ProfileError(f"a field is missing, unknown or of another type: {error}") from error
         profile._check()

@@ -13,7 +13,7 @@ import pyarrow as pa
 from evcharge.connections import cassandra_cluster, server_down
 from evcharge.live.hours import execute_all
 from evcharge.live.report import TouchedHours
-from evcharge.live.stations import ROWS_AT_ONCE, records_of
+from evcharge.live.stations import gathered
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,19 +45,16 @@ class JournalWriter:
             f"VALUES ({', '.join('?' * len(columns))})"
         )
         hours = TouchedHours()
-        gathered: list[tuple[object, ...]] = []
-        for batch in batches:
+        for rows in gathered(batches):
             # here and not in SQL, where the condition would have each message parsed once more
-            told = [row for row in records_of(batch) if row["event_type"] != LEFT_OUT]
+            told = [row for row in rows if row["event_type"] != LEFT_OUT]
             hours.add(row["occurred_at"] for row in told)
+            parameters = []
             for row in told:
                 at = datetime.fromtimestamp(row["occurred_at"] / 1000, UTC)
-                gathered.append((row["station_id"], at.date(), at, *map(_cell, map(row.get, _FIELDS))))
-            if len(gathered) >= ROWS_AT_ONCE:
-                _execute(self.settings, statement, gathered)
-                gathered = []
-        if gathered:
-            _execute(self.settings, statement, gathered)
+                parameters.append((row["station_id"], at.date(), at, *map(_cell, map(row.get, _FIELDS))))
+            if parameters:
+                _execute(self.settings, statement, parameters)
         yield hours.report()
 
 

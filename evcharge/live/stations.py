@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Documents read and written in one request; some 3 kB each.
 DOCUMENTS_PER_REQUEST = 500
-#: Rows gathered before they are folded, so that a station with many of them is written once.
+#: Rows gathered before they are written, so that a station with many of them is written once.
 ROWS_AT_ONCE = 50_000
 #: States that a worker keeps; some 5 kB each.
 KEPT_STATES = 30_000
@@ -56,18 +56,12 @@ class StationFolder:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         time_field = CONTRACTS[self.topic].event_time
         hours = TouchedHours()
-        gathered: dict[str, list[Record]] = {}
-        count = 0
-        for batch in batches:
-            rows = records_of(batch)
+        for rows in gathered(batches):
+            by_station: dict[str, list[Record]] = {}
             for row in rows:
-                gathered.setdefault(row["station_id"], []).append(row)
+                by_station.setdefault(row["station_id"], []).append(row)
             hours.add(row[time_field] for row in rows)
-            count += len(rows)
-            if count >= ROWS_AT_ONCE:
-                self._fold(gathered)
-                gathered, count = {}, 0
-        self._fold(gathered)
+            self._fold(by_station)
         yield hours.report()
 
     def _fold(self, rows: Mapping[str, Sequence[Record]]) -> None:
@@ -144,6 +138,18 @@ def fold(state: StationState, topic: str, records: Iterable[Record]) -> bool:
             else:
                 state.apply(record)
     return changed
+
+
+def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of all batches, `ROWS_AT_ONCE` or somewhat more at once, the last ones as they are."""
+    rows: list[dict[str, Any]] = []
+    for batch in batches:
+        rows += records_of(batch)
+        if len(rows) >= ROWS_AT_ONCE:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
 
 
 def records_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def within(location: dict[str, float], radius_km: float) -> dict[str, Any]:
 def box_around(location: dict[str, float], radius_km: float) -> dict[str, Any]:
     """The Elasticsearch filter for the box around what `within` gives: for who sorts by distance and can cut off the corners.
 
-    Elasticsearch prepares a circle with some ten thousand distances, a box with none.
+    Elasticsearch prepares a circle with thousands of distances, a box with none.
     """
     latitude, longitude = location["lat"], location["lon"]
     # a thousandth more, for what rounding may take away

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evcharge.sessions.readers import Site
+    from evcharge.sessions.readers import Recording, Site
     from evcharge.sessions.replay import ReplayReport
     from evcharge.settings import Settings
 
@@ -62,15 +62,12 @@ def replay(
 
     Try it: evcharge replay --wait examples/sessions-generic.csv
     """
-    from datetime import date
-
     from evcharge.sessions import replay as replaying
-    from evcharge.sessions.readers import read_sessions
     from evcharge.settings import load_settings
 
     settings = load_settings()
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
-    recording = read_sessions(file, site=site, strict=strict, first_day=date.fromisoformat(settings.event_days_from))
+    recording = _read(settings, file, site, strict)
     with _progress(recording.session_count) as advance:
         report = replaying.replay(settings, recording, on_progress=advance)
     if as_json:
@@ -104,11 +101,8 @@ def fit(
 
     Try it: evcharge fit my-sessions.csv --days odd --out profile.json
     """
-    from datetime import date
-
     from evcharge.errors import UserError
     from evcharge.sessions import fitting
-    from evcharge.sessions.readers import read_sessions
     from evcharge.settings import load_settings
 
     try:
@@ -116,8 +110,7 @@ def fit(
     except ValueError:
         raise typer.BadParameter(f"{days!r} is none of {', '.join(fitting.Days)}", param_hint="--days") from None
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
-    first_day = date.fromisoformat(load_settings().event_days_from)
-    recording = read_sessions(file, site=site, strict=strict, first_day=first_day)
+    recording = _read(load_settings(), file, site, strict)
     profile = fitting.fit(recording, fitted)
     score = fitting.score(profile, recording, fitted)
     try:
@@ -134,7 +127,7 @@ def fit(
     typer.echo(f"compared with {score.sessions:,} sessions of {score.days.value} days:")
     for name, (ours, real) in score.distances.items():
         typer.echo(f"  {name.replace('_', ' '):<24} KS distance {ours:.3f}, of the fitted days {real:.3f}")
-    for name, interval in {**score.correlations, "day count dispersion": score.dispersion}.items():
+    for name, interval in score.intervals.items():
         told = f"{interval.simulated:.2f}, real {interval.low:.2f} to {interval.high:.2f}"
         typer.echo(f"  {name.replace('_', ' '):<24} {told}{'' if interval.inside else ': outside'}")
 
@@ -191,6 +184,14 @@ def live() -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     run_live(load_settings(), stop)
+
+
+def _read(settings: Settings, file: Path, site: Site | None, strict: bool) -> Recording:
+    from datetime import date
+
+    from evcharge.sessions.readers import read_sessions
+
+    return read_sessions(file, site=site, strict=strict, first_day=date.fromisoformat(settings.event_days_from))
 
 
 def _site(

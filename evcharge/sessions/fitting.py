@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
+from pathlib import Path
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evcharge.errors import UserError
-from evcharge.sessions.readers import RecordedSession, Recording
-from simulation.profile import WEEKDAYS, WEEKEND, Conditional, DayKind, Distribution, Floats, SiteProfile
+from evcharge.sessions.readers import Recording
+from simulation.profile import WEEKDAYS, WEEKEND, Conditional, DayKind, Distribution, Floats, SiteProfile, Visits
 from simulation.realism import Interval, dispersion, interval, ks_distance, rank_correlation
 
 #: Fewer tell nothing of a distribution.
@@ -45,18 +47,32 @@ class Days(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A site's sessions on some days, arrays of one length; `counts` has each day's, those without any included.
+    """A site's sessions on some days: visits whose day is a number from `first` on, and the numbers of all its `days`.
 
-    `weekdays` are the days' (0 is Monday), `weekday` the sessions'. Starts are local hours, stays hours, energies kWh, SoC %.
+    A day without a session is a day as well.
     """
 
-    weekday: Floats
-    start_hour: Floats
-    stay_h: Floats
-    energy_kwh: Floats
-    soc_percent: Floats
-    weekdays: Floats
-    counts: Floats
+    path: Path
+    first: date
+    visits: Visits
+    days: NDArray[np.int64]
+
+    def on(self, days: Days) -> Sample:
+        """Those of some of the days. Raises UserError if they are too few to fit."""
+        numbers = np.array([n for n in self.days if days.has(self.first + timedelta(days=int(n)))], dtype=np.int64)
+        visits = self.visits.where(np.isin(self.visits.day, numbers))
+        if len(visits) < LEAST_SESSIONS:
+            raise UserError(f"{self.path}: {len(visits)} sessions on {days.value} days, a fit needs {LEAST_SESSIONS}")
+        return Sample(self.path, self.first, visits, numbers)
+
+    def weekday(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The weekdays (0 is Monday) of days by their numbers."""
+        return (numbers + self.first.weekday()) % 7
+
+    @property
+    def counts(self) -> Floats:
+        """Sessions of each of `days`."""
+        return np.bincount(self.visits.day, minlength=int(self.days[-1]) + 1)[self.days].astype(float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +82,9 @@ class Score:
     days: Days
     sessions: int
     distances: dict[str, tuple[float, float]]
-    correlations: dict[str, Interval]
-    dispersion: Interval
+    intervals: dict[str, Interval]
 
     def to_json(self) -> dict[str, Any]:
-        named = {**self.correlations, "day_count_dispersion": self.dispersion}
         return {
             "days": self.days.value,
             "sessions": self.sessions,
@@ -80,33 +94,25 @@ class Score:
             },
             **{
                 name: {"profile": round(i.simulated, 3), "low": round(i.low, 3), "high": round(i.high, 3)}
-                for name, i in named.items()
+                for name, i in self.intervals.items()
             },
         }
 
 
-def sample(recording: Recording, days: Days, zone: ZoneInfo) -> Sample:
-    """A recording's sessions that start on `days`. Raises UserError if they are too few to fit."""
+def read(recording: Recording, zone: ZoneInfo) -> Sample:
+    """All sessions of a recording, in its order. Raises UserError if it has none."""
     rows = [(session.started_at.astimezone(zone), session) for session in recording.sessions()]
     if not rows:
         raise UserError(f"{recording.path}: no session is left")
-    first, last = (edge(at.date() for at, _ in rows).toordinal() for edge in (min, max))
-    calendar = [day for day in map(date.fromordinal, range(first, last + 1)) if days.has(day)]
-    rows = [(at, session) for at, session in rows if days.has(at.date())]
-    if len(rows) < LEAST_SESSIONS:
-        raise UserError(f"{recording.path}: {len(rows)} sessions on {days.value} days, a fit needs {LEAST_SESSIONS}")
-    of_day = dict.fromkeys(calendar, 0)
-    for at, _ in rows:
-        of_day[at.date()] += 1
-    return Sample(
-        np.array([at.weekday() for at, _ in rows], dtype=float),
+    first, last = (edge(at.date() for at, _ in rows) for edge in (min, max))
+    visits = Visits(
+        np.array([(at.date() - first).days for at, _ in rows]),
         np.array([at.hour + at.minute / 60 + at.second / 3600 for at, _ in rows]),
         np.array([(session.ended_at - session.started_at).total_seconds() / 3600 for _, session in rows]),
         np.array([session.energy_delivered_kwh for _, session in rows]),
         np.array([np.nan if session.soc_start is None else session.soc_start for _, session in rows]),
-        np.array([day.weekday() for day in calendar], dtype=float),
-        np.array(list(of_day.values()), dtype=float),
     )
+    return Sample(recording.path, first, visits, np.arange((last - first).days + 1))
 
 
 def fit(recording: Recording, days: Days = Days.ALL) -> SiteProfile:
@@ -114,28 +120,28 @@ def fit(recording: Recording, days: Days = Days.ALL) -> SiteProfile:
     if len(recording.stations) != 1:
         raise UserError(f"{recording.path}: sessions of {len(recording.stations)} sites; a profile is of one")
     (site,) = recording.stations
-    seen = sample(recording, days, ZoneInfo(site["time_zone"]))
-    visits = _visits(seen)
+    everything = read(recording, ZoneInfo(site["time_zone"]))
+    seen = everything.on(days)
+    visits, weekday, means = seen.visits, seen.weekday(seen.visits.day), _means(seen)
     kinds = {}
-    for name, at in ((WEEKDAYS, seen.weekday < 5), (WEEKEND, seen.weekday >= 5)):
+    for name, at in ((WEEKDAYS, weekday < 5), (WEEKEND, weekday >= 5)):
         if at.any():
-            kinds[name] = _kind(seen.start_hour[at], seen.stay_h[at], seen.energy_kwh[at])
-    known = ~np.isnan(seen.soc_percent)
+            kinds[name] = _kind(visits.where(at))
+    known = visits.where(~np.isnan(visits.soc_percent))
     soc = None
-    if known.sum() >= LEAST_SESSIONS:
-        soc = _given(seen.energy_kwh[known], seen.soc_percent[known], _SESSIONS_PER_STAY, _MOST_ENERGIES, _ENERGY_KNOTS)
+    if len(known) >= LEAST_SESSIONS:
+        soc = _given(known.energy_kwh, known.soc_percent, _SESSIONS_PER_STAY, _MOST_ENERGIES, _ENERGY_KNOTS)
     evses = site["evses"]
+    powers_kw = [evse["power_kw"] for evse in evses if evse["power_kw"]] or [_least_power_kw(everything.visits)]
     return SiteProfile(
         source=recording.source,
-        sessions=len(seen.start_hour),
+        sessions=len(visits),
         time_zone=site["time_zone"],
         evses=len(evses),
-        power_kw=float(
-            median([evse["power_kw"] for evse in evses if evse["power_kw"]] or [_power_kw(recording.sessions())])
-        ),
+        power_kw=float(median(powers_kw)),
         connector_type=evses[0]["connector_type"] or "J1772",
-        visits=visits,
-        day_variance=_day_variance(seen, visits),
+        visits=means,
+        day_variance=_day_variance(seen, means),
         kinds=kinds,
         soc=soc,
     )
@@ -143,49 +149,53 @@ def fit(recording: Recording, days: Days = Days.ALL) -> SiteProfile:
 
 def score(profile: SiteProfile, recording: Recording, fitted: Days) -> Score:
     """The profile against the days that it was not fitted to; against its own where it was fitted to all."""
-    zone = ZoneInfo(profile.time_zone)
-    own, unseen = sample(recording, fitted, zone), sample(recording, fitted.others, zone)
-    drawn = profile.draw(seed=0, days=COMPARED_DAYS)
-    sides = {
-        "start_hour": (drawn.start_hour, unseen.start_hour, own.start_hour),
-        "stay": (drawn.stay_h, unseen.stay_h, own.stay_h),
-        "energy": (drawn.energy_kwh, unseen.energy_kwh, own.energy_kwh),
-    }
-    pairs = {
-        "stay_energy_correlation": (unseen.stay_h, unseen.energy_kwh, drawn.stay_h, drawn.energy_kwh),
-        "start_stay_correlation": (unseen.start_hour, unseen.stay_h, drawn.start_hour, drawn.stay_h),
-    }
+    everything = read(recording, ZoneInfo(profile.time_zone))
+    own, unseen = everything.on(fitted), everything.on(fitted.others)
+    real, counts, drawn = unseen.visits, unseen.counts, profile.draw(seed=0, days=COMPARED_DAYS)
+    columns = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
     return Score(
         fitted.others,
-        len(unseen.stay_h),
-        {name: (ks_distance(ours, real), ks_distance(fit, real)) for name, (ours, real, fit) in sides.items()},
-        {name: _correlation(*pair) for name, pair in pairs.items()},
-        interval(
-            dispersion(np.bincount(drawn.day, minlength=COMPARED_DAYS).astype(float)),
-            lambda rows: dispersion(unseen.counts[rows]),
-            len(unseen.counts),
-        ),
+        len(real),
+        {
+            name: (_distance(drawn, real, column), _distance(own.visits, real, column))
+            for name, column in columns.items()
+        },
+        {
+            "stay_energy_correlation": _correlation(drawn.stay_h, drawn.energy_kwh, real.stay_h, real.energy_kwh),
+            "start_stay_correlation": _correlation(drawn.start_hour, drawn.stay_h, real.start_hour, real.stay_h),
+            "day_count_dispersion": interval(
+                dispersion(np.bincount(drawn.day, minlength=COMPARED_DAYS).astype(float)),
+                lambda rows: dispersion(counts[rows]),
+                len(counts),
+            ),
+        },
     )
 
 
-def _correlation(a: Floats, b: Floats, drawn_a: Floats, drawn_b: Floats) -> Interval:
+def _distance(a: Visits, b: Visits, column: str) -> float:
+    return ks_distance(getattr(a, column), getattr(b, column))
+
+
+def _correlation(drawn_a: Floats, drawn_b: Floats, a: Floats, b: Floats) -> Interval:
     return interval(rank_correlation(drawn_a, drawn_b), lambda rows: rank_correlation(a[rows], b[rows]), len(a))
 
 
-def _visits(seen: Sample) -> tuple[float, ...]:
+def _means(seen: Sample) -> tuple[float, ...]:
+    """Visits of each weekday, Monday first."""
+    weekdays, counts = seen.weekday(seen.days), seen.counts
     return tuple(
-        float(seen.counts[seen.weekdays == weekday].mean()) if (seen.weekdays == weekday).any() else 0.0
-        for weekday in range(7)
+        float(counts[weekdays == weekday].mean()) if (weekdays == weekday).any() else 0.0 for weekday in range(7)
     )
 
 
-def _day_variance(seen: Sample, visits: Sequence[float]) -> float:
+def _day_variance(seen: Sample, means_of_weekdays: Sequence[float]) -> float:
     """What the counts vary beyond a Poisson process of the weekday's mean, by moments: var = mean + day_variance mean^2."""
-    means = np.array(visits)[seen.weekdays.astype(int)]
+    means = np.array(means_of_weekdays)[seen.weekday(seen.days)]
     return max(float(((seen.counts - means) ** 2 - means).sum() / (means**2).sum()), 0.0)
 
 
-def _kind(start: Floats, stay: Floats, energy: Floats) -> DayKind:
+def _kind(visits: Visits) -> DayKind:
+    start, stay, energy = visits.start_hour, visits.stay_h, visits.energy_kwh
     groups = np.array_split(np.argsort(start, kind="stable"), _parts(len(start), _SESSIONS_PER_GROUP, _MOST_GROUPS))
     return DayKind(
         _distribution(start, _START_KNOTS),
@@ -213,7 +223,7 @@ def _parts(count: int, each: int, most: int) -> int:
     return max(1, min(most, count // each))
 
 
-def _power_kw(sessions: Iterable[RecordedSession]) -> float:
+def _least_power_kw(visits: Visits) -> float:
     """What an EVSE gives at least, where the source does not say it: the most that a session took on average."""
-    hours = ((session, (session.ended_at - session.started_at).total_seconds() / 3600) for session in sessions)
-    return max(session.energy_delivered_kwh / taken for session, taken in hours)
+    lasting = visits.where(visits.stay_h > 0)
+    return float(np.max(lasting.energy_kwh / lasting.stay_h))

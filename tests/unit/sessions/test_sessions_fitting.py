@@ -83,7 +83,7 @@ def test_odd_days_tell_of_even_ones(tmp_path: Path) -> None:
     assert told.days is Days.EVEN
     # two halves of 2,300 sessions differ by that much in one of twenty cases
     assert all(ours < 0.04 for ours, _ in told.distances.values()), told.distances
-    assert told.dispersion.inside
+    assert told.intervals["day_count_dispersion"].inside
 
 
 def test_a_profile_of_another_site_is_found_out(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_profile_of_another_site_is_found_out(tmp_path: Path) -> None:
     other = replace(TRUTH, kinds={WEEKDAYS: evenings}, visits=(4.0, 36.0, 4.0, 36.0, 10.0, 0.0, 0.0))
     told = score(other, read_sessions(write(tmp_path, 364)), Days.ODD)
     assert told.distances["start_hour"][0] > 0.5
-    assert not told.dispersion.inside
+    assert not told.intervals["day_count_dispersion"].inside
 
 
 def test_a_profile_survives_its_file_and_holds_no_session(tmp_path: Path) -> None:
@@ -156,4 +156,4 @@ def test_real_odd_days_tell_of_the_even_ones(shared_sessions: Path, name: str) -
     told = score(profile, recording, Days.ODD)
     for quantity, (ours, real) in told.distances.items():
         assert ours <= 1.25 * real, quantity
-    assert all(one.inside for one in (*told.correlations.values(), told.dispersion)), told
+    assert all(one.inside for one in told.intervals.values()), told
