@@ -126,13 +126,21 @@ class SiteProfile:
 
     def draw(self, seed: int, days: int, first_weekday: int = 0) -> Visits:
         """The visits of `days` days in time order, the same for the same seed; the first is a `first_weekday` (0: Monday)."""
-        random = np.random.default_rng(seed)
-        weekdays = (np.arange(days) + first_weekday) % 7
+        return self._visits((np.arange(days) + first_weekday) % 7, np.random.default_rng(seed))
+
+    def visits_on(self, weekday: int, random: np.random.Generator) -> Visits:
+        """The visits of one `weekday` (0: Monday) in the order of their starts, all of day 0, as `draw` distributes them.
+
+        A generator of its own for each site and day makes a day the same whatever was drawn before.
+        """
+        return self._visits(np.array([weekday]), random)
+
+    def _visits(self, weekdays: NDArray[np.int64], random: np.random.Generator) -> Visits:
+        """The visits of days in time order, by their weekdays."""
         rates = np.array(self.visits)[weekdays]
         if self.day_variance > 0:
-            rates = rates * random.gamma(1 / self.day_variance, self.day_variance, days)
-        counts = random.poisson(rates)
-        day = np.repeat(np.arange(days), counts)
+            rates = rates * random.gamma(1 / self.day_variance, self.day_variance, len(weekdays))
+        day = np.repeat(np.arange(len(weekdays)), random.poisson(rates))
         start, stay, energy = (np.empty(len(day)) for _ in range(3))
         for name, kind in self.kinds.items():
             of_kind = (weekdays[day] >= 5) == (name == WEEKEND)

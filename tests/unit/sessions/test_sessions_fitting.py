@@ -108,6 +108,19 @@ def test_a_profile_survives_its_file_and_holds_no_session(tmp_path: Path) -> Non
     assert (np.diff(first.day * 24 + first.start_hour) >= 0).all()
 
 
+def test_a_day_alone_is_distributed_as_a_day_among_many() -> None:
+    alone = [TRUTH.visits_on(4, np.random.default_rng([3, number])) for number in range(1_000)]
+    among = TRUTH.draw(5, 7_000)
+    among = among.where(among.day % 7 == 4)
+    assert all((one.day == 0).all() and (np.diff(one.start_hour) >= 0).all() for one in alone)
+    assert np.mean([len(one) for one in alone]) == pytest.approx(len(among) / 1_000, rel=0.05)
+    for name in ("start_hour", "stay_h", "energy_kwh"):
+        assert ks_distance(np.concatenate([getattr(one, name) for one in alone]), getattr(among, name)) < 0.025, name
+    again = TRUTH.visits_on(4, np.random.default_rng([3, 0]))
+    assert np.array_equal(again.energy_kwh, alone[0].energy_kwh)
+    assert len(TRUTH.visits_on(6, np.random.default_rng(0))) == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
