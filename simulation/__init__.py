@@ -4,6 +4,7 @@
 `telemetry()` is what the cars told meanwhile.
 """
 
+from simulation.behaviour import AS_RECORDED, Behaviour
 from simulation.charging import EvModel
 from simulation.demand import Demand
 from simulation.engine import Simulation
@@ -13,6 +14,8 @@ from simulation.network import Evse, Network, SiteKind, Station, build_network
 from simulation.telemetry import TelemetryBatch
 
 __all__ = [
+    "AS_RECORDED",
+    "Behaviour",
     "Demand",
     "EvModel",
     "EventBatch",

@@ -10,9 +10,15 @@ States of charge are fractions 0..1, energies kWh, powers kW at the connector, t
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from math import exp, log
+from itertools import accumulate, pairwise
+from math import expm1, log, log1p
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 # Battery gain over energy at the connector on AC: 77.7 of 87.9 kWh, a Tesla Model Y's full charge on 240 V in the EPA
 # certification filing (quoted by Car and Driver, "EVs Explained: Charging Losses").
@@ -45,7 +51,7 @@ class EvModel:
 class ChargeCurve:
     """A battery of `capacity_kwh` filled along `points`: (state of charge, kW at the connector) from 0.0 to 1.0."""
 
-    __slots__ = ("_powers", "_rates", "_seconds", "_slopes", "_socs", "kwh_per_soc")
+    __slots__ = ("_highest", "_powers", "_rates", "_seconds", "_slopes", "_socs", "kwh_per_soc")
 
     def __init__(self, points: tuple[tuple[float, float], ...], capacity_kwh: float, efficiency: float) -> None:
         """ValueError if the points do not run from 0.0 to 1.0 in rising order."""
@@ -66,18 +72,25 @@ class ChargeCurve:
             self._rates.append(slope * per_second)
             duration_s = log(end / start) / (slope * per_second) if slope else width / (start * per_second)
             self._seconds.append(self._seconds[-1] + duration_s)
+        # The highest power from each knot on.
+        self._highest = list(accumulate(reversed(self._powers), max))[::-1]
 
     def power_kw(self, soc: float) -> float:
         """Power at the connector at `soc`."""
         piece = self._piece(self._socs, soc)
         return self._powers[piece] + self._slopes[piece] * (soc - self._socs[piece])
 
+    def highest_kw(self, soc: float) -> float:
+        """The highest power at the connector from `soc` on."""
+        piece = self._piece(self._socs, soc)
+        return max(self._powers[piece] + self._slopes[piece] * (soc - self._socs[piece]), self._highest[piece + 1])
+
     def seconds_at(self, soc: float) -> float:
         """Charging time from empty to `soc`."""
         piece = self._piece(self._socs, soc)
         power, slope, above = self._powers[piece], self._slopes[piece], soc - self._socs[piece]
         if slope:
-            return self._seconds[piece] + log(1.0 + slope * above / power) / self._rates[piece]
+            return self._seconds[piece] + log1p(slope * above / power) / self._rates[piece]
         return self._seconds[piece] + above * self.kwh_per_soc * 3600.0 / power
 
     def soc_at(self, seconds: float) -> float:
@@ -85,18 +98,61 @@ class ChargeCurve:
         piece = self._piece(self._seconds, seconds)
         since = seconds - self._seconds[piece]
         power, slope = self._powers[piece], self._slopes[piece]
-        if slope:
-            gained = power / slope * (exp(self._rates[piece] * since) - 1.0)
-        else:
-            gained = power * since / (self.kwh_per_soc * 3600.0)
+        straight = power * since / (self.kwh_per_soc * 3600.0)
+        gained = power / slope * expm1(self._rates[piece] * since) if slope else straight
         return min(self._socs[piece] + gained, self._socs[piece + 1])
 
     def soc_after(self, soc: float, seconds: float, target_soc: float) -> float:
         """State of charge after charging for `seconds` from `soc` towards `target_soc`, in one step."""
         return min(max(self.soc_at(self.seconds_at(soc) + seconds), soc), target_soc)
 
+    @property
+    def pieces(self) -> Iterator[tuple[float, float, float, float, float]]:
+        """Per piece: seconds from empty, state of charge and power at its begin, the next state of charge, kW per unit."""
+        return zip(self._seconds, self._socs, self._powers, self._socs[1:], self._slopes, strict=False)
+
     def _piece(self, starts: list[float], value: float) -> int:
         return min(bisect_right(starts, value), len(self._slopes)) - 1
+
+
+class CurveTable:
+    """Many curves side by side, asked for many instants at once: as `ChargeCurve.soc_at` and `power_kw`, in arrays."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        # A piece that a curve does not have begins never.
+        self._pieces = np.full((5, 64, 16), np.inf)
+        self._kwh_per_soc = np.ones(64)
+
+    def add(self, curve: ChargeCurve) -> int:
+        """The number by which `after` knows the curve."""
+        pieces = np.array(list(curve.pieces)).T
+        _, rows, columns = self._pieces.shape
+        if self._count == rows or pieces.shape[1] > columns:
+            grown = np.full((5, rows * (1 + (self._count == rows)), max(columns, pieces.shape[1])), np.inf)
+            grown[:, :rows, :columns] = self._pieces
+            self._pieces = grown
+            self._kwh_per_soc = np.resize(self._kwh_per_soc, grown.shape[1])
+        self._pieces[:, self._count, : pieces.shape[1]] = pieces
+        self._kwh_per_soc[self._count] = curve.kwh_per_soc
+        self._count += 1
+        return self._count - 1
+
+    def kwh_per_soc(self, curve: NDArray[np.int64]) -> Floats:
+        """Energy (kWh at the connector) of a whole battery, for each of `curve` (numbers)."""
+        return self._kwh_per_soc[curve]
+
+    def after(self, curve: NDArray[np.int64], seconds: Floats, target_soc: Floats) -> tuple[Floats, Floats]:
+        """State of charge and power (kW) after charging for `seconds` from empty towards `target_soc`; one row per instant."""
+        piece = np.maximum((self._pieces[0][curve] <= seconds[:, None]).sum(axis=1) - 1, 0)
+        begins, low, power, high, slope = self._pieces[:, curve, piece]
+        since = seconds - begins
+        per_second = 1.0 / (self._kwh_per_soc[curve] * 3600.0)
+        falls = slope != 0
+        steep = np.where(falls, slope, 1.0)
+        gained = np.where(falls, power / steep * np.expm1(steep * per_second * since), power * since * per_second)
+        soc = np.minimum(np.minimum(low + gained, high), target_soc)
+        return soc, power + slope * (soc - low)
 
 
 def charge_curve(model: EvModel, evse_power_kw: float, is_dc: bool) -> ChargeCurve:

@@ -34,6 +34,11 @@ def ms_into_week(local_ms: int) -> int:
     return (local_ms + _MONDAY_SHIFT_MS) % WEEK_MS
 
 
+def weekday(day: int) -> int:
+    """The weekday (0: Monday) of the day that is so many days after 1970-01-01."""
+    return (day + _MONDAY_SHIFT_MS // DAY_MS) % 7
+
+
 # Zone changes fall on quarter hours of UTC, so one offset per slot is exact; the bound keeps long runs small.
 @lru_cache(maxsize=65_536)
 def _slot_offset_ms(zone: str, slot: int) -> int:

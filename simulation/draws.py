@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 _WORDS = struct.Struct("<8Q")
 _KEY = struct.Struct("<qqq")
+_UNIT = 2.0**-52
 _standard_normal = NormalDist().inv_cdf
 
 Uniforms = tuple[float, float, float, float, float, float, float, float]
@@ -32,6 +33,9 @@ class Purpose(IntEnum):
     TELEMATICS = 9
     DRIVE = 10
     ERRAND = 11
+    START = 12
+    SITE = 13
+    GUEST = 14
 
 
 class Draws:
@@ -44,12 +48,17 @@ class Draws:
         """Eight independent uniforms in the open interval (0, 1), from one BLAKE2b digest."""
         digest = blake2b(_KEY.pack(purpose, entity, counter), salt=self._salt).digest()
         a, b, c, d, e, f, g, h = _WORDS.unpack(digest)
-        return _unit(a), _unit(b), _unit(c), _unit(d), _unit(e), _unit(f), _unit(g), _unit(h)
-
-
-def _unit(word: int) -> float:
-    # 52 bits and a half: with 53 the largest word would round to 1.0.
-    return ((word >> 12) + 0.5) * 2.0**-52
+        # 52 bits and a half: with 53 the largest word would round to 1.0.
+        return (
+            ((a >> 12) + 0.5) * _UNIT,
+            ((b >> 12) + 0.5) * _UNIT,
+            ((c >> 12) + 0.5) * _UNIT,
+            ((d >> 12) + 0.5) * _UNIT,
+            ((e >> 12) + 0.5) * _UNIT,
+            ((f >> 12) + 0.5) * _UNIT,
+            ((g >> 12) + 0.5) * _UNIT,
+            ((h >> 12) + 0.5) * _UNIT,
+        )
 
 
 def normal(uniform: float) -> float:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulation.clock import to_datetime
 
 SCHEMA_VERSION = 1
 
@@ -31,28 +37,24 @@ COLUMNS = (
     "state_of_charge_start",
 )
 
-Row = tuple[Any, ...]
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventBatch:
-    """Events in time order, as one list per field of `COLUMNS`.
+    """Events in time order: one numpy array per field of `COLUMNS`, all of one length.
 
-    Times are datetimes in UTC of whole milliseconds, energies kWh to the Wh, states of charge percent; None where a field
-    does not apply.
+    Times are datetime64[ms] in UTC, energies kWh to the Wh, states of charge percent, strings objects. Where a field does
+    not apply it is None, NaN or NaT.
     """
 
-    columns: dict[str, list[Any]]
-
-    @classmethod
-    def of(cls, rows: list[Row]) -> EventBatch:
-        """A batch of rows in the order of `COLUMNS`."""
-        if not rows:
-            return cls({name: [] for name in COLUMNS})
-        return cls(dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
+    arrays: dict[str, NDArray[Any]]
 
     def __len__(self) -> int:
-        return len(self.columns["event_id"])
+        return len(self.arrays["sequence"])
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """The same as lists of Python values: datetimes with their zone, None where a field does not apply."""
+        return {name: _plain(values) for name, values in self.arrays.items()}
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The events one by one, each a message of Python values."""
@@ -62,11 +64,22 @@ class EventBatch:
 
 @dataclass(slots=True)
 class Totals:
-    """The producer's own count of everything told since the start."""
+    """The producer's own count of everything told since the start.
+
+    `hashes` are two sums, modulo 2**64, of a hash per event: equal for equal events in whatever order and chunks. Visits that
+    ended without a session: `balked` (left at the sight of the queue); `rerouted` went on to another station after that or
+    after waiting. `failed_starts` are sessions that ended before any energy flowed, each followed by another try.
+    """
 
     events_by_type: Counter[str] = field(default_factory=Counter)
     # Whole watt-hours, so that the sum is exact whatever the order.
     energy_wh: int = 0
+    hashes: tuple[int, int] = (0, 0)
+    visits: int = 0
+    balked: int = 0
+    rerouted: int = 0
+    without_car: int = 0
+    failed_starts: int = 0
 
     @property
     def events(self) -> int:
@@ -81,3 +94,30 @@ class Totals:
     def energy_kwh(self) -> float:
         """Energy of the finished sessions."""
         return self.energy_wh / 1000
+
+    @property
+    def ledger_hash(self) -> str:
+        """32 hexadecimal digits that any lost, added or changed event changes."""
+        return "".join(f"{part:016x}" for part in self.hashes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**plain, "events_by_type": dict(self.events_by_type), "hashes": list(self.hashes)}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Totals:
+        """The totals that `to_json` told."""
+        first, second = told["hashes"]
+        return cls(**{**told, "events_by_type": Counter(told["events_by_type"]), "hashes": (first, second)})
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    if values.dtype.kind == "M":
+        absent = np.isnat(values).tolist()
+        instants = values.astype(np.int64).tolist()
+        return [None if none else to_datetime(ms) for ms, none in zip(instants, absent, strict=True)]
+    plain: list[Any] = values.tolist()
+    if values.dtype.kind == "f":
+        return [None if value != value else value for value in plain]
+    return plain

@@ -61,6 +61,7 @@ class Surroundings:
         self._bases: dict[tuple[str, ...], Choice] = {}
         self._usables: dict[tuple[SiteKind, tuple[str, ...]], NDArray[np.bool_]] = {}
         self._near: dict[tuple[int, SiteKind, tuple[str, ...]], Choice] = {}
+        self._alternatives: dict[tuple[int, tuple[str, ...], float], tuple[tuple[int, float], ...]] = {}
 
     def base(self, connector_types: tuple[str, ...], uniform: float) -> int:
         """A station to live near, by its number of EVSEs, among those that fit; ValueError if none does."""
@@ -83,6 +84,20 @@ class Surroundings:
             stations = np.flatnonzero(self._within(base) & self._usable(kind, connector_types)).tolist()
             choice = self._near[key] = Choice(stations, [self._weights[i] for i in stations])
         return choice
+
+    def alternatives(
+        self, station: int, connector_types: tuple[str, ...], within_km: float
+    ) -> tuple[tuple[int, float], ...]:
+        """Stations of the same kind, and the way there (km by road, at most `within_km`), the nearest first."""
+        key = (station, connector_types, within_km)
+        known = self._alternatives.get(key)
+        if known is None:
+            usable = self._usable(self._stations[station].site_kind, connector_types) & self._within(station)
+            ways = ((self.drive_km(station, other), other) for other in np.flatnonzero(usable).tolist())
+            known = self._alternatives[key] = tuple(
+                (other, km) for km, other in sorted(ways) if other != station and km <= within_km
+            )
+        return known
 
     def drive_km(self, origin: int, destination: int) -> float:
         """Road distance between two stations."""

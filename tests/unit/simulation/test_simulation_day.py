@@ -94,6 +94,19 @@ def test_a_car_is_in_one_place_at_a_time(day: Day) -> None:
     for of_car in visits.values():
         for (_, left, last), (came, _, _) in pairwise(sorted(of_car)):
             assert last in ("stopped", "abandoned")
+            assert came > left
+
+
+def test_visits_are_at_least_five_minutes_apart(day: Day) -> None:
+    visits = defaultdict(list)
+    for session_id, events in day.sessions.items():
+        # a failed start's further tries belong to one visit: a letter behind its number
+        visits[events[0]["ev_id"], session_id.rstrip("bcdefgh")].extend(event["occurred_at"] for event in events)
+    of_cars = defaultdict(list)
+    for (ev_id, _), times in visits.items():
+        of_cars[ev_id].append((min(times), max(times)))
+    for spans in of_cars.values():
+        for (_, left), (came, _) in pairwise(sorted(spans)):
             assert came >= left + timedelta(minutes=5)
 
 

@@ -1,0 +1,50 @@
+"""How drivers and hardware behave, whatever the site: assumptions where no source is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Shares are of visits (0 to 1).
+
+    A start fails with `failed_start_share`, is noticed after `failed_start_s` (least, most) and tried again, on another EVSE
+    if one is free; a further try fails with `failed_retry_share`, and after `most_tries` the driver leaves.
+
+    Who finds all plugs taken drives on at once with `balk_share`, and with the same share of what is left for each car that
+    waits already per plug. Of those who leave, at once or after waiting, `reroute_share` looks for a free plug at a station
+    within `reroute_km`, at most `most_reroutes` times on one errand. A car moves up `move_up_s` after a plug is free.
+
+    Chargers send meter values every `ac_meter_s` and `dc_meter_s`. Of sessions, `fault_share` meet a fault of their EVSE,
+    which is out of order for a log-normal time.
+    """
+
+    # 14 % of visits end without a charge or only after trouble: J.D. Power, U.S. EV Experience Public Charging Study 2025.
+    failed_start_share: float = 0.14
+    failed_retry_share: float = 0.25
+    failed_start_s: tuple[float, float] = (20.0, 90.0)
+    most_tries: int = 3
+    balk_share: float = 0.30
+    reroute_share: float = 0.6
+    reroute_km: float = 8.0
+    most_reroutes: int = 2
+    move_up_s: tuple[float, float] = (30.0, 150.0)
+    ac_meter_s: float = 900.0
+    dc_meter_s: float = 300.0
+    fault_share: float = 0.012
+    repair_median_s: float = 8 * 3600.0
+    repair_sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        """ValueError naming what is impossible."""
+        for name in ("failed_start_share", "failed_retry_share", "balk_share", "reroute_share", "fault_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        for name in ("ac_meter_s", "dc_meter_s"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1 s, not {getattr(self, name)}")
+
+
+#: As recorded sessions are: what faults, failed starts and full sites did to them is in the record already.
+AS_RECORDED = Behaviour(failed_start_share=0.0, fault_share=0.0, balk_share=0.0, reroute_share=0.0)
