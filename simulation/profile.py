@@ -1,9 +1,12 @@
 """A site's demand as parameters that were fitted to its sessions: when cars come, how long they stay, what they take.
 
 Arrivals are a Poisson process whose rate follows the local week and, since no two Mondays are alike, is multiplied each day
-by a gamma-distributed factor of mean 1 and variance `day_variance`: day counts are then negative binomial. Start, stay and
-energy are drawn one after the other, each from its distribution given the one before: quantile functions and nothing else,
-so a profile holds no row of the data that it was fitted to.
+by a gamma-distributed factor of mean 1 and variance `day_variance`: day counts are then negative binomial. Where the same
+few cars come every day, days are more alike than chance: `day_variance` is then below 0 and day counts are binomial.
+
+Start, stay and energy have their own distributions each, as quantile functions; how they go together is told by their ranks
+alone, in tables of counts (a checkerboard copula: Nelsen, An Introduction to Copulas, 2006), so that whatever a table
+smooths, each quantity keeps its distribution. A profile holds no row of the data that it was fitted to.
 
 Hours are local, 0 to 24; stays are hours, energies kWh, states of charge percent. Pure: numpy alone.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
+_HOUR_S, _DAY_S = 3600, 86_400
 WEEKDAYS, WEEKEND = "weekdays", "weekend"
 
 
@@ -30,15 +35,46 @@ class ProfileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A quantity: `knots` are its quantiles at the levels (i + 0.5) / n, in rising order; between them it is uniform."""
+    """A quantity: `knots` are its quantiles at `levels`, both in rising order; between two of them it is uniform.
+
+    A value that is taken again and again is two equal knots, whose levels are as far apart as it is likely. Without
+    `levels`, n knots stand at (i + 0.5) / n.
+    """
 
     knots: tuple[float, ...]
+    levels: tuple[float, ...] = ()
 
     def at(self, levels: Floats) -> Floats:
         """The quantiles at `levels` (0 to 1), in their shape."""
         count = len(self.knots)
-        quantiles: Floats = np.interp(levels, (np.arange(count) + 0.5) / count, self.knots)
+        quantiles: Floats = np.interp(levels, self.levels or (np.arange(count) + 0.5) / count, self.knots)
         return quantiles
+
+
+@dataclass(frozen=True, slots=True)
+class Copula:
+    """How the rank of a quantity goes with that of another one.
+
+    `counts[i][j]` weighs that the one which is given is in the i-th of equal parts of its ranks and the drawn one in the
+    j-th of its own; within a part all ranks are as likely.
+    """
+
+    counts: tuple[tuple[float, ...], ...]
+
+    def draw(self, given: Floats, random: np.random.Generator) -> Floats:
+        """A level (0 to 1) for each level of `given` (any one-dimensional shape)."""
+        counts = np.array(self.counts)
+        rows, columns = counts.shape
+        row = np.minimum((given * rows).astype(np.int64), rows - 1)
+        below = np.cumsum(counts, axis=1)
+        # each row fills its own unit of one rising line, so that a single search serves all rows
+        line = (below / np.maximum(below[:, -1:], 1e-300) + np.arange(rows)[:, None]).ravel()
+        column = np.searchsorted(line, row + random.random(len(given)), side="right") - row * columns
+        drawn: Floats = (np.minimum(column, columns - 1) + random.random(len(given))) / columns
+        return drawn
+
+
+INDEPENDENT = Copula(((1.0,),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +112,22 @@ class Conditional:
 class DayKind:
     """What weekdays, or the days of the weekend, have in common.
 
-    `stay` is given the start; `energies` are given the stay, each for starts from its hour `energy_from` on.
+    The rank of a stay is given by that of the start; the rank of an energy by that of the stay, in a table for each of equal
+    parts of the starts.
     """
 
     start: Distribution
-    stay: Conditional
-    energy_from: tuple[float, ...]
-    energies: tuple[Conditional, ...]
+    stay: Distribution
+    energy: Distribution
+    stay_by_start: Copula = INDEPENDENT
+    energy_by_stay: tuple[Copula, ...] = (INDEPENDENT,)
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
     """Arrivals, arrays of one length: day (0 is the first), local start hour, stay (h), energy (kWh).
 
+    Hours are of whole seconds and energies of whole Wh when drawn, as recordings have them.
     `soc_percent` is the state of charge at arrival, nan where it is not known.
     """
 
@@ -110,7 +149,8 @@ class Visits:
 class SiteProfile:
     """Demand at one site, and what the site is: so many EVSEs of `power_kw` (kW) with a connector.
 
-    `visits` is the mean of each weekday, Monday first. `sessions` is how many the fit stands on, `source` whose they were.
+    `visits` is the mean of each weekday, Monday first. `sessions` is how many the fit stands on (0: none, the profile is made
+    of figures), `source` whose they were. `site_power_kw` is what all EVSEs share, None where each has its own.
     """
 
     source: str
@@ -123,6 +163,7 @@ class SiteProfile:
     day_variance: float
     kinds: dict[str, DayKind]
     soc: Conditional | None = None
+    site_power_kw: float | None = None
 
     def draw(self, seed: int, days: int, first_weekday: int = 0) -> Visits:
         """The visits of `days` days in time order, the same for the same seed; the first is a `first_weekday` (0: Monday)."""
@@ -137,10 +178,7 @@ class SiteProfile:
 
     def _visits(self, weekdays: NDArray[np.int64], random: np.random.Generator) -> Visits:
         """The visits of days in time order, by their weekdays."""
-        rates = np.array(self.visits)[weekdays]
-        if self.day_variance > 0:
-            rates = rates * random.gamma(1 / self.day_variance, self.day_variance, len(weekdays))
-        day = np.repeat(np.arange(len(weekdays)), random.poisson(rates))
+        day = np.repeat(np.arange(len(weekdays)), self._counts(np.array(self.visits)[weekdays], random))
         start, stay, energy = (np.empty(len(day)) for _ in range(3))
         for name, kind in self.kinds.items():
             of_kind = (weekdays[day] >= 5) == (name == WEEKEND)
@@ -148,8 +186,20 @@ class SiteProfile:
         soc = np.full(len(day), np.nan) if self.soc is None else self.soc.draw(energy, random)
         return Visits(day, start, stay, energy, soc).where(np.lexsort((start, day)))
 
+    def _counts(self, means: Floats, random: np.random.Generator) -> NDArray[np.int64]:
+        if self.day_variance > 0:
+            return random.poisson(means * random.gamma(1 / self.day_variance, self.day_variance, len(means)))
+        if self.day_variance < 0:
+            # of the two whole numbers of cars around -1 / day_variance, each so often that their inverse has its mean
+            fewer = floor(-1 / self.day_variance)
+            more = fewer + 1
+            share = (-self.day_variance - 1 / more) * fewer * more
+            cars = np.maximum(np.where(random.random(len(means)) < share, fewer, more), np.ceil(means)).astype(np.int64)
+            return random.binomial(cars, means / cars)
+        return random.poisson(means)
+
     def to_json(self) -> dict[str, Any]:
-        """Plain values, numbers to five digits."""
+        """Plain values, numbers to seven digits: hours to the second, energies to the Wh."""
         return {"profile_version": PROFILE_VERSION, **_rounded(asdict(self))}
 
     @classmethod
@@ -176,33 +226,50 @@ class SiteProfile:
         for weekday, mean in enumerate(self.visits):
             if mean and (WEEKEND if weekday >= 5 else WEEKDAYS) not in self.kinds:
                 raise ProfileError(f"kinds: there are visits on weekday {weekday}, of a kind that is missing")
-        for name, least in (("day_variance", 0.0), ("power_kw", 1e-9), ("evses", 1)):
-            if not least <= getattr(self, name) < float("inf"):
-                raise ProfileError(f"{name}: {getattr(self, name)!r} is impossible")
+        for name, least in (
+            ("sessions", 0),
+            ("day_variance", -1.0),
+            ("power_kw", 1e-9),
+            ("site_power_kw", 1e-9),
+            ("evses", 1),
+        ):
+            value = getattr(self, name)
+            if not (value is None and name == "site_power_kw") and not least <= value < float("inf"):
+                raise ProfileError(f"{name}: {value!r} is impossible")
 
 
 def _draw_kind(kind: DayKind, count: int, random: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    start = kind.start.at(random.random(count))
-    stay = kind.stay.draw(start, random)
+    start = random.random(count)
+    stay = kind.stay_by_start.draw(start, random)
     energy = np.empty(count)
-    group = np.searchsorted(np.array(kind.energy_from), start, side="right") - 1
-    group = np.maximum(group, 0)
-    for number, given_stay in enumerate(kind.energies):
-        here = group == number
-        energy[here] = given_stay.draw(stay[here], random)
-    return start, stay, energy
+    part = (start * len(kind.energy_by_stay)).astype(np.int64)
+    for number, by_stay in enumerate(kind.energy_by_stay):
+        here = part == number
+        energy[here] = by_stay.draw(stay[here], random)
+    return (
+        np.minimum(np.round(kind.start.at(start) * _HOUR_S), _DAY_S - 1) / _HOUR_S,
+        np.round(kind.stay.at(stay) * _HOUR_S) / _HOUR_S,
+        np.round(kind.energy.at(energy), 3),
+    )
 
 
 def _kind(name: str, told: Mapping[str, Any]) -> DayKind:
-    energies = tuple(_conditional(f"{name}.energies", one) for one in told["energies"])
-    if len(energies) != len(told["energy_from"]):
-        raise ProfileError(f"kinds.{name}: {len(told['energy_from'])} energy_from, but {len(energies)} energies")
     return DayKind(
         _distribution(f"{name}.start", told["start"]),
-        _conditional(f"{name}.stay", told["stay"]),
-        tuple(told["energy_from"]),
-        energies,
+        _distribution(f"{name}.stay", told["stay"]),
+        _distribution(f"{name}.energy", told["energy"]),
+        _copula(f"{name}.stay_by_start", told["stay_by_start"]),
+        tuple(_copula(f"{name}.energy_by_stay", one) for one in told["energy_by_stay"]) or (INDEPENDENT,),
     )
+
+
+def _copula(name: str, told: Mapping[str, Any]) -> Copula:
+    counts = tuple(tuple(float(count) for count in row) for row in told["counts"])
+    if not counts or not counts[0] or {len(row) for row in counts} != {len(counts[0])}:
+        raise ProfileError(f"{name}: counts must be rows of one length")
+    if not all(0 <= count < float("inf") for row in counts for count in row):
+        raise ProfileError(f"{name}: counts must be 0 or more")
+    return Copula(counts)
 
 
 def _conditional(name: str, told: Mapping[str, Any]) -> Conditional:
@@ -217,12 +284,16 @@ def _distribution(name: str, told: Mapping[str, Any]) -> Distribution:
     knots = tuple(float(knot) for knot in told["knots"])
     if not knots or any(a > b for a, b in pairwise(knots)) or not 0 <= knots[0] <= knots[-1] < float("inf"):
         raise ProfileError(f"{name}: knots must rise, from 0 or more")
-    return Distribution(knots)
+    levels = tuple(float(level) for level in told["levels"])
+    if levels and (len(levels) != len(knots) or any(a > b for a, b in pairwise((0.0, *levels, 1.0)))):
+        raise ProfileError(f"{name}: levels must rise within 0 and 1, one for each knot")
+    return Distribution(knots, levels)
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.5g}")
+        rounded = float(f"{value:.7g}")
+        return int(rounded) if rounded.is_integer() else rounded
     if isinstance(value, dict):
         return {name: _rounded(part) for name, part in value.items()}
     return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value

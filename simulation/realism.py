@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ BOOTSTRAPS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A statistic of the simulated visits, and the 95 % bootstrap interval of the real ones'."""
+    """A statistic of the simulated visits, and the 95 % bootstrap interval of the real ones'; nan where it does not exist."""
 
     simulated: float
     low: float
@@ -23,7 +24,7 @@ class Interval:
 
     @property
     def inside(self) -> bool:
-        return self.low <= self.simulated <= self.high
+        return isnan(self.simulated) if isnan(self.low) else self.low <= self.simulated <= self.high
 
 
 def ks_distance(a: Floats, b: Floats) -> float:
@@ -35,13 +36,16 @@ def ks_distance(a: Floats, b: Floats) -> float:
 
 
 def rank_correlation(a: Floats, b: Floats) -> float:
-    """Spearman's: the correlation of the ranks, ties with their mean rank."""
+    """Spearman's: the correlation of the ranks, ties with their mean rank; nan where a quantity does not vary."""
+    if not len(a) or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return nan
     return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
 
 
 def dispersion(counts: Floats) -> float:
-    """Variance over mean of day counts: 1 for a Poisson process of one rate."""
-    return float(np.var(counts, ddof=1) / np.mean(counts))
+    """Variance over mean of day counts: 1 for a Poisson process of one rate, nan without sessions."""
+    mean = np.mean(counts)
+    return float(np.var(counts, ddof=1) / mean) if len(counts) > 1 and mean else nan
 
 
 def interval(
@@ -49,8 +53,9 @@ def interval(
 ) -> Interval:
     """Where `statistic` of the real data lies, given rows drawn with replacement by their numbers."""
     random = np.random.default_rng(0)
-    values = [statistic(random.integers(0, rows, rows)) for _ in range(bootstraps)]
-    low, high = np.quantile(values, [0.025, 0.975])
+    drawn = [statistic(random.integers(0, rows, rows)) for _ in range(bootstraps)]
+    values = [value for value in drawn if not isnan(value)]
+    low, high = np.quantile(values, [0.025, 0.975]) if values else (nan, nan)
     return Interval(simulated, float(low), float(high))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from math import isnan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 
 from evcharge.errors import UserError
 from evcharge.sessions.readers import Recording
-from simulation.profile import WEEKDAYS, WEEKEND, Conditional, DayKind, Distribution, Floats, SiteProfile, Visits
+from simulation.estimation import day_kind, day_variance, distribution
+from simulation.profile import WEEKDAYS, WEEKEND, Conditional, DayKind, Floats, SiteProfile, Visits
 from simulation.realism import Interval, dispersion, interval, ks_distance, rank_correlation
 
 #: Fewer tell nothing of a distribution.
 LEAST_SESSIONS = 50
-# Knots of a quantile function, and sessions behind each that stands for a part of the data: as many as keep the marginal
-# distributions and rank correlations of ACN-Data Caltech and the EPFL fast chargers within what their odd and even days differ.
-_START_KNOTS, _STAY_KNOTS, _ENERGY_KNOTS = 120, 33, 17
-_SESSIONS_PER_STAY, _SESSIONS_PER_ENERGY, _SESSIONS_PER_GROUP = 60, 30, 300
-_MOST_STAYS, _MOST_ENERGIES, _MOST_GROUPS = 24, 16, 4
+#: Power of shorter stays is mostly the rounding of their times.
+_LASTING_H = 0.1
+#: Where no session tells a power: level 2, 32 A at 208 V.
+_LEVEL_2_KW = 6.6
+#: Weekends, or weekdays, with fewer are taken together with the other days.
+_LEAST_OF_KIND = 30
+_MOST_SOC_PARTS, _SESSIONS_PER_SOC_PART = 16, 60
 #: Days that are drawn to compare: so many that what differs is the model, not the draw.
 COMPARED_DAYS = 5_000
+
+_COLUMNS = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
+_PAIRS = {"stay_energy_correlation": ("stay_h", "energy_kwh"), "start_stay_correlation": ("start_hour", "stay_h")}
 
 
 class Days(StrEnum):
@@ -76,15 +82,32 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Equipment:
+    """Whose sessions they are, and what the site is: its time zone, EVSEs of a power, and what these share (kW)."""
+
+    source: str
+    time_zone: str
+    evses: int
+    power_kw: float
+    connector_type: str
+    site_power_kw: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
-    """How near a profile is to days: KS distances to them, and beside each that of the days it was fitted to."""
+    """How near a profile is to days: KS distances, and statistics in the interval of those days' own.
+
+    Beside each stands that of the days that the profile was fitted to: it can hardly be nearer than these are.
+    """
 
     days: Days
     sessions: int
     distances: dict[str, tuple[float, float]]
     intervals: dict[str, Interval]
+    fitted: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values, None for a figure that does not exist, as the correlation with a stay that is always the same."""
         return {
             "days": self.days.value,
             "sessions": self.sessions,
@@ -93,10 +116,20 @@ class Score:
                 for name, (ours, real) in self.distances.items()
             },
             **{
-                name: {"profile": round(i.simulated, 3), "low": round(i.low, 3), "high": round(i.high, 3)}
+                name: {
+                    "profile": _figure(i.simulated),
+                    "fitted_days": _figure(self.fitted[name]),
+                    "low": _figure(i.low),
+                    "high": _figure(i.high),
+                    "inside": i.inside,
+                }
                 for name, i in self.intervals.items()
             },
         }
+
+
+def _figure(value: float) -> float | None:
+    return None if isnan(value) else round(value, 3)
 
 
 def read(recording: Recording, zone: ZoneInfo) -> Sample:
@@ -115,35 +148,53 @@ def read(recording: Recording, zone: ZoneInfo) -> Sample:
     return Sample(recording.path, first, visits, np.arange((last - first).days + 1))
 
 
-def fit(recording: Recording, days: Days = Days.ALL) -> SiteProfile:
-    """The profile of the sessions on `days` of a recording of one site. Raises UserError where it can not be fitted."""
+def fit(
+    recording: Recording,
+    days: Days = Days.ALL,
+    *,
+    evses: int | None = None,
+    power_kw: float | None = None,
+    site_power_kw: float | None = None,
+) -> SiteProfile:
+    """The profile of the sessions on `days` of a recording of one site. Raises UserError where it can not be fitted.
+
+    What the site is comes from the recording; the other arguments say it where they are given.
+    """
     if len(recording.stations) != 1:
-        raise UserError(f"{recording.path}: sessions of {len(recording.stations)} sites; a profile is of one")
+        named = ", ".join(sorted(station["station_id"] for station in recording.stations)[:5])
+        raise UserError(
+            f"{recording.path}: sessions of {len(recording.stations)} sites ({named}); a profile is of one: "
+            "say which with --site"
+        )
     (site,) = recording.stations
     everything = read(recording, ZoneInfo(site["time_zone"]))
-    seen = everything.on(days)
-    visits, weekday, means = seen.visits, seen.weekday(seen.visits.day), _means(seen)
-    kinds = {}
-    for name, at in ((WEEKDAYS, weekday < 5), (WEEKEND, weekday >= 5)):
-        if at.any():
-            kinds[name] = _kind(visits.where(at))
-    known = visits.where(~np.isnan(visits.soc_percent))
-    soc = None
-    if len(known) >= LEAST_SESSIONS:
-        soc = _given(known.energy_kwh, known.soc_percent, _SESSIONS_PER_STAY, _MOST_ENERGIES, _ENERGY_KNOTS)
-    evses = site["evses"]
-    powers_kw = [evse["power_kw"] for evse in evses if evse["power_kw"]] or [_least_power_kw(everything.visits)]
+    known_kw = [evse["power_kw"] for evse in site["evses"] if evse["power_kw"]]
+    equipment = Equipment(
+        recording.source,
+        site["time_zone"],
+        evses or len(site["evses"]),
+        power_kw or float(median(known_kw or [_least_power_kw(everything.visits)])),
+        site["evses"][0]["connector_type"] or "J1772",
+        site_power_kw or recording.site_power_kw,
+    )
+    return fit_sample(everything.on(days), equipment)
+
+
+def fit_sample(seen: Sample, equipment: Equipment) -> SiteProfile:
+    """The profile of a site's sessions on some days."""
+    means = _means(seen)
     return SiteProfile(
-        source=recording.source,
-        sessions=len(visits),
-        time_zone=site["time_zone"],
-        evses=len(evses),
-        power_kw=float(median(powers_kw)),
-        connector_type=evses[0]["connector_type"] or "J1772",
+        source=equipment.source,
+        sessions=len(seen.visits),
+        time_zone=equipment.time_zone,
+        evses=equipment.evses,
+        power_kw=equipment.power_kw,
+        connector_type=equipment.connector_type,
         visits=means,
-        day_variance=_day_variance(seen, means),
-        kinds=kinds,
-        soc=soc,
+        day_variance=day_variance(seen.counts, np.array(means)[seen.weekday(seen.days)]),
+        kinds=_kinds(seen),
+        soc=_soc(seen.visits),
+        site_power_kw=equipment.site_power_kw,
     )
 
 
@@ -151,33 +202,42 @@ def score(profile: SiteProfile, recording: Recording, fitted: Days) -> Score:
     """The profile against the days that it was not fitted to; against its own where it was fitted to all."""
     everything = read(recording, ZoneInfo(profile.time_zone))
     own, unseen = everything.on(fitted), everything.on(fitted.others)
-    real, counts, drawn = unseen.visits, unseen.counts, profile.draw(seed=0, days=COMPARED_DAYS)
-    columns = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
+    drawn = profile.draw(seed=0, days=COMPARED_DAYS)
+    drawn_counts, counts = np.bincount(drawn.day, minlength=COMPARED_DAYS).astype(float), unseen.counts
     return Score(
         fitted.others,
-        len(real),
+        len(unseen.visits),
         {
-            name: (_distance(drawn, real, column), _distance(own.visits, real, column))
-            for name, column in columns.items()
+            name: (_distance(drawn, unseen.visits, column), _distance(own.visits, unseen.visits, column))
+            for name, column in _COLUMNS.items()
         },
         {
-            "stay_energy_correlation": _correlation(drawn.stay_h, drawn.energy_kwh, real.stay_h, real.energy_kwh),
-            "start_stay_correlation": _correlation(drawn.start_hour, drawn.stay_h, real.start_hour, real.stay_h),
+            **{name: _correlations(drawn, unseen.visits, *pair) for name, pair in _PAIRS.items()},
             "day_count_dispersion": interval(
-                dispersion(np.bincount(drawn.day, minlength=COMPARED_DAYS).astype(float)),
-                lambda rows: dispersion(counts[rows]),
-                len(counts),
+                dispersion(drawn_counts), lambda rows: dispersion(counts[rows]), len(counts)
             ),
         },
+        {
+            **{name: _correlation(own.visits, *pair) for name, pair in _PAIRS.items()},
+            "day_count_dispersion": dispersion(own.counts),
+        },
+    )
+
+
+def _correlation(visits: Visits, a: str, b: str) -> float:
+    return rank_correlation(getattr(visits, a), getattr(visits, b))
+
+
+def _correlations(drawn: Visits, real: Visits, a: str, b: str) -> Interval:
+    return interval(
+        _correlation(drawn, a, b),
+        lambda rows: rank_correlation(getattr(real, a)[rows], getattr(real, b)[rows]),
+        len(real),
     )
 
 
 def _distance(a: Visits, b: Visits, column: str) -> float:
     return ks_distance(getattr(a, column), getattr(b, column))
-
-
-def _correlation(drawn_a: Floats, drawn_b: Floats, a: Floats, b: Floats) -> Interval:
-    return interval(rank_correlation(drawn_a, drawn_b), lambda rows: rank_correlation(a[rows], b[rows]), len(a))
 
 
 def _means(seen: Sample) -> tuple[float, ...]:
@@ -188,42 +248,27 @@ def _means(seen: Sample) -> tuple[float, ...]:
     )
 
 
-def _day_variance(seen: Sample, means_of_weekdays: Sequence[float]) -> float:
-    """What the counts vary beyond a Poisson process of the weekday's mean, by moments: var = mean + day_variance mean^2."""
-    means = np.array(means_of_weekdays)[seen.weekday(seen.days)]
-    return max(float(((seen.counts - means) ** 2 - means).sum() / (means**2).sum()), 0.0)
+def _kinds(seen: Sample) -> dict[str, DayKind]:
+    weekend = seen.weekday(seen.visits.day) >= 5
+    of_kind = {WEEKDAYS: ~weekend, WEEKEND: weekend}
+    few = any(0 < at.sum() < _LEAST_OF_KIND for at in of_kind.values())
+    return {name: day_kind(seen.visits if few else seen.visits.where(at)) for name, at in of_kind.items() if at.any()}
 
 
-def _kind(visits: Visits) -> DayKind:
-    start, stay, energy = visits.start_hour, visits.stay_h, visits.energy_kwh
-    groups = np.array_split(np.argsort(start, kind="stable"), _parts(len(start), _SESSIONS_PER_GROUP, _MOST_GROUPS))
-    return DayKind(
-        _distribution(start, _START_KNOTS),
-        _given(start, stay, _SESSIONS_PER_STAY, _MOST_STAYS, _STAY_KNOTS),
-        tuple(float(start[rows[0]]) for rows in groups),
-        tuple(_given(stay[rows], energy[rows], _SESSIONS_PER_ENERGY, _MOST_ENERGIES, _ENERGY_KNOTS) for rows in groups),
-    )
-
-
-def _given(given: Floats, values: Floats, sessions: int, most: int, knots: int) -> Conditional:
-    parts = np.array_split(np.argsort(given, kind="stable"), _parts(len(given), sessions, most))
+def _soc(visits: Visits) -> Conditional | None:
+    """The state of charge at arrival given the energy, where enough sessions tell it."""
+    known = visits.where(~np.isnan(visits.soc_percent))
+    if len(known) < LEAST_SESSIONS:
+        return None
+    parts = max(1, min(_MOST_SOC_PARTS, len(known) // _SESSIONS_PER_SOC_PART))
+    parted = np.array_split(np.argsort(known.energy_kwh, kind="stable"), parts)
     return Conditional(
-        tuple(float(np.median(given[rows])) for rows in parts),
-        tuple(_distribution(values[rows], knots) for rows in parts),
+        tuple(float(np.median(known.energy_kwh[rows])) for rows in parted),
+        tuple(distribution(known.soc_percent[rows], most=100.0) for rows in parted),
     )
-
-
-def _distribution(values: Floats, knots: int) -> Distribution:
-    count = min(knots, len(values))
-    quantiles = np.quantile(values, (np.arange(count) + 0.5) / count, method="hazen")
-    return Distribution(tuple(map(float, quantiles)))
-
-
-def _parts(count: int, each: int, most: int) -> int:
-    return max(1, min(most, count // each))
 
 
 def _least_power_kw(visits: Visits) -> float:
-    """What an EVSE gives at least, where the source does not say it: the most that a session took on average."""
-    lasting = visits.where(visits.stay_h > 0)
-    return float(np.max(lasting.energy_kwh / lasting.stay_h))
+    """What an EVSE gives at least, where the source does not say it: what all but the fastest sessions took on average."""
+    lasting = visits.where((visits.stay_h >= _LASTING_H) & (visits.energy_kwh > 0))
+    return float(np.quantile(lasting.energy_kwh / lasting.stay_h, 0.99)) if len(lasting) else _LEVEL_2_KW

@@ -24,7 +24,8 @@ LAUSANNE = Site(
     country="CH",
     network="EPFL",
 )
-CONNECTOR = Connector("J1772COMBO", 172.5)
+SITE_POWER_KW = 172.5
+CONNECTOR = Connector("J1772COMBO", SITE_POWER_KW)
 PLUGS = ("CCS1", "CCS2")
 
 SESSION, PLUG, ARRIVAL, DEPARTURE, ENERGY = "Session", "CCS", "Arrival", "Departure", "Energy (Wh)"
@@ -55,6 +56,7 @@ class EpflFormat:
     def __init__(self, site: Site | None = None) -> None:
         self._site = site or LAUSANNE
         self._zone = ZoneInfo(self._site.time_zone)
+        self.site_power_kw = None if site else SITE_POWER_KW
         self._evses = {} if site else dict.fromkeys(PLUGS, CONNECTOR)
 
     def session(self, row: fields.Row) -> RecordedSession:

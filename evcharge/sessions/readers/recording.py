@@ -53,7 +53,8 @@ class Recording:
 
     `stations` are station-registry records without schema_version and observed_at; `rejected` counts dropped rows by
     reason code and `rejected_rows` has the first row numbers of each (the header is row 1); `digest` is a hash of the
-    uncompressed content. `sessions()` reads the file again, so that a file may be larger than memory.
+    uncompressed content; `site_power_kw` is what all EVSEs share, where the format knows it. `sessions()` reads the file
+    again, so that a file may be larger than memory.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Recording:
     energy_delivered_wh: int
     rejected: Counter[str]
     rejected_rows: dict[str, list[int]]
+    site_power_kw: float | None
     _open: _Opener = field(repr=False)
 
     def sessions(self) -> Iterator[RecordedSession]:
@@ -104,6 +106,7 @@ def read_sessions(
         energy_delivered_wh=energy_wh,
         rejected=rejected,
         rejected_rows=rejected_rows,
+        site_power_kw=getattr(recording_format, "site_power_kw", None),
         _open=opener,
     )
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from evcharge.errors import UserError
-from evcharge.sessions.fitting import Days, fit, score
+from evcharge.sessions.fitting import Days, Equipment, Sample, fit, fit_sample, score
 from evcharge.sessions.readers import read_sessions
 from evcharge.settings import PROJECT
-from simulation.profile import WEEKDAYS, Conditional, DayKind, Distribution, ProfileError, SiteProfile
+from simulation.estimation import distribution as estimated
+from simulation.profile import WEEKDAYS, Copula, DayKind, Distribution, Floats, ProfileError, SiteProfile, Visits
 from simulation.realism import dispersion, ks_distance, rank_correlation
 
 FIRST = date(2024, 1, 1)
+Counts = NDArray[np.int64]
+SITE = Equipment("test", "UTC", 4, 11.0, "J1772")
 
 
 def distribution(*knots: float) -> Distribution:
@@ -37,9 +42,10 @@ TRUTH = SiteProfile(
     kinds={
         WEEKDAYS: DayKind(
             distribution(6.5, 8.0, 8.5, 9.0, 12.0),
-            Conditional((7.0, 12.0), (distribution(6.0, 8.0, 9.0), distribution(1.0, 2.0, 4.0))),
-            (6.0,),
-            (Conditional((1.0, 9.0), (distribution(2.0, 4.0, 6.0), distribution(10.0, 15.0, 30.0))),),
+            distribution(1.0, 2.0, 4.0, 6.0, 8.0, 9.0),
+            distribution(2.0, 4.0, 6.0, 10.0, 15.0, 30.0),
+            Copula(((1, 2, 4), (2, 3, 2), (4, 2, 1))),
+            (Copula(((5, 2, 0), (2, 3, 2), (0, 2, 5))), Copula(((3, 2, 2), (2, 3, 2), (2, 2, 3)))),
         )
     },
 )
@@ -130,7 +136,9 @@ def test_a_day_alone_is_distributed_as_a_day_among_many() -> None:
         ({"visits": [1] * 7}, "weekday 5, of a kind that is missing"),
         ({"kinds": {"holiday": None}}, "of another type"),
         ({"power_kw": 0}, "power_kw: 0 is impossible"),
-        ({"day_variance": -1}, "day_variance: -1 is impossible"),
+        ({"site_power_kw": 0}, "site_power_kw: 0 is impossible"),
+        ({"sessions": -1}, "sessions: -1 is impossible"),
+        ({"day_variance": -2}, "day_variance: -2 is impossible"),
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )
@@ -140,10 +148,20 @@ def test_an_impossible_profile_is_an_error_that_names_the_field(changed: dict[st
         SiteProfile.from_json(told)
 
 
-def test_knots_must_rise() -> None:
+@pytest.mark.parametrize(
+    ("quantity", "changed", "said"),
+    [
+        ("start", {"knots": [9.0, 8.0]}, "weekdays.start: knots must rise"),
+        ("stay", {"knots": [1, 2], "levels": [0.0]}, "weekdays.stay: levels must rise within 0 and 1, one for each"),
+        ("stay", {"knots": [1, 2], "levels": [0.0, 1.5]}, "weekdays.stay: levels must rise within 0 and 1"),
+        ("stay_by_start", {"counts": [[1], [1, 2]]}, "weekdays.stay_by_start: counts must be rows of one length"),
+        ("stay_by_start", {"counts": [[1, -2]]}, "weekdays.stay_by_start: counts must be 0 or more"),
+    ],
+)
+def test_an_impossible_distribution_is_named(quantity: str, changed: dict[str, object], said: str) -> None:
     told = json.loads(json.dumps(TRUTH.to_json()))
-    told["kinds"][WEEKDAYS]["start"]["knots"] = [9.0, 8.0]
-    with pytest.raises(ProfileError, match=r"weekdays.start: knots must rise"):
+    told["kinds"][WEEKDAYS][quantity].update(changed)
+    with pytest.raises(ProfileError, match=said):
         SiteProfile.from_json(told)
 
 
@@ -161,12 +179,117 @@ def test_statistics_are_the_textbook_s() -> None:
     assert dispersion(np.array([0.0, 4.0])) == pytest.approx(4.0)
 
 
-@pytest.mark.parametrize("name", ["acn_caltech_2019-05-01_2019-08-31.csv.gz", "epfl_dcfast_2022_share.csv"])
-def test_real_odd_days_tell_of_the_even_ones(shared_sessions: Path, name: str) -> None:
-    recording = read_sessions(shared_sessions / name)
-    profile = fit(recording, Days.ODD)
+def sampled(day: Counts, start_hour: Floats, stay_h: Floats, energy_kwh: Floats) -> Sample:
+    """A sample of whole seconds and Wh, as recordings have them, from a Monday on."""
+    whole = (np.minimum(np.round(start_hour * 3600), 86_399) / 3600, np.round(stay_h * 3600) / 3600)
+    visits = Visits(day, *whole, np.round(energy_kwh, 3), np.full(len(day), np.nan))
+    return Sample(Path("made"), FIRST, visits, np.arange(int(day.max()) + 1))
+
+
+def workplace(random: np.random.Generator) -> Sample:
+    """Growing for two years, closed on weekends and some days, most stay until five."""
+    days = 730
+    rates = np.array([40, 42, 42, 40, 35, 0, 0])[np.arange(days) % 7] * (0.6 + 0.8 * np.arange(days) / days)
+    day = np.repeat(np.arange(days), random.poisson(rates * (random.random(days) > 0.05)))
+    start = random.normal(8.5, 1.2, len(day)) % 24
+    until = np.maximum(random.normal(17, 1, len(day)) - start, 0.2)
+    stay = np.where(random.random(len(day)) < 0.7, until, random.lognormal(1, 0.7, len(day)))
+    return sampled(day, start, stay, np.minimum(6.6 * stay, random.lognormal(2.1, 0.7, len(day))))
+
+
+def dc_fast(random: np.random.Generator) -> Sample:
+    """Stays of whole minutes, energies tied to them and capped."""
+    day = np.repeat(np.arange(365), random.poisson(4 * random.gamma(6, 1 / 6, 365)))
+    stay = np.round(random.lognormal(np.log(27), 0.45, len(day))) / 60
+    energy = np.minimum(stay * 60 * random.lognormal(0, 0.25, len(day)), 60)
+    return sampled(day, random.normal(15, 4.5, len(day)) % 24, stay, energy)
+
+
+def public(random: np.random.Generator) -> Sample:
+    """With seasons, starts by the quarter of an hour, some left for days, some that took nothing."""
+    seasons = 1 + 0.5 * np.sin(np.arange(500) / 58)
+    day = np.repeat(np.arange(500), random.poisson(9 * seasons))
+    start = np.floor((random.normal(13, 4, len(day)) % 24) * 4) / 4
+    long = random.random(len(day)) < 0.1
+    stay = np.where(long, random.lognormal(2.6, 0.8, len(day)), random.lognormal(0.5, 0.7, len(day)))
+    energy = np.minimum(7.2 * stay, random.gamma(2, 4, len(day))) * (random.random(len(day)) > 0.06)
+    return sampled(day, start, stay, energy)
+
+
+def residential(random: np.random.Generator) -> Sample:
+    """Three cars that come home in the evening, each day as many as any: fewer odd days than by chance."""
+    day = np.repeat(np.arange(240), random.binomial(3, 0.6, 240))
+    start = random.normal(18.5, 2, len(day)) % 24
+    stay = (random.normal(7.5, 1, len(day)) - start) % 24
+    return sampled(day, start, stay, random.gamma(2, 5, len(day)))
+
+
+def few(random: np.random.Generator) -> Sample:
+    day = np.repeat(np.arange(60), random.poisson(2.5, 60))
+    stay = random.lognormal(0.5, 0.8, len(day))
+    return sampled(
+        day, random.normal(13, 4, len(day)) % 24, stay, 5 * np.sqrt(stay) * random.lognormal(0, 0.4, len(day))
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("site", [workplace, dc_fast, public, residential, few])
+def test_any_site_is_drawn_as_its_days_were(site: Callable[[np.random.Generator], Sample]) -> None:
+    own = site(np.random.default_rng(11)).on(Days.ODD)
+    profile = SiteProfile.from_json(json.loads(json.dumps(fit_sample(own, SITE).to_json())))
     assert len(json.dumps(profile.to_json())) < 50_000
-    told = score(profile, recording, Days.ODD)
+    drawn, apart_by_chance = profile.draw(0, 3_000), 1.23 / np.sqrt(len(own.visits))
+    for name in ("start_hour", "stay_h", "energy_kwh"):
+        # two samples of one distribution are 1.23 / sqrt(n) apart on average: the profile is to be well within that
+        assert ks_distance(getattr(drawn, name), getattr(own.visits, name)) < 0.4 * apart_by_chance, name
+        assert getattr(drawn, name).mean() == pytest.approx(getattr(own.visits, name).mean(), rel=0.04), name
+    for a, b in (("stay_h", "energy_kwh"), ("start_hour", "stay_h")):
+        real = rank_correlation(getattr(own.visits, a), getattr(own.visits, b))
+        assert rank_correlation(getattr(drawn, a), getattr(drawn, b)) == pytest.approx(real, abs=0.04), (a, b)
+    counts = np.bincount(drawn.day, minlength=3_000).astype(float)
+    assert counts.mean() == pytest.approx(own.counts.mean(), rel=0.05)
+    assert dispersion(counts) == pytest.approx(dispersion(own.counts), rel=0.12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_site_where_nothing_varies_is_fitted_and_scored_without_a_nan(tmp_path: Path) -> None:
+    lines = ["session_id,station_id,evse_id,started_at,ended_at,energy_delivered_kwh,latitude,longitude,time_zone"]
+    lines += [
+        f"s-{day},site,E1,2024-{1 + day // 28:02d}-{1 + day % 28:02d}T08:00:00Z,"
+        f"2024-{1 + day // 28:02d}-{1 + day % 28:02d}T10:00:00Z,0,40,-100,UTC"
+        for day in range(112)
+    ]
+    file = tmp_path / "same.csv"
+    file.write_text("\n".join(lines) + "\n")
+    recording = read_sessions(file)
+    profile = fit(recording, Days.ODD)
+    drawn = profile.draw(0, 700)
+    assert set(drawn.stay_h) == {2.0}
+    assert set(drawn.energy_kwh) == {0.0}
+    told = json.loads(json.dumps(score(profile, recording, Days.ODD).to_json(), allow_nan=False))
+    assert told["stay_energy_correlation"]["profile"] is None
+    assert told["ks_distances"]["stay"] == {"profile": 0.0, "fitted_days": 0.0}
+
+
+def test_no_single_session_is_a_knot() -> None:
+    values = np.random.default_rng(3).lognormal(1, 1, 80)
+    known = estimated(values)
+    assert len(known.knots) < 60
+    assert known.knots[-1] not in values
+    draws = known.at((np.arange(20_000) + 0.5) / 20_000)
+    assert draws.mean() == pytest.approx(values.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("days", [Days.ODD, Days.EVEN])
+@pytest.mark.parametrize("name", ["acn_caltech_2019-05-01_2019-08-31.csv.gz", "epfl_dcfast_2022_share.csv"])
+def test_real_days_tell_of_the_others(shared_sessions: Path, name: str, days: Days) -> None:
+    recording = read_sessions(shared_sessions / name)
+    profile = fit(recording, days)
+    assert len(json.dumps(profile.to_json())) < 50_000
+    told = score(profile, recording, days)
     for quantity, (ours, real) in told.distances.items():
         assert ours <= 1.25 * real, quantity
-    assert all(one.inside for one in told.intervals.values()), told
+    for statistic, one in told.intervals.items():
+        assert one.simulated == pytest.approx(told.fitted[statistic], rel=0.05, abs=0.03), statistic
+    # the halves' own correlations are now and then outside each other's interval: all days are the yardstick
+    assert all(one.inside for one in score(profile, recording, Days.ALL).intervals.values())
