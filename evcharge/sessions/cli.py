@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evcharge.sessions.readers import Recording, Site
+    from evcharge.sessions.fitting import Score
+    from evcharge.sessions.readers import Recording, Site, Table
     from evcharge.sessions.replay import ReplayReport
     from evcharge.settings import Settings
 
@@ -80,12 +81,24 @@ def replay(
 
 def fit(
     file: Annotated[
-        Path, typer.Argument(help="Sessions of one site: ACN-Data, EPFL style or generic CSV, .csv or .csv.gz.")
+        Path,
+        typer.Argument(help="Sessions: ACN-Data, EPFL style, generic, or any table with --columns; .csv, .json, .gz."),
     ],
     out: Annotated[Path, typer.Option(help="Where the profile is written, as JSON.")],
     days: Annotated[
         str, typer.Option(help="Fit odd or even days of the month and compare with the others, or fit all.")
     ] = "all",
+    columns: Annotated[
+        str | None,
+        typer.Option(help="What a table calls its columns: started_at=plug_in,ended_at=plug_out,energy_kwh=kWh."),
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="IANA zone of a table's site and of its times without UTC offset.")
+    ] = None,
+    station: Annotated[str | None, typer.Option("--site", help="Station id, where the file has several sites.")] = None,
+    evses: Annotated[int | None, typer.Option(min=1, help="EVSEs of the site, if the file does not show all.")] = None,
+    power_kw: Annotated[float | None, typer.Option(min=0.1, help="Power of an EVSE, kW.")] = None,
+    site_power_kw: Annotated[float | None, typer.Option(min=0.1, help="Power that all EVSEs share, kW.")] = None,
     strict: Strict = False,
     site_id: SiteId = None,
     site_name: SiteName = None,
@@ -99,37 +112,35 @@ def fit(
     The profile holds distributions, no sessions. With --days odd or even, what it draws is compared with the days that it
     has not seen, and those with the days that it was fitted to: a profile can hardly be nearer to them than these are.
 
+    With --columns any table will do that has a start, an end (or a duration) and an energy; docs/formats.md has the names.
+    Profiles that need no fit are shipped: campus, dc_fast, public and residential.
+
     Try it: evcharge fit my-sessions.csv --days odd --out profile.json
     """
     from evcharge.errors import UserError
     from evcharge.sessions import fitting
-    from evcharge.settings import load_settings
 
     try:
         fitted = fitting.Days(days)
     except ValueError:
         raise typer.BadParameter(f"{days!r} is none of {', '.join(fitting.Days)}", param_hint="--days") from None
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
-    recording = _read(load_settings(), file, site, strict)
-    profile = fitting.fit(recording, fitted)
+    recording = _read_any(file, site, strict, _table(columns, time_zone), station)
+    profile = fitting.fit(recording, fitted, evses=evses, power_kw=power_kw, site_power_kw=site_power_kw)
     score = fitting.score(profile, recording, fitted)
     try:
         out.write_text(json.dumps(profile.to_json()) + "\n")
     except OSError as error:
         raise UserError(f"{out}: {error.strerror or error}") from error
     if as_json:
-        typer.echo(json.dumps({"profile": str(out), "sessions": profile.sessions, **score.to_json()}))
+        told = {"profile": str(out), "sessions": profile.sessions, "dropped": dict(recording.rejected)}
+        typer.echo(json.dumps({**told, **score.to_json()}, allow_nan=False))
         return
     typer.echo(
         f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}"
     )
     _print_dropped(recording.rejected, recording.rejected_rows)
-    typer.echo(f"compared with {score.sessions:,} sessions of {score.days.value} days:")
-    for name, (ours, real) in score.distances.items():
-        typer.echo(f"  {name.replace('_', ' '):<24} KS distance {ours:.3f}, of the fitted days {real:.3f}")
-    for name, interval in score.intervals.items():
-        told = f"{interval.simulated:.2f}, real {interval.low:.2f} to {interval.high:.2f}"
-        typer.echo(f"  {name.replace('_', ' '):<24} {told}{'' if interval.inside else ': outside'}")
+    _print_score(score)
 
 
 @simulate.callback()
@@ -194,21 +205,51 @@ def _read(settings: Settings, file: Path, site: Site | None, strict: bool) -> Re
     return read_sessions(file, site=site, strict=strict, first_day=date.fromisoformat(settings.event_days_from))
 
 
+def _read_any(file: Path, site: Site | None, strict: bool, table: Table | None, station: str | None) -> Recording:
+    """For a fit: sessions of any year, which no partition has to hold."""
+    from datetime import date
+
+    from evcharge.sessions.readers import read_sessions
+
+    return read_sessions(file, site=site, strict=strict, first_day=date(2000, 1, 1), table=table, only=station)
+
+
+def _table(columns: str | None, time_zone: str | None) -> Table | None:
+    from evcharge.sessions.readers import Table
+
+    if columns is None and time_zone is None:
+        return None
+    if time_zone is None:
+        raise typer.BadParameter("--columns needs --time-zone: demand follows the local day", param_hint="--columns")
+    _check_zone(time_zone, "--time-zone")
+    if columns is None:
+        return Table(time_zone)
+    pairs = [pair.partition("=") for pair in columns.split(",")]
+    for name, equals, column in pairs:
+        if not (name and equals and column):
+            raise typer.BadParameter(f"{name + equals + column!r} is not name=column", param_hint="--columns")
+    return Table(time_zone, {name.strip(): column.strip() for name, _, column in pairs})
+
+
+def _check_zone(time_zone: str, option: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint=option) from None
+
+
 def _site(
     site_id: str | None, name: str | None, latitude: float | None, longitude: float | None, time_zone: str | None
 ) -> Site | None:
-    from zoneinfo import ZoneInfo
-
     from evcharge.sessions.readers import Site
 
     if site_id is None and name is None and latitude is None and longitude is None and time_zone is None:
         return None
     if site_id is None or latitude is None or longitude is None or time_zone is None:
         raise typer.BadParameter("a site needs --site-id, --site-latitude, --site-longitude and --site-time-zone")
-    try:
-        ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint="--site-time-zone") from None
+    _check_zone(time_zone, "--site-time-zone")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", site_id):
         raise typer.BadParameter("only letters, digits, - and _", param_hint="--site-id")
     return Site(site_id, name or site_id, latitude, longitude, time_zone)
@@ -248,6 +289,24 @@ def _print_dropped(rejected: Mapping[str, int], rejected_rows: Mapping[str, list
     for reason, count in sorted(rejected.items()):
         rows = ", ".join(map(str, rejected_rows[reason]))
         typer.echo(f"dropped {count} rows: {reason} (rows {rows}{', …' if count > len(rejected_rows[reason]) else ''})")
+
+
+def _print_score(score: Score) -> None:
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    printed = Printed(
+        title=f"compared with {score.sessions:,} sessions of {score.days.value} days", title_justify="left"
+    )
+    for heading in ("", "profile", "fitted days", "real, 95 %", ""):
+        printed.add_column(heading, justify="left" if not heading else "right")
+    for name, (ours, real) in score.distances.items():
+        printed.add_row(f"KS distance of {name.replace('_', ' ')}", f"{ours:.3f}", f"{real:.3f}", "", "")
+    for name, one in score.intervals.items():
+        row = [f"{one.simulated:.2f}", f"{score.fitted[name]:.2f}", f"{one.low:.2f} to {one.high:.2f}"]
+        row = [figure.replace("nan to nan", "does not exist").replace("nan", "-") for figure in row]
+        printed.add_row(name.replace("_", " "), *row, "" if one.inside else "outside")
+    Console(width=None if sys.stdout.isatty() else 100).print(printed)
 
 
 def _wait(settings: Settings, report: ReplayReport, timeout_s: int) -> None:

@@ -160,11 +160,15 @@ def fit(
 
     What the site is comes from the recording; the other arguments say it where they are given.
     """
-    if len(recording.stations) != 1:
+    if not recording.stations and not recording.session_count:
+        raise UserError(f"{recording.path}: {recording.first_rejected}; no session is left")
+    if not recording.stations:
+        raise UserError(f"{recording.path}: no row tells latitude, longitude and time_zone: say --time-zone")
+    if len(recording.stations) > 1:
         named = ", ".join(sorted(station["station_id"] for station in recording.stations)[:5])
         raise UserError(
             f"{recording.path}: sessions of {len(recording.stations)} sites ({named}); a profile is of one: "
-            "say which with --site"
+            "choose it with --site"
         )
     (site,) = recording.stations
     everything = read(recording, ZoneInfo(site["time_zone"]))

@@ -39,6 +39,7 @@ class EpflFormat:
     """
 
     source = "epfl"
+    ignores_others = False
     columns = Columns(SESSION, ARRIVAL, DEPARTURE, ENERGY)
     required: tuple[str, ...] = (SESSION, PLUG, ARRIVAL, DEPARTURE, ENERGY)
     optional: tuple[str, ...] = (

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from zoneinfo import ZoneInfo
 
 from evcharge.sessions.readers.model import RowError
@@ -66,6 +67,20 @@ def instant(row: Row, column: str) -> datetime:
     if parsed.tzinfo is None:
         raise RowError("UNPARSABLE_TIME", column, f"{row[column]!r} has no UTC offset")
     return parsed.astimezone(UTC)
+
+
+def http_instant(row: Row, column: str) -> datetime:
+    """A time as HTTP has it (Wed, 25 Apr 2018 11:08:04 GMT), or ISO-8601 with its UTC offset, as an aware UTC datetime."""
+    try:
+        parsed = parsedate_to_datetime(text(row, column))
+    except ValueError:
+        return instant(row, column)
+    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def zoned_instant(row: Row, column: str, zone: ZoneInfo) -> datetime:
+    """A time with its UTC offset or, without, in `zone`, as an aware UTC datetime."""
+    return local_instant(row, column, zone) if _time(row, column).tzinfo is None else instant(row, column)
 
 
 def local_instant(row: Row, column: str, zone: ZoneInfo) -> datetime:

@@ -26,6 +26,8 @@ class GenericFormat:
     """
 
     source = "generic"
+    ignores_others = False
+    site_power_kw: float | None = None
     columns = Columns("session_id", "started_at", "ended_at", "energy_delivered_kwh")
     required: tuple[str, ...] = (
         "session_id",

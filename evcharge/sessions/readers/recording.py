@@ -5,20 +5,24 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 import xxhash
 
 from evcharge.contracts.session_events import MAX_ENERGY_KWH
-from evcharge.sessions.readers.acn import AcnFormat
+from evcharge.sessions.readers.acn import AcnApiFormat, AcnFormat
 from evcharge.sessions.readers.epfl import EpflFormat
 from evcharge.sessions.readers.fields import Row
 from evcharge.sessions.readers.generic import GenericFormat
+from evcharge.sessions.readers.mapped import NAMES, MappedFormat, tells_day_first
 from evcharge.sessions.readers.model import (
     Columns,
     RecordedSession,
@@ -35,12 +39,17 @@ ROWS_KEPT = 5
 
 
 class Format(Protocol):
-    """A file format: the columns of its header, and how a row becomes a session."""
+    """A file format: the columns of its header, and how a row becomes a session.
+
+    `site_power_kw` is what all EVSEs of its site share, where that is known.
+    """
 
     source: str
     columns: Columns
     required: tuple[str, ...]
     optional: tuple[str, ...]
+    ignores_others: bool
+    site_power_kw: float | None
 
     def session(self, row: Row) -> RecordedSession: ...
 
@@ -52,9 +61,10 @@ class Recording:
     """A recorded file that has been read once: what it holds and what had to be dropped.
 
     `stations` are station-registry records without schema_version and observed_at; `rejected` counts dropped rows by
-    reason code and `rejected_rows` has the first row numbers of each (the header is row 1); `digest` is a hash of the
-    uncompressed content; `site_power_kw` is what all EVSEs share, where the format knows it. `sessions()` reads the file
-    again, so that a file may be larger than memory.
+    reason code and `rejected_rows` has the first row numbers of each (the header of a CSV is row 1, the first session of
+    a JSON as well), `first_rejected` what was wrong with the first one; `digest` is a hash of the uncompressed content;
+    `site_power_kw` is what all EVSEs share, where the format knows it. `sessions()` reads the file again, so that a CSV may
+    be larger than memory.
     """
 
     path: Path
@@ -65,12 +75,13 @@ class Recording:
     energy_delivered_wh: int
     rejected: Counter[str]
     rejected_rows: dict[str, list[int]]
+    first_rejected: str | None
     site_power_kw: float | None
     _open: _Opener = field(repr=False)
 
     def sessions(self) -> Iterator[RecordedSession]:
         """The possible sessions in the order of the file, from its start at each call."""
-        return (session for session in _parse(self._open, Counter(), {}, self._open.new_format()))
+        return (session for session in _parse(self._open, Rejected(), self._open.new_format()))
 
 
 def read_sessions(
@@ -80,61 +91,129 @@ def read_sessions(
     strict: bool = False,
     first_day: date = date(2018, 1, 1),
     now: datetime | None = None,
+    table: Table | None = None,
+    only: str | None = None,
 ) -> Recording:
-    """Reads a .csv or .csv.gz of ACN-Data, EPFL or generic sessions; the header tells the format.
+    """Reads a .csv, .json, or either gzipped, of ACN-Data, EPFL or generic sessions; its columns tell the format.
 
-    `site` replaces the site that the ACN and EPFL formats stand for. Sessions that start before `first_day` (UTC) or
-    end after `now` are impossible. Impossible rows are dropped and counted, or with `strict` an error. Raises
-    RecordingError naming file, row and column.
+    `site` replaces the site that the ACN and EPFL formats stand for; `table` tells how another table is read, and how the
+    generic one is without places. With `only` (a station id) sessions elsewhere are passed over. Sessions that start
+    before `first_day` (UTC) or end after `now` are impossible. Impossible rows are dropped and counted, or with `strict`
+    an error. Raises RecordingError naming file, row and column.
     """
-    opener = _Opener(path, site, strict, datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC), now)
+    first_at = datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC)
+    opener = _Opener(path, site, strict, first_at, now, table, only)
     recording_format = opener.new_format()
-    rejected: Counter[str] = Counter()
-    rejected_rows: dict[str, list[int]] = {}
+    rejected = Rejected()
     count = energy_wh = 0
-    for session in _parse(opener, rejected, rejected_rows, recording_format):
+    for session in _parse(opener, rejected, recording_format):
         count += 1
         energy_wh += round(session.energy_delivered_kwh * 1000)
-    if not count and not rejected:
+    stations = recording_format.stations()
+    if only is not None and only not in (names := sorted(station["station_id"] for station in stations)):
+        raise RecordingError(f"{path}: no session at {only!r}, but at {', '.join(names) or 'no known station'}")
+    if not count and not rejected.counts:
         raise RecordingError(f"{path}: no sessions below the header")
     return Recording(
         path=path,
         source=recording_format.source,
         digest=opener.digest(),
-        stations=recording_format.stations() if count else [],
+        stations=[each for each in stations if only in (None, each["station_id"])] if count else [],
         session_count=count,
         energy_delivered_wh=energy_wh,
-        rejected=rejected,
-        rejected_rows=rejected_rows,
-        site_power_kw=getattr(recording_format, "site_power_kw", None),
+        rejected=rejected.counts,
+        rejected_rows=rejected.rows,
+        first_rejected=rejected.first,
+        site_power_kw=recording_format.site_power_kw,
         _open=opener,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How a table of no known format is read: its column for each of mapped.NAMES, and the zone of its local times.
+
+    Without `columns` they have the names of the generic format.
+    """
+
+    time_zone: str
+    columns: Mapping[str, str] | None = None
+
+
+@dataclass
+class Rejected:
+    """Dropped rows: how many of each reason, the first rows of each, and what was wrong with the very first."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    first: str | None = None
+
+    def add(self, number: int, error: RowError) -> None:
+        self.counts[error.reason] += 1
+        self.first = self.first or f"row {number}: column {error.column!r}: {error}"
+        kept = self.rows.setdefault(error.reason, [])
+        if len(kept) < ROWS_KEPT:
+            kept.append(number)
+
+
+@dataclass(frozen=True)
 class _Opener:
     """A file with everything that decides how it is read, so that reading it twice gives the same sessions."""
 
-    def __init__(self, path: Path, site: Site | None, strict: bool, first_at: datetime, now: datetime | None) -> None:
-        self.path = path
-        self.site = site
-        self.strict = strict
-        self.first_at = first_at
-        self.now = now or datetime.now(UTC)
+    path: Path
+    site: Site | None
+    strict: bool
+    first_at: datetime
+    until: datetime | None
+    table: Table | None
+    only: str | None
+
+    @cached_property
+    def now(self) -> datetime:
+        return self.until or datetime.now(UTC)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Row number from 1 and values of every row that is not blank."""
-        number = 0
+        """Row number and values of every row that is not blank; the first are the names of the columns."""
         try:
             with self._bytes() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as lines:
-                for number, values in enumerate(csv.reader(lines, strict=True), start=1):
-                    if any(values):
-                        yield number, values
+                yield from self._json_rows(lines) if ".json" in self.path.suffixes[-2:] else self._csv_rows(lines)
+        except (OSError, EOFError) as error:
+            raise RecordingError(f"{self.path}: can not be read ({error})") from None
+
+    def _csv_rows(self, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
+        number = 0
+        try:
+            header = next(lines, "")
+            delimiter = max(",;\t", key=header.count)
+            for number, values in enumerate(csv.reader(chain([header], lines), delimiter=delimiter, strict=True), 1):
+                if any(values):
+                    yield number, values
         except UnicodeDecodeError as error:
             raise RecordingError(f"{self.path}: not UTF-8 after row {number} ({error.reason})") from None
         except csv.Error as error:
             raise RecordingError(f"{self.path}: row {number + 1}: not CSV ({error})") from None
-        except (OSError, EOFError) as error:
-            raise RecordingError(f"{self.path}: can not be read ({error})") from None
+
+    def _json_rows(self, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
+        """The items of ACN-Data's `_items`, or of a bare list, as rows; what an item does not have is empty."""
+        try:
+            told = json.load(lines)
+        except UnicodeDecodeError as error:
+            raise RecordingError(f"{self.path}: not UTF-8 ({error.reason})") from None
+        except json.JSONDecodeError as error:
+            raise RecordingError(
+                f"{self.path}: row {error.lineno}: column {error.colno}: not JSON ({error.msg})"
+            ) from None
+        items = told.get("_items") if isinstance(told, dict) else told
+        if not isinstance(items, list):
+            raise RecordingError(f"{self.path}: neither a list of sessions nor an object with the list '_items'")
+        for number, item in enumerate(items, start=1):
+            if not isinstance(item, dict):
+                raise RecordingError(f"{self.path}: row {number}: not a session but {json.dumps(item)[:40]}")
+        names = list(dict.fromkeys(chain.from_iterable(items)))
+        if names:
+            yield 1, names
+        for number, item in enumerate(items, start=1):
+            yield number, [_text(item.get(name)) for name in names]
 
     def digest(self) -> str:
         """Hash of the uncompressed content and the site, 16 hexadecimal digits."""
@@ -150,33 +229,58 @@ class _Opener:
         if header is None:
             raise RecordingError(f"{self.path}: empty file")
         number, names = header
-        formats: list[Format] = [AcnFormat(self.site), EpflFormat(self.site), GenericFormat()]
-        shared = [len(set(names) & {*each.required, *each.optional}) for each in formats]
-        best = formats[shared.index(max(shared))]
         where = f"{self.path}: row {number}"
-        if not max(shared):
-            raise RecordingError(
-                f"{where}: column {names[0]!r}: the header is none of the ACN-Data, EPFL and generic formats"
-            )
+        best = (
+            self._mapped(names, self.table.columns) if self.table and self.table.columns else self._known(where, names)
+        )
         for name in best.required:
             if name not in names:
                 raise RecordingError(f"{where}: column {name!r} is missing (format {best.source})")
         for name in names:
-            if name not in best.required and name not in best.optional:
+            if name not in best.required and name not in best.optional and not best.ignores_others:
                 raise RecordingError(f"{where}: column {name!r} is unknown (format {best.source})")
-            if names.count(name) > 1:
+            if names.count(name) > 1 and (name in best.required or name in best.optional):
                 raise RecordingError(f"{where}: column {name!r} is there twice")
-        if self.site is not None and best.source == "generic":
-            raise RecordingError(f"{self.path}: the generic format names its stations itself: leave --site-… out")
         return best
+
+    def _known(self, where: str, names: list[str]) -> Format:
+        formats: list[Format] = [AcnFormat(self.site), AcnApiFormat(self.site), EpflFormat(self.site), GenericFormat()]
+        shared = [len(set(names) & {*each.required, *each.optional}) for each in formats]
+        best = formats[shared.index(max(shared))]
+        if not max(shared):
+            raise RecordingError(
+                f"{where}: column {names[0]!r}: the header is none of the ACN-Data, EPFL and generic formats"
+            )
+        if best.source == "generic":
+            if self.site is not None:
+                raise RecordingError(f"{self.path}: the generic format names its stations itself: leave --site-… out")
+            if self.table is not None:
+                energy = {"energy_kwh": "energy_delivered_kwh"}
+                return self._mapped(names, {**{name: name for name in NAMES if name in names}, **energy})
+        return best
+
+    def _mapped(self, names: list[str], mapping: Mapping[str, str]) -> MappedFormat:
+        assert self.table is not None
+        started = mapping.get("started_at")
+        told: bool | None = None
+        if started in names:
+            place = names.index(started)
+            rows = (values[place] for _, values in self.rows() if place < len(values))
+            told = next((first for first in map(tells_day_first, rows) if first is not None), None)
+        return MappedFormat(mapping, self.table.time_zone, told)
 
     def _bytes(self) -> gzip.GzipFile | io.BufferedReader:
         return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")
 
 
-def _parse(
-    opener: _Opener, rejected: Counter[str], rejected_rows: dict[str, list[int]], recording_format: Format
-) -> Iterator[RecordedSession]:
+def _text(value: Any) -> str:
+    """A JSON value as a CSV would have it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _parse(opener: _Opener, rejected: Rejected, recording_format: Format) -> Iterator[RecordedSession]:
     rows = opener.rows()
     _, header = next(rows)
     seen: set[str] = set()
@@ -185,14 +289,13 @@ def _parse(
             if len(values) != len(header):
                 raise RowError("WRONG_COLUMN_COUNT", header[-1], f"{len(values)} values for {len(header)} columns")
             session = recording_format.session(dict(zip(header, values, strict=True)))
+            if opener.only not in (None, session.station_id):
+                continue
             _check(session, recording_format.columns, opener, seen)
         except RowError as error:
             if opener.strict or isinstance(error, UnknownSiteError):
                 raise RecordingError(f"{opener.path}: row {number}: column {error.column!r}: {error}") from None
-            rejected[error.reason] += 1
-            kept = rejected_rows.setdefault(error.reason, [])
-            if len(kept) < ROWS_KEPT:
-                kept.append(number)
+            rejected.add(number, error)
         else:
             seen.add(session.session_id)
             yield session
