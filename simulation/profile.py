@@ -13,8 +13,11 @@ Hours are local, 0 to 24; stays are hours, energies kWh, states of charge percen
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from importlib.resources import files
 from itertools import pairwise
 from math import floor
 from typing import Any
@@ -26,6 +29,8 @@ Floats = NDArray[np.float64]
 
 PROFILE_VERSION = 2
 _HOUR_S, _DAY_S = 3600, 86_400
+#: Profiles that come with the package; what stands behind each is its `source`.
+SHIPPED = ("campus", "dc_fast", "public", "residential")
 WEEKDAYS, WEEKEND = "weekdays", "weekend"
 
 
@@ -33,7 +38,7 @@ class ProfileError(ValueError):
     """A profile that can not be used; says which field is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Distribution:
     """A quantity: `knots` are its quantiles at `levels`, both in rising order; between two of them it is uniform.
 
@@ -46,12 +51,16 @@ class Distribution:
 
     def at(self, levels: Floats) -> Floats:
         """The quantiles at `levels` (0 to 1), in their shape."""
-        count = len(self.knots)
-        quantiles: Floats = np.interp(levels, self.levels or (np.arange(count) + 0.5) / count, self.knots)
+        quantiles: Floats = np.interp(levels, *self._line)
         return quantiles
 
+    @cached_property
+    def _line(self) -> tuple[Floats, Floats]:
+        count = len(self.knots)
+        return np.array(self.levels or (np.arange(count) + 0.5) / count), np.array(self.knots)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Copula:
     """How the rank of a quantity goes with that of another one.
 
@@ -63,15 +72,19 @@ class Copula:
 
     def draw(self, given: Floats, random: np.random.Generator) -> Floats:
         """A level (0 to 1) for each level of `given` (any one-dimensional shape)."""
-        counts = np.array(self.counts)
-        rows, columns = counts.shape
+        rows, columns = len(self.counts), len(self.counts[0])
         row = np.minimum((given * rows).astype(np.int64), rows - 1)
-        below = np.cumsum(counts, axis=1)
-        # each row fills its own unit of one rising line, so that a single search serves all rows
-        line = (below / np.maximum(below[:, -1:], 1e-300) + np.arange(rows)[:, None]).ravel()
-        column = np.searchsorted(line, row + random.random(len(given)), side="right") - row * columns
+        column = np.searchsorted(self._line, row + random.random(len(given)), side="right") - row * columns
         drawn: Floats = (np.minimum(column, columns - 1) + random.random(len(given))) / columns
         return drawn
+
+    @cached_property
+    def _line(self) -> Floats:
+        """Each row's cumulated shares, each row one above the one before: a single search serves all rows."""
+        below = np.cumsum(np.array(self.counts, dtype=float), axis=1)
+        # no draw comes to a row without counts, but for chance at its edge
+        line: Floats = (below / np.maximum(below[:, -1:], 1e-300) + np.arange(len(below))[:, None]).ravel()
+        return line
 
 
 INDEPENDENT = Copula(((1.0,),))
@@ -93,9 +106,9 @@ class Conditional:
         drawn = np.empty(len(given))
         chosen = self._choose(given, random.random(len(given)))
         levels = random.random(len(given))
-        for number, distribution in enumerate(self.distributions):
+        for number in np.unique(chosen):
             here = chosen == number
-            drawn[here] = distribution.at(levels[here])
+            drawn[here] = self.distributions[number].at(levels[here])
         return drawn
 
     def _choose(self, given: Floats, levels: Floats) -> NDArray[np.intp]:
@@ -181,8 +194,8 @@ class SiteProfile:
         day = np.repeat(np.arange(len(weekdays)), self._counts(np.array(self.visits)[weekdays], random))
         start, stay, energy = (np.empty(len(day)) for _ in range(3))
         for name, kind in self.kinds.items():
-            of_kind = (weekdays[day] >= 5) == (name == WEEKEND)
-            start[of_kind], stay[of_kind], energy[of_kind] = _draw_kind(kind, int(of_kind.sum()), random)
+            of_kind = np.flatnonzero((weekdays[day] >= 5) == (name == WEEKEND))
+            start[of_kind], stay[of_kind], energy[of_kind] = _draw_kind(kind, len(of_kind), random)
         soc = np.full(len(day), np.nan) if self.soc is None else self.soc.draw(energy, random)
         return Visits(day, start, stay, energy, soc).where(np.lexsort((start, day)))
 
@@ -238,14 +251,21 @@ class SiteProfile:
                 raise ProfileError(f"{name}: {value!r} is impossible")
 
 
+def shipped(name: str) -> SiteProfile:
+    """A profile of SHIPPED. Raises ProfileError for another name."""
+    if name not in SHIPPED:
+        raise ProfileError(f"{name!r} is not shipped: {', '.join(SHIPPED)} are")
+    return SiteProfile.from_json(json.loads((files("simulation.profiles") / f"{name}.json").read_text()))
+
+
 def _draw_kind(kind: DayKind, count: int, random: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     start = random.random(count)
     stay = kind.stay_by_start.draw(start, random)
     energy = np.empty(count)
     part = (start * len(kind.energy_by_stay)).astype(np.int64)
-    for number, by_stay in enumerate(kind.energy_by_stay):
+    for number in np.unique(part):
         here = part == number
-        energy[here] = by_stay.draw(stay[here], random)
+        energy[here] = kind.energy_by_stay[number].draw(stay[here], random)
     return (
         np.minimum(np.round(kind.start.at(start) * _HOUR_S), _DAY_S - 1) / _HOUR_S,
         np.round(kind.stay.at(stay) * _HOUR_S) / _HOUR_S,

@@ -99,6 +99,7 @@ def fit(
     evses: Annotated[int | None, typer.Option(min=1, help="EVSEs of the site, if the file does not show all.")] = None,
     power_kw: Annotated[float | None, typer.Option(min=0.1, help="Power of an EVSE, kW.")] = None,
     site_power_kw: Annotated[float | None, typer.Option(min=0.1, help="Power that all EVSEs share, kW.")] = None,
+    source: Annotated[str | None, typer.Option(help="Whose sessions they are, for the profile to say.")] = None,
     strict: Strict = False,
     site_id: SiteId = None,
     site_name: SiteName = None,
@@ -126,7 +127,7 @@ def fit(
         raise typer.BadParameter(f"{days!r} is none of {', '.join(fitting.Days)}", param_hint="--days") from None
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
     recording = _read_any(file, site, strict, _table(columns, time_zone), station)
-    profile = fitting.fit(recording, fitted, evses=evses, power_kw=power_kw, site_power_kw=site_power_kw)
+    profile = fitting.fit(recording, fitted, source=source, evses=evses, power_kw=power_kw, site_power_kw=site_power_kw)
     score = fitting.score(profile, recording, fitted)
     try:
         out.write_text(json.dumps(profile.to_json()) + "\n")

@@ -152,13 +152,14 @@ def fit(
     recording: Recording,
     days: Days = Days.ALL,
     *,
+    source: str | None = None,
     evses: int | None = None,
     power_kw: float | None = None,
     site_power_kw: float | None = None,
 ) -> SiteProfile:
     """The profile of the sessions on `days` of a recording of one site. Raises UserError where it can not be fitted.
 
-    What the site is comes from the recording; the other arguments say it where they are given.
+    Whose sessions they are and what the site is comes from the recording where the other arguments do not say it.
     """
     if not recording.stations and not recording.session_count:
         raise UserError(f"{recording.path}: {recording.first_rejected}; no session is left")
@@ -174,7 +175,7 @@ def fit(
     everything = read(recording, ZoneInfo(site["time_zone"]))
     known_kw = [evse["power_kw"] for evse in site["evses"] if evse["power_kw"]]
     equipment = Equipment(
-        recording.source,
+        source or recording.source,
         site["time_zone"],
         evses or len(site["evses"]),
         power_kw or float(median(known_kw or [_least_power_kw(everything.visits)])),

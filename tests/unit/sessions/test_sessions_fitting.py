@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,20 @@ from evcharge.errors import UserError
 from evcharge.sessions.fitting import Days, Equipment, Sample, fit, fit_sample, score
 from evcharge.sessions.readers import read_sessions
 from evcharge.settings import PROJECT
+from simulation import profiles
 from simulation.estimation import distribution as estimated
-from simulation.profile import WEEKDAYS, Copula, DayKind, Distribution, Floats, ProfileError, SiteProfile, Visits
+from simulation.profile import (
+    SHIPPED,
+    WEEKDAYS,
+    Copula,
+    DayKind,
+    Distribution,
+    Floats,
+    ProfileError,
+    SiteProfile,
+    Visits,
+    shipped,
+)
 from simulation.realism import dispersion, ks_distance, rank_correlation
 
 FIRST = date(2024, 1, 1)
@@ -177,6 +190,50 @@ def test_statistics_are_the_textbook_s() -> None:
     assert ks_distance(np.array([1.0, 2.0, 3.0]), np.array([2.5, 3.5])) == pytest.approx(2 / 3)
     assert rank_correlation(np.array([1.0, 2.0, 2.0, 9.0]), np.array([3.0, 2.0, 2.0, 1.0])) == pytest.approx(-1.0)
     assert dispersion(np.array([0.0, 4.0])) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sessions", "of"),
+    [("campus", 3527, "ACN-Data"), ("dc_fast", 992, "EPFL"), ("public", 0, "made of"), ("residential", 0, "made of")],
+)
+def test_shipped_profiles_say_what_stands_behind_them(name: str, sessions: int, of: str) -> None:
+    profile = shipped(name)
+    assert (profile.sessions, profile.source.startswith(of)) == (sessions, True)
+    assert len(json.dumps(profile.to_json())) < 50_000
+    assert tuple(sorted(SHIPPED)) == SHIPPED
+    assert {file.stem for file in Path(profiles.__path__[0]).glob("*.json")} == set(SHIPPED)
+
+
+def test_shipped_profiles_have_the_published_figures() -> None:
+    assert shipped("dc_fast").site_power_kw == 172.5
+    public = shipped("public").draw(0, 3_000)
+    assert public.energy_kwh.mean() == pytest.approx(8.4, rel=0.03)
+    assert public.stay_h.sum() / (3_000 * 24 * 2) == pytest.approx(0.137, rel=0.05)
+    weekdays = public.where(public.day % 7 < 5).start_hour
+    assert np.argmax(np.bincount((weekdays - 0.35).astype(int), minlength=24)) == 8
+    fast = shipped("dc_fast").draw(0, 2_000)
+    assert np.quantile(fast.energy_kwh, [0.25, 0.5, 0.75]) == pytest.approx([18, 29, 43], rel=0.07)
+    assert rank_correlation(fast.energy_kwh, fast.soc_percent) < -0.3
+
+
+def test_shipped_profiles_of_figures_are_made_again() -> None:
+    making = import_module("simulation.profiles.__main__")
+    for name in ("public", "residential"):
+        made, kept = getattr(making, name)().draw(1, 2_000), shipped(name).draw(1, 2_000)
+        for quantity in ("start_hour", "stay_h", "energy_kwh"):
+            assert ks_distance(getattr(made, quantity), getattr(kept, quantity)) < 0.01, (name, quantity)
+
+
+def test_another_name_is_not_shipped() -> None:
+    with pytest.raises(ProfileError, match="'home' is not shipped: campus, dc_fast, public, residential are"):
+        shipped("home")
+
+
+def test_what_the_recording_does_not_say_can_be_said(tmp_path: Path) -> None:
+    recording = read_sessions(write(tmp_path, 60))
+    assert (fit(recording).evses, fit(recording).site_power_kw, fit(recording).source) == (4, None, "generic")
+    said = fit(recording, source="ours", evses=6, power_kw=22.0, site_power_kw=50.0)
+    assert (said.source, said.evses, said.power_kw, said.site_power_kw) == ("ours", 6, 22.0, 50.0)
 
 
 def sampled(day: Counts, start_hour: Floats, stay_h: Floats, energy_kwh: Floats) -> Sample:
