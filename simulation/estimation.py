@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from simulation.profile import Copula, DayKind, Distribution, Floats, Visits
 
-#: What a quantile function may miss of n values' distribution, times sqrt(n): a tenth of the 1.2 / sqrt(n) that two samples
+#: What a quantile function may miss of n values' distribution, times sqrt(n): a twelfth of the 1.2 / sqrt(n) that two samples
 #: of n are apart by chance (the mean of Kolmogorov's distribution) ...
-_MISSED = 0.12
+_MISSED = 0.1
 #: ... and so many values at least, that no knot stands for a single one.
 _MISSED_VALUES = 1.5
-_MOST_KNOTS = 250
+MOST_KNOTS = 160
 #: So many extreme values become one even stretch of the same mean: the tail stays, no single session is kept.
 _TAIL = 5
 _MOST_PARTS, _VALUES_PER_PART = 24, 4
@@ -38,7 +38,7 @@ def day_kind(visits: Visits) -> DayKind:
     )
 
 
-def distribution(values: Floats, most: float = inf) -> Distribution:
+def distribution(values: Floats, most: float = inf, most_knots: int = MOST_KNOTS) -> Distribution:
     """The quantile function of values from 0 to `most`, with as few knots as keep it near to them."""
     values = _even_tails(np.sort(values), most)
     count = len(values)
@@ -48,10 +48,10 @@ def distribution(values: Floats, most: float = inf) -> Distribution:
     levels = np.column_stack([steps, np.append(steps[1:], count)]).ravel() / count
     missed = max(_MISSED / np.sqrt(count), _MISSED_VALUES / count)
     kept = _simplified(knots, levels, missed)
-    while len(kept) > _MOST_KNOTS:
+    while len(kept) > most_knots:
         missed *= 1.25
         kept = _simplified(knots, levels, missed)
-    return Distribution(tuple(map(float, knots[kept])), tuple(map(float, levels[kept])))
+    return Distribution(tuple(map(float, knots[kept])), tuple(map(float, np.round(levels[kept], 5))))
 
 
 def copula(given: Floats, drawn: Floats, rows: int, columns: int) -> Copula:

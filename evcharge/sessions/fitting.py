@@ -28,7 +28,7 @@ _LASTING_H = 0.1
 _LEVEL_2_KW = 6.6
 #: Weekends, or weekdays, with fewer are taken together with the other days.
 _LEAST_OF_KIND = 30
-_MOST_SOC_PARTS, _SESSIONS_PER_SOC_PART = 16, 60
+_MOST_SOC_PARTS, _SESSIONS_PER_SOC_PART, _MOST_SOC_KNOTS = 16, 60, 24
 #: Days that are drawn to compare: so many that what differs is the model, not the draw.
 COMPARED_DAYS = 5_000
 
@@ -269,7 +269,7 @@ def _soc(visits: Visits) -> Conditional | None:
     parted = np.array_split(np.argsort(known.energy_kwh, kind="stable"), parts)
     return Conditional(
         tuple(float(np.median(known.energy_kwh[rows])) for rows in parted),
-        tuple(distribution(known.soc_percent[rows], most=100.0) for rows in parted),
+        tuple(distribution(known.soc_percent[rows], 100.0, _MOST_SOC_KNOTS) for rows in parted),
     )
 
 

@@ -328,6 +328,16 @@ def test_a_site_where_nothing_varies_is_fitted_and_scored_without_a_nan(tmp_path
     assert told["ks_distances"]["stay"] == {"profile": 0.0, "fitted_days": 0.0}
 
 
+def test_a_profile_of_many_sessions_is_no_larger() -> None:
+    random, count = np.random.default_rng(5), 40_000
+    # no smooth distribution, all days alike: as much to keep as there can be
+    start, stay, energy = (random.choice(random.random(120) * 20, count) + random.random(count) for _ in range(3))
+    visits = Visits(np.arange(count) % 400, start, stay, energy, random.integers(0, 101, count).astype(float))
+    profile = fit_sample(Sample(Path("made"), FIRST, visits, np.arange(400)), SITE)
+    assert len(json.dumps(profile.to_json())) < 50_000
+    assert ks_distance(profile.draw(0, 1_000).stay_h, stay) < 0.02
+
+
 def test_no_single_session_is_a_knot() -> None:
     values = np.random.default_rng(3).lognormal(1, 1, 80)
     known = estimated(values)
