@@ -8,7 +8,7 @@ import dagster as dg
 
 from evcharge.registry.reference import available
 from evcharge.settings import load_settings
-from evcharge_assets import feeds, kafka, live, reference, registry, warehouse
+from evcharge_assets import feeds, kafka, live, reference, registry, simulation, warehouse
 from evcharge_assets.jobs import jobs
 from evcharge_assets.lake import all_archive_assets
 from evcharge_assets.resources import Platform, spark_resource
@@ -34,6 +34,7 @@ def build_definitions(overrides: dict[str, Any] | None = None) -> dg.Definitions
         assets=[
             *kafka.topics,
             feeds.simulated_day,
+            simulation.simulated_sessions_asset(settings),
             registry.afdc_registry,
             *reference.assets,
             *assets,

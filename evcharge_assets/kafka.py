@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from evcharge.contracts import CONTRACTS, STATION_REGISTRY, Contract
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
 from evcharge_assets.columns import contract_columns
 
 OWNER = "team:data-platform"
@@ -12,6 +12,15 @@ OWNER = "team:data-platform"
 
 #: What AFDC's API told of stations.
 REGISTRY_FEED = dg.AssetKey(["feeds", "afdc_registry"])
+
+#: Days of simulation, each from the day before.
+SIMULATED_SESSIONS = dg.AssetKey(["feeds", "simulated_sessions"])
+
+#: What feeds a topic beside the simulation's first day.
+_FEEDS = {
+    STATION_REGISTRY.topic: (REGISTRY_FEED, SIMULATED_SESSIONS),
+    SESSION_EVENTS.topic: (SIMULATED_SESSIONS,),
+}
 
 
 def snake(topic: str) -> str:
@@ -31,7 +40,7 @@ def simulated_key(topic: str) -> dg.AssetKey:
 def topic_asset(contract: Contract) -> dg.AssetSpec:
     return dg.AssetSpec(
         topic_key(contract.topic),
-        deps=[simulated_key(contract.topic), *([REGISTRY_FEED] if contract is STATION_REGISTRY else [])],
+        deps=[simulated_key(contract.topic), *_FEEDS.get(contract.topic, ())],
         description=f"Kafka topic `{contract.topic}`, keyed by {contract.key}. {contract.description}",
         group_name="kafka",
         kinds={"kafka"},

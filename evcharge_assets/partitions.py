@@ -1,6 +1,6 @@
 """Partitions: ingest hours for the archive, UTC days of events for the warehouse, UTC hours of events for the live state.
 
-All include the running one.
+All include the running one but simulated days: a day is simulated as a whole, and the future is not.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ def ingest_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
 def event_days(settings: Settings) -> dg.DailyPartitionsDefinition:
     """UTC days of events; the first one is a setting, so that recorded years fit."""
     return dg.DailyPartitionsDefinition(start_date=settings.event_days_from, timezone="UTC", end_offset=1)
+
+
+def ended_days(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """The event days that are over."""
+    return dg.DailyPartitionsDefinition(start_date=settings.event_days_from, timezone="UTC")
 
 
 def event_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:

@@ -161,11 +161,17 @@ class Fleet:
     vehicles: tuple[Vehicle, ...]
 
 
-def build_fleet(network: Network, vehicles: int, seed: int, models: Sequence[tuple[EvModel, float]] = MODELS) -> Fleet:
+def build_fleet(
+    network: Network,
+    vehicles: int,
+    seed: int,
+    models: Sequence[tuple[EvModel, float]] = MODELS,
+    id_prefix: str = "ev",
+) -> Fleet:
     """A fleet of `vehicles` cars based near the stations of `network`, deterministic by `seed`.
 
-    `models` come with their shares of the fleet, which add up to 1. ValueError if `vehicles` is below 1 or the network has
-    no station that a drawn model can use.
+    Their ids are `<id_prefix>-00001` and so on. `models` come with their shares of the fleet, which add up to 1. ValueError
+    if `vehicles` is below 1 or the network has no station that a drawn model can use.
     """
     if vehicles < 1:
         raise ValueError(f"vehicles must be at least 1, not {vehicles}")
@@ -173,12 +179,12 @@ def build_fleet(network: Network, vehicles: int, seed: int, models: Sequence[tup
     surroundings = Surroundings(network)
     return Fleet(
         tuple(model for model, _ in models),
-        tuple(_build_vehicle(number, draws, surroundings, models) for number in range(1, vehicles + 1)),
+        tuple(_build_vehicle(number, draws, surroundings, models, id_prefix) for number in range(1, vehicles + 1)),
     )
 
 
 def _build_vehicle(
-    number: int, draws: Draws, surroundings: Surroundings, models: Sequence[tuple[EvModel, float]]
+    number: int, draws: Draws, surroundings: Surroundings, models: Sequence[tuple[EvModel, float]], id_prefix: str
 ) -> Vehicle:
     u = draws.block(Purpose.VEHICLE, number)
     habits = draws.block(Purpose.HABIT, number)
@@ -194,7 +200,7 @@ def _build_vehicle(
     residence = place(SiteKind.RESIDENTIAL, _RESIDENCE_SHARE, u[4], u[5])
     charges_at_home = residence is None and habits[1] < _PRIVATE_SHARE
     return Vehicle(
-        ev_id=f"ev-{number:05d}",
+        ev_id=f"{id_prefix}-{number:05d}",
         ev_model_id=model.ev_model_id,
         home=home,
         workplace=place(SiteKind.WORKPLACE, _WORKPLACE_SHARE, u[2], u[3]),

@@ -143,23 +143,24 @@ _GOLDEN = 0.6180339887498949
 _SPREAD_DEGREES = 0.01
 
 
-def build_network(stations: int, seed: int) -> Network:
+def build_network(stations: int, seed: int, id_prefix: str = "sim") -> Network:
     """The built-in network: `stations` sites at real US ZIP codes, deterministic by `seed`.
 
-    A larger network begins with the stations of a smaller one. ValueError if `stations` is below 1.
+    Station ids are `<id_prefix>-00001` and so on. A larger network begins with the stations of a smaller one. ValueError if
+    `stations` is below 1.
     """
     if stations < 1:
         raise ValueError(f"stations must be at least 1, not {stations}")
     draws = Draws(seed)
     phase = draws.block(Purpose.STATION, -1)[0]
-    return Network(tuple(_build_station(number, draws, phase) for number in range(1, stations + 1)))
+    return Network(tuple(_build_station(number, draws, phase, id_prefix) for number in range(1, stations + 1)))
 
 
-def _build_station(number: int, draws: Draws, phase: float) -> Station:
+def _build_station(number: int, draws: Draws, phase: float, id_prefix: str) -> Station:
     u = draws.block(Purpose.STATION, number)
     kind = _kind((phase + number * _GOLDEN) % 1.0)
     place = PLACES[int(u[0] * len(PLACES))]
-    station_id = f"sim-{number:05d}"
+    station_id = f"{id_prefix}-{number:05d}"
     sockets = _dc_sockets(u) if kind is SiteKind.DC_FAST else _ac_sockets(kind, u)
     evses = tuple(
         Evse(f"{station_id}-{position}", "1", connector_type, power_kw)

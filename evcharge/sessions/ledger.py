@@ -112,6 +112,12 @@ def read_ledger(
     return _one_row_per_event(pa.concat_tables(pq.read_table(path, schema=SCHEMA, filters=wanted) for path in paths))
 
 
+def read_chunk(settings: Settings, feed: str, chunk: str) -> pa.Table:
+    """The rows of one chunk, in the order of topic and event id; none if there is no such chunk."""
+    path = _folder(settings, feed) / f"{chunk}.parquet"
+    return pq.read_table(path, schema=SCHEMA) if path.exists() else SCHEMA.empty_table()
+
+
 def end_offsets(table: pa.Table) -> dict[str, dict[int, int]]:
     """Per topic and partition of a ledger table the offset after the last acknowledged one."""
     last = table.group_by(["topic", "partition"]).aggregate([("offset", "max")]).to_pydict()
@@ -125,6 +131,14 @@ def ledger_totals(table: pa.Table) -> LedgerTotals:
     """Adds up a ledger table."""
     stopped = table.filter(pc.equal(table["event_type"], "stopped"))
     return LedgerTotals(table.num_rows, stopped.num_rows, pc.sum(stopped["energy_wh"]).as_py() or 0)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Writes a file, and its folder, so that whatever is killed it is there in full or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    replace_durably(temporary, path)
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

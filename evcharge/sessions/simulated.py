@@ -34,7 +34,7 @@ from evcharge.sessions.ledger import (
     merge_chunks,
     publish_chunk,
     read_ledger,
-    replace_durably,
+    write_durably,
 )
 from evcharge.sessions.producer import KafkaPublisher, Publisher
 from evcharge.settings import Settings
@@ -152,6 +152,17 @@ def run_live(
         log.info("simulated feed stopped", published_until=feed.cursor.published_until.isoformat())
 
 
+def refuse_other_settings(settings: Settings, **begun_with: int) -> None:
+    """Raises FeedError if `simulation_<name>` is not what a feed began with: its saved state would not fit."""
+    for name, begun in begun_with.items():
+        wanted = getattr(settings, f"simulation_{name}")
+        if begun != wanted:
+            raise FeedError(
+                f"EVCHARGE_SIMULATION_{name.upper()} is {wanted}, but the simulated feed began with {begun}: "
+                "set it back, or begin anew with another EVCHARGE_HOME"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class _Cursor:
     """The feed's `state.json`."""
@@ -200,17 +211,11 @@ class _Cursor:
             cursor = cls(**told)
         except (ValueError, TypeError, KeyError) as error:
             raise FeedError(f"{path} is not a state of this version's simulated feed ({error})") from None
-        for name in ("stations", "vehicles", "seed"):
-            begun, wanted = getattr(cursor, name), getattr(settings, f"simulation_{name}")
-            if begun != wanted:
-                raise FeedError(
-                    f"EVCHARGE_SIMULATION_{name.upper()} is {wanted}, but the simulated feed began with {begun}: "
-                    "set it back, or begin anew with another EVCHARGE_HOME"
-                )
+        refuse_other_settings(settings, stations=cursor.stations, vehicles=cursor.vehicles, seed=cursor.seed)
         return cursor
 
     def write(self, settings: Settings) -> None:
-        _write(_folder(settings) / "state.json", orjson.dumps(asdict(self)))
+        write_durably(_folder(settings) / "state.json", orjson.dumps(asdict(self)))
 
 
 @dataclass
@@ -288,7 +293,9 @@ class _Feed:
         name = f"simulation-{at:%Y%m%dT%H%M%S.%f}.json.gz"
         if name == former:
             return
-        _write(_folder(self.settings) / name, gzip.compress(orjson.dumps(self.simulation.save()), compresslevel=1))
+        write_durably(
+            _folder(self.settings) / name, gzip.compress(orjson.dumps(self.simulation.save()), compresslevel=1)
+        )
         self._move(snapshot=name)
         self.snapshot_at = at
         for path in _folder(self.settings).glob("simulation-*.json.gz"):
@@ -315,7 +322,7 @@ def _world(settings: Settings) -> SimulatedWorld:
     path = _folder(settings) / "network.json"
     try:
         if not (_folder(settings) / "state.json").exists():
-            _write(path, orjson.dumps(simulated_world(settings).to_json()))
+            write_durably(path, orjson.dumps(simulated_world(settings).to_json()))
         return SimulatedWorld.from_json(orjson.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FeedError(
@@ -366,13 +373,6 @@ def _telemetry_chunk(since: datetime) -> str:
 
 def _next_hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    replace_durably(temporary, path)
 
 
 def _folder(settings: Settings) -> Path:
