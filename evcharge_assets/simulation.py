@@ -12,7 +12,7 @@ from evcharge_assets.kafka import OWNER, SIMULATED_SESSIONS
 from evcharge_assets.partitions import ended_days
 from evcharge_assets.resources import Platform
 
-#: Days that one run of a backfill simulates. Dagster asks for the next days at most every 30 s, and a day takes some 2 s.
+#: Days that one run of a backfill simulates. Dagster asks for more at most every 30 s, and a day takes a few.
 DAYS_PER_RUN = 31
 
 
