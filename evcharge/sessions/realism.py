@@ -1,0 +1,154 @@
+"""How near visits drawn from fits come to recorded days that the fits have not seen: the table of docs/realism.md.
+
+Each site is fitted to its odd days and scored on its even ones, and the other way round. What two halves of the real days
+are apart is the yardstick: nobody can be expected to be nearer to days unseen than the days of the same site are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from evcharge.errors import UserError
+from evcharge.sessions.fitting import COMPARED_DAYS, Days, Sample, Score, fit, read
+from evcharge.sessions.readers import Recording
+from simulation.profile import Floats, SiteProfile, Visits
+from simulation.realism import Interval, dispersion, interval, ks_distance, rank_correlation
+
+#: Where the table stands in docs/realism.md; between them nothing is written by hand.
+BEGIN, END = "<!-- realism:begin -->", "<!-- realism:end -->"
+
+#: The quantities whose distributions are compared, by their columns of `Visits`.
+DISTRIBUTIONS = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
+#: The statistics that are compared with the bootstrap interval of the real days' (names of `Score.intervals`).
+STATISTICS = ("stay_energy_correlation", "start_stay_correlation", "day_count_dispersion")
+COLUMNS = (
+    "site",
+    "fitted to, scored on",
+    "sessions",
+    "start hour",
+    "stay",
+    "energy",
+    "stay-energy correlation",
+    "start-stay correlation",
+    "day-count dispersion",
+)
+
+#: Visits of a profile over many days, the first of which is a Monday.
+Draw = Callable[[SiteProfile], Visits]
+
+
+@dataclass(frozen=True, slots=True)
+class RealismRow:
+    """A site's score on the days that its profile was not fitted to."""
+
+    site: str
+    fitted: Days
+    score: Score
+
+
+def draw_from_profile(profile: SiteProfile) -> Visits:
+    """Visits as the profile draws them, without cars, queues and chargers."""
+    return profile.draw(seed=0, days=COMPARED_DAYS)
+
+
+def realism_table(recordings: Iterable[Recording], draw: Draw = draw_from_profile) -> list[RealismRow]:
+    """Two rows for each recording of one site: fitted to its odd days, and to its even ones.
+
+    `draw` makes the visits that are scored of a profile. Raises UserError where a recording can not be fitted, and where
+    nothing is drawn.
+    """
+    rows = []
+    for recording in recordings:
+        for fitted in (Days.ODD, Days.EVEN):
+            profile = fit(recording, fitted)
+            everything = read(recording, ZoneInfo(profile.time_zone))
+            own, unseen = everything.on(fitted), everything.on(fitted.others)
+            drawn = draw(profile)
+            if len(drawn) < 2:
+                raise UserError(f"{recording.path}: {len(drawn)} visits were drawn, which can not be compared")
+            score = compare(drawn, _dispersion(drawn), unseen, (own, unseen), fitted.others)
+            rows.append(RealismRow(recording.stations[0]["station_name"], fitted, score))
+    return rows
+
+
+def compare(
+    drawn: Visits, drawn_dispersion: float, real: Sample, halves: tuple[Sample, Sample] | None, days: Days
+) -> Score:
+    """Drawn visits against the real ones of `days`; beside each KS distance that of the two `halves`, nan without them.
+
+    `drawn_dispersion` is the variance over the mean of the drawn visits' day counts.
+    """
+    visits, counts = real.visits, real.counts
+    return Score(
+        days,
+        len(visits),
+        {
+            name: (_distance(drawn, visits, column), _distance(halves[0].visits, halves[1].visits, column))
+            if halves
+            else (_distance(drawn, visits, column), float("nan"))
+            for name, column in DISTRIBUTIONS.items()
+        },
+        {
+            "stay_energy_correlation": _correlation(drawn.stay_h, drawn.energy_kwh, visits.stay_h, visits.energy_kwh),
+            "start_stay_correlation": _correlation(drawn.start_hour, drawn.stay_h, visits.start_hour, visits.stay_h),
+            "day_count_dispersion": interval(
+                drawn_dispersion, lambda rows: dispersion(counts[rows]), len(counts)
+            ),
+        },
+    )
+
+
+def markdown(rows: Iterable[RealismRow]) -> str:
+    """The rows as a Markdown table of `COLUMNS`.
+
+    KS distances are `ours / real / ratio`; statistics are ours and the 95 % interval of the real days, told where outside.
+    """
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    for row in rows:
+        cells = [
+            row.site.replace("|", "\\|"),
+            f"{row.fitted.value}, {row.score.days.value}",
+            f"{row.score.sessions:,}",
+            *(_told_distance(*row.score.distances[name]) for name in DISTRIBUTIONS),
+            *(_told_interval(row.score.intervals[name]) for name in STATISTICS),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_table(path: Path, rows: Iterable[RealismRow]) -> None:
+    """Puts the table between the two markers of a document. Raises UserError if it can not be written or lacks them."""
+    try:
+        before, begin, rest = path.read_text().partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            raise UserError(f"{path}: the table belongs between the lines {BEGIN} and {END}, which are not there")
+        path.write_text(f"{before}{BEGIN}\n{markdown(rows)}{END}{after}")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def _dispersion(drawn: Visits) -> float:
+    counts = np.bincount(drawn.day - drawn.day.min())
+    return dispersion(counts.astype(float)) if len(counts) > 1 else float("nan")
+
+
+def _distance(a: Visits, b: Visits, column: str) -> float:
+    return ks_distance(getattr(a, column), getattr(b, column))
+
+
+def _correlation(drawn_a: Floats, drawn_b: Floats, a: Floats, b: Floats) -> Interval:
+    return interval(rank_correlation(drawn_a, drawn_b), lambda rows: rank_correlation(a[rows], b[rows]), len(a))
+
+
+def _told_distance(ours: float, real: float) -> str:
+    return f"{ours:.3f} / {real:.3f} / {ours / real:.2f}" if real > 0 else f"{ours:.3f} / {real:.3f} / -"
+
+
+def _told_interval(told: Interval) -> str:
+    return f"{told.simulated:.2f} ({told.low:.2f} to {told.high:.2f}{'' if told.inside else ', outside'})"
