@@ -96,9 +96,7 @@ def compare(
         {
             "stay_energy_correlation": _correlation(drawn.stay_h, drawn.energy_kwh, visits.stay_h, visits.energy_kwh),
             "start_stay_correlation": _correlation(drawn.start_hour, drawn.stay_h, visits.start_hour, visits.stay_h),
-            "day_count_dispersion": interval(
-                drawn_dispersion, lambda rows: dispersion(counts[rows]), len(counts)
-            ),
+            "day_count_dispersion": interval(drawn_dispersion, lambda rows: dispersion(counts[rows]), len(counts)),
         },
     )
 
