@@ -70,6 +70,11 @@ class RealSite:
         return cls(site_kind, station["station_name"], sample, len(station["evses"]))
 
     @property
+    def days_with_sessions(self) -> int:
+        """Far fewer than days: the recording has gaps, which lower its occupancy and raise its dispersion."""
+        return int((self.sample.counts > 0).sum())
+
+    @property
     def last(self) -> date:
         return self.sample.first + timedelta(days=int(self.sample.days[-1]))
 

@@ -223,6 +223,7 @@ def test_dispersion_is_carried_over_to_a_site_of_another_size() -> None:
 def test_sessions_that_are_the_real_ones_are_nowhere_apart() -> None:
     site = real_site()
     page = Page(render(as_run(site), [site]))
+    assert any("(sessions on 60 of 60 days, 4 EVSEs)" in " ".join(text.split()) for text in page.texts["p"])
     distances = page.table("How near the simulation is")
     for name in ("Start hour", "Stay", "Energy"):
         assert distances.row(name)[1] == "0.000"
