@@ -33,9 +33,9 @@ class Purpose(IntEnum):
     TELEMATICS = 9
     DRIVE = 10
     ERRAND = 11
-    START = 12
-    SITE = 13
-    GUEST = 14
+    START = 14
+    SITE = 15
+    GUEST = 16
 
 
 class Draws:

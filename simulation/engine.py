@@ -582,7 +582,7 @@ class Simulation:
         u = self._draws.block(Purpose.QUEUE, index, car.visit)
         queue = self._queues.setdefault(station, deque())
         if u[2] >= (1 - self._behaviour.balk_share) ** (1 + len(queue) / max(len(self._fits(index, station)), 1)):
-            self.totals.balked += 1
+            self.totals.balked[self._stations[station].site_kind] += 1
             self._go_elsewhere(index, now)
             return
         car.session, session.queued_at = session, now
@@ -681,13 +681,13 @@ class Simulation:
         u = self._draws.block(Purpose.START, index, self._cars[index].visit)
         if u[session.attempt] >= share:
             return False
-        self.totals.failed_starts += 1
         self._tell(index, now, STARTED)
         self._schedule(index, now + _between_ms(behaviour.failed_start_s, u[-1 - session.attempt]), "try_again")
         return True
 
     def _try_again(self, index: int, now: int) -> None:
         car, failed = self._cars[index], self._session(index)
+        self.totals.failed_starts += 1
         self._tell(index, now, STOPPED, "Other")
         if failed.attempt + 1 == self._behaviour.most_tries:
             self._release(failed.evse, now)

@@ -67,7 +67,7 @@ class Totals:
     """The producer's own count of everything told since the start.
 
     `hashes` are two sums, modulo 2**64, of a hash per event: equal for equal events in whatever order and chunks. Visits that
-    ended without a session: `balked` (left at the sight of the queue); `rerouted` went on to another station after that or
+    ended without a session: `balked` (left at the sight of the queue), by kind of site; `rerouted` went on to another station after that or
     after waiting. `failed_starts` are sessions that ended before any energy flowed, each followed by another try.
     """
 
@@ -76,7 +76,7 @@ class Totals:
     energy_wh: int = 0
     hashes: tuple[int, int] = (0, 0)
     visits: int = 0
-    balked: int = 0
+    balked: Counter[str] = field(default_factory=Counter)
     rerouted: int = 0
     without_car: int = 0
     failed_starts: int = 0
@@ -87,7 +87,7 @@ class Totals:
 
     @property
     def sessions(self) -> int:
-        """Finished sessions: those with a stopped event."""
+        """Finished sessions: those with a stopped event, failed starts included."""
         return self.events_by_type["stopped"]
 
     @property
@@ -103,13 +103,15 @@ class Totals:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**plain, "events_by_type": dict(self.events_by_type), "hashes": list(self.hashes)}
+        counts = {name: dict(plain[name]) for name in ("events_by_type", "balked")}
+        return {**plain, **counts, "hashes": list(self.hashes)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Totals:
         """The totals that `to_json` told."""
         first, second = told["hashes"]
-        return cls(**{**told, "events_by_type": Counter(told["events_by_type"]), "hashes": (first, second)})
+        counts = {name: Counter(told[name]) for name in ("events_by_type", "balked")}
+        return cls(**{**told, **counts, "hashes": (first, second)})
 
 
 def _plain(values: NDArray[Any]) -> list[Any]:

@@ -98,7 +98,17 @@ def compare(
             "start_stay_correlation": _correlation(drawn.start_hour, drawn.stay_h, visits.start_hour, visits.stay_h),
             "day_count_dispersion": interval(drawn_dispersion, lambda rows: dispersion(counts[rows]), len(counts)),
         },
+        _statistics(halves[0]) if halves else {},
     )
+
+
+def _statistics(sample: Sample) -> dict[str, float]:
+    visits = sample.visits
+    return {
+        "stay_energy_correlation": rank_correlation(visits.stay_h, visits.energy_kwh),
+        "start_stay_correlation": rank_correlation(visits.start_hour, visits.stay_h),
+        "day_count_dispersion": dispersion(sample.counts),
+    }
 
 
 def markdown(rows: Iterable[RealismRow]) -> str:

@@ -59,7 +59,7 @@ def told(town: tuple[Network, Fleet]) -> Told:
     simulation = Simulation(*town, seed=1, start_at=START)
     events = simulation.advance(until=START + timedelta(hours=48))
     batch = simulation.telemetry()
-    return Told(*town, events, batch, by_car(batch), simulation.totals.balked)
+    return Told(*town, events, batch, by_car(batch), simulation.totals.balked.total())
 
 
 def test_columns_are_those_of_the_message(told: Told) -> None:

@@ -1,0 +1,351 @@
+"""Simulations beside the platform: as fast as possible, into files and figures, nothing sent anywhere.
+
+What is told goes to a folder: `events/` (Parquet, a file per simulated day, the session-events message in columns),
+`sessions.parquet`, `ledger.json` and `state.json.gz`, from which the library's `Simulation.load` goes on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from evcharge.errors import UserError
+from simulation import AS_RECORDED, Behaviour, EventBatch, Fleet, Network, Simulation, Totals, build_fleet, build_network
+from simulation.clock import HOUR_MS, to_datetime, to_local_ms, to_ms, to_utc_ms
+from simulation.profile import SiteProfile
+from simulation.site import STATION_ID, site_fleet, site_network
+
+#: A Monday: profiles tell of the local week.
+START_AT = datetime(2026, 1, 5, tzinfo=UTC)
+# What is in memory at once, and how often progress is told.
+_CHUNK = timedelta(hours=6)
+
+#: One row per session that charged; failed starts are in the events alone. Local times are the station's.
+SESSIONS = pa.schema(
+    [
+        ("session_id", pa.string()),
+        ("station_id", pa.string()),
+        ("evse_id", pa.string()),
+        ("ev_id", pa.string()),
+        ("ev_model_id", pa.string()),
+        ("site_kind", pa.string()),
+        ("time_zone", pa.string()),
+        ("started_at", pa.timestamp("ms", "UTC")),
+        ("ended_at", pa.timestamp("ms", "UTC")),
+        ("local_day", pa.date32()),
+        ("local_start_hour", pa.float64()),
+        ("stay_h", pa.float64()),
+        ("energy_kwh", pa.float64()),
+        ("queue_wait_s", pa.float64()),
+        ("idle_s", pa.float64()),
+        ("soc_start_percent", pa.float64()),
+        ("soc_end_percent", pa.float64()),
+        ("stop_reason", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is simulated: the built-in network, or the one site of a profile.
+
+    Of a profile `vehicles` None is as many guests as it needs. `behaviour` None is that of its kind: a profile's sessions
+    have been through faults and failed starts already.
+    """
+
+    seed: int
+    stations: int = 500
+    vehicles: int | None = 5_000
+    profile: SiteProfile | None = None
+    start_at: datetime = START_AT
+    behaviour: Behaviour | None = None
+
+    def begin(self) -> Simulation:
+        """The simulation at its start. Raises UserError for a scenario that can not be simulated."""
+        network, fleet = self._world()
+        return Simulation(network, fleet, seed=self.seed, start_at=self._start(), **self._options())
+
+    def go_on(self, state: dict[str, Any]) -> Simulation:
+        """The simulation where `state` was saved."""
+        network, fleet = self._world()
+        return Simulation.load(network, fleet, state, **self._options())
+
+    @property
+    def network(self) -> Network:
+        return self._world()[0]
+
+    def _world(self) -> tuple[Network, Fleet]:
+        try:
+            if self.profile is not None:
+                return site_network(self.profile), site_fleet(self.profile, self.vehicles)
+            network = build_network(self.stations, self.seed)
+            return network, build_fleet(network, self.vehicles or 10 * self.stations, self.seed)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def _options(self) -> dict[str, Any]:
+        sites = None if self.profile is None else {STATION_ID: self.profile}
+        behaviour = self.behaviour or (AS_RECORDED if sites else Behaviour())
+        return {"behaviour": behaviour, "sites": sites, "connected": False}
+
+    def _start(self) -> datetime:
+        """A profile's days are local: its clocks show `start_at` when it begins."""
+        if self.profile is None:
+            return self.start_at
+        return to_datetime(to_utc_ms(self.profile.time_zone, to_ms(self.start_at)))
+
+
+@dataclass
+class Result:
+    """What a simulation of `scenario` until `end_at` gave."""
+
+    scenario: Scenario
+    start_at: datetime
+    end_at: datetime
+    totals: Totals
+    state: dict[str, Any]
+    sessions: pa.Table
+    abandoned: Counter[str]
+    wall_s: float
+    peak_memory_mb: float
+    network: Network = field(repr=False)
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that charged."""
+        return self.totals.sessions - self.totals.failed_starts
+
+    def utilisation(self) -> dict[str, float]:
+        """Share of the time that EVSEs are plugged in, by kind of site, of sessions that are over."""
+        evse_h: Counter[str] = Counter()
+        for station in self.network.stations:
+            evse_h[station.site_kind] += len(station.evses)
+        hours = (self.end_at - self.start_at) / timedelta(hours=1)
+        plugged = self.sessions.group_by("site_kind").aggregate([("stay_h", "sum")]).to_pydict()
+        stays = dict(zip(plugged["site_kind"], plugged["stay_h_sum"], strict=True))
+        return {str(kind): round(stays.get(kind, 0.0) / (evses * hours), 4) for kind, evses in sorted(evse_h.items())}
+
+    def half_of_the_energy(self) -> float:
+        """The smallest share of EVSEs that gave half of the energy (0 to 1)."""
+        by_evse = self.sessions.group_by("evse_id").aggregate([("energy_kwh", "sum")])["energy_kwh_sum"].to_numpy()
+        sums = np.cumsum(np.sort(by_evse)[::-1])
+        if not len(sums) or not sums[-1]:
+            return 0.0
+        evses = sum(len(station.evses) for station in self.network.stations)
+        return round((int(np.searchsorted(sums, sums[-1] / 2)) + 1) / evses, 4)
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures that `evcharge simulate --json` prints."""
+        totals = self.totals
+        return {
+            "seed": self.scenario.seed,
+            "start_at": self.start_at.isoformat(),
+            "end_at": self.end_at.isoformat(),
+            "stations": len(self.network.stations),
+            "sessions": self.session_count,
+            "events": totals.events,
+            "energy_kwh": round(totals.energy_kwh, 3),
+            "wall_s": round(self.wall_s, 3),
+            "events_per_s": round(totals.events / self.wall_s),
+            "sessions_per_s": round(self.session_count / self.wall_s),
+            "peak_memory_mb": round(self.peak_memory_mb, 1),
+            "ledger_hash": totals.ledger_hash,
+            "visits": totals.visits,
+            "queued": totals.events_by_type["queued"],
+            "abandoned": totals.events_by_type["abandoned"],
+            "balked": totals.balked.total(),
+            "rerouted": totals.rerouted,
+            "failed_starts": totals.failed_starts,
+            "without_car": totals.without_car,
+            "utilisation": self.utilisation(),
+            "half_of_energy_from_share_of_evses": self.half_of_the_energy(),
+        }
+
+
+@dataclass
+class _Part:
+    """What one process simulated."""
+
+    totals: dict[str, Any]
+    state: dict[str, Any]
+    sessions: pa.Table
+    abandoned: Counter[str]
+    peak_memory_mb: float
+
+
+Progress = Callable[[timedelta], None]
+
+
+def simulate(
+    scenario: Scenario,
+    duration: timedelta,
+    *,
+    resume_at: timedelta | None = None,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Result:
+    """Simulates `duration`; with `resume_at` a new process goes on from the state that was saved then.
+
+    Raises UserError for an impossible duration or scenario, or a folder that can not be written.
+    """
+    if duration <= timedelta(0):
+        raise UserError(f"{duration} is no duration: simulate at least an hour")
+    if resume_at is not None and not timedelta(0) < resume_at < duration:
+        raise UserError(f"--resume-at must lie within the {duration / timedelta(hours=1):g} simulated hours")
+    if out is not None:
+        _prepare(out)
+    began = time.perf_counter()
+    simulation = scenario.begin()
+    start_at = scenario._start()
+    network = scenario.network
+    parts = [_run(scenario, simulation, start_at, start_at + (resume_at or duration), out, on_progress)]
+    if resume_at is not None:
+        # A fresh interpreter, to which nothing but the saved state goes.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+            saved = json.dumps(parts[0].state)
+            going_on = other.submit(_go_on, scenario, saved, start_at + resume_at, start_at + duration, out)
+            parts.append(going_on.result())
+        if on_progress:
+            on_progress(duration - resume_at)
+    wall_s = time.perf_counter() - began
+    result = Result(
+        scenario,
+        start_at,
+        start_at + duration,
+        Totals.from_json(parts[-1].totals),
+        parts[-1].state,
+        pa.concat_tables([part.sessions for part in parts]),
+        sum((part.abandoned for part in parts), Counter()),
+        wall_s,
+        max(part.peak_memory_mb for part in parts),
+        network,
+    )
+    if out is not None:
+        _write(out, result)
+    return result
+
+
+def _go_on(scenario: Scenario, saved: str, since: datetime, until: datetime, out: Path | None) -> _Part:
+    return _run(scenario, scenario.go_on(json.loads(saved)), since, until, out, None)
+
+
+def _run(
+    scenario: Scenario,
+    simulation: Simulation,
+    since: datetime,
+    until: datetime,
+    out: Path | None,
+    on_progress: Progress | None,
+) -> _Part:
+    network = scenario.network
+    kinds = {station.station_id: station.site_kind.value for station in network.stations}
+    zones = {station.station_id: station.time_zone for station in network.stations}
+    sessions, abandoned, at = [], Counter[str](), since
+    day: list[EventBatch] = []
+    day_from = since
+    while at < until:
+        # Chunks end with the day, so that a file is a day's.
+        end = min(at + _CHUNK, until, (at + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0))
+        batch = simulation.advance(end)
+        sessions.append(_sessions(batch, kinds, zones))
+        left = batch.arrays["station_id"][batch.arrays["event_type"] == "abandoned"]
+        abandoned.update(kinds[station] for station in left.tolist())
+        if out is not None:
+            day.append(batch)
+            if end.date() > at.date() or end == until:
+                _write_events(out / "events" / f"{day_from:%Y%m%dT%H%M}.parquet", day)
+                day, day_from = [], end
+        if on_progress:
+            on_progress(end - at)
+        at = end
+    return _Part(simulation.totals.to_json(), simulation.save(), pa.concat_tables(sessions), abandoned, _peak_memory_mb())
+
+
+def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -> pa.Table:
+    arrays = batch.arrays
+    # A failed start stops before any energy flows, for another reason than drivers have.
+    chosen = (arrays["event_type"] == "stopped") & ~((arrays["reason"] == "Other") & (arrays["energy_delivered_kwh"] == 0))
+    of = {name: values[chosen] for name, values in arrays.items()}
+    stations = of["station_id"].tolist()
+    started = of["started_at"].astype(np.int64)
+    local = [to_local_ms(zones[station], ms) for station, ms in zip(stations, started.tolist(), strict=True)]
+    local_ms = np.array(local, dtype=np.int64).view("datetime64[ms]")
+    days = local_ms.astype("datetime64[D]")
+    columns = {
+        **{name: of[name] for name in ("session_id", "station_id", "evse_id", "ev_id", "ev_model_id")},
+        "site_kind": [kinds[station] for station in stations],
+        "time_zone": [zones[station] for station in stations],
+        "started_at": of["started_at"],
+        "ended_at": of["occurred_at"],
+        "local_day": days,
+        "local_start_hour": (local_ms - days).astype(np.int64) / HOUR_MS,
+        "stay_h": (of["occurred_at"].astype(np.int64) - started) / HOUR_MS,
+        "energy_kwh": of["energy_delivered_kwh"],
+        "queue_wait_s": of["queue_wait_s"],
+        "idle_s": of["idle_s"],
+        "soc_start_percent": of["state_of_charge_start"],
+        "soc_end_percent": of["state_of_charge"],
+        "stop_reason": of["reason"],
+    }
+    return pa.table([pa.array(columns[f.name]).cast(f.type) for f in SESSIONS], schema=SESSIONS)
+
+
+def _prepare(out: Path) -> None:
+    """A folder for the files; those of an earlier simulation go, others are left alone."""
+    try:
+        (out / "events").mkdir(parents=True, exist_ok=True)
+        for path in (out / "events").glob("*.parquet"):
+            path.unlink()
+    except OSError as error:
+        raise UserError(f"{out}: {error.strerror or error}") from error
+
+
+def _write_events(path: Path, batches: list[EventBatch]) -> None:
+    tables = []
+    for batch in batches:
+        arrays = dict(batch.arrays)
+        table = pa.table(
+            {name: pa.array(values, from_pandas=values.dtype.kind == "f") for name, values in arrays.items()}
+        )
+        times = {"occurred_at", "started_at"}
+        tables.append(
+            pa.table(
+                {n: table[n].cast(pa.timestamp("ms", "UTC")) if n in times else _string(table[n]) for n in table.column_names}
+            )
+        )
+    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+
+
+def _string(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    # A column of None alone has no type of its own.
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
+
+
+def _write(out: Path, result: Result) -> None:
+    pq.write_table(result.sessions, out / "sessions.parquet", compression="zstd")
+    (out / "state.json.gz").write_bytes(gzip.compress(orjson.dumps(result.state)))
+    ledger = {**result.to_json(), "events_by_type": dict(sorted(result.totals.events_by_type.items()))}
+    (out / "ledger.json").write_text(json.dumps(ledger, indent=1) + "\n")
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
