@@ -33,6 +33,8 @@ class Purpose(IntEnum):
     TELEMATICS = 9
     DRIVE = 10
     ERRAND = 11
+    DIRTY_EVENT = 12
+    DIRTY_STATION = 13
     START = 14
     SITE = 15
     GUEST = 16
