@@ -1,8 +1,8 @@
 """Dirty mode: known faults at known rates between the stations and whoever receives their events.
 
-Faults come in the order in which they do in the field: the meter, the station's clock, the message, the way. A station that
-is offline keeps its events; what is late or sent again was with the station's operator. Every draw is a function of seed and
-event, or of seed, station and UTC day, so that chunks and pauses change nothing.
+Faults come in the order in which they do in the field: the meter, the station's clock, the message, the way. An event that
+an offline station keeps is not late besides; a copy comes from beyond the station, whether that is offline or not. Every
+draw is a function of seed and event, or of seed, station and UTC day, so that chunks and pauses change nothing.
 
 Lengths and delays are log-uniform between bounds that stand here: each order of magnitude as likely as the next, so that
 seconds and hours both come in a short run. All bounds and default rates are assumptions, chosen to exercise a receiver.
@@ -266,32 +266,29 @@ class Dirt:
         if u[3] < rates.malformed:
             message, detail = _malformed(noted, u[3] / rates.malformed, u[4], u[5])
             faults.append((Fault.MALFORMED, detail))
-        first_ms, way = at_ms, faults
+        sent_ms, way = at_ms, faults
         if times is not None and (held_ms := self._back_online(station_id, at_ms) - at_ms):
-            first_ms += held_ms
+            sent_ms += held_ms
             way = [*faults, (Fault.OFFLINE, {"held_s": held_ms / 1000})]
         elif u[0] < rates.late:
             late_ms = _log_uniform(_LATE_MS, u[0] / rates.late)
-            first_ms += late_ms
+            sent_ms += late_ms
             way = [*faults, (Fault.LATE, {"late_s": late_ms / 1000})]
-        sent = [(first_ms, _Waiting(event_id, station_id, message, tuple(way)))]
+        sent = [(sent_ms, _Waiting(event_id, station_id, message, tuple(way)))]
         if u[1] < rates.duplicate:
             gaps = [_log_uniform(_AGAIN_MS, u[1] / rates.duplicate)]
             if u[2] < _THIRD_SHARE:
                 gaps.append(_log_uniform(_AGAIN_MS, u[2] / _THIRD_SHARE))
             for copy, gap_ms in enumerate(gaps, start=1):
-                first_ms += gap_ms
+                sent_ms += gap_ms
                 again = (Fault.DUPLICATE, {"copy": copy, "after_s": gap_ms / 1000})
-                sent.append((first_ms, _Waiting(event_id, station_id, message, (*faults, again))))
+                sent.append((sent_ms, _Waiting(event_id, station_id, message, (*faults, again))))
         return sent
 
     def _misread(self, message: dict[str, Any], faults: list[tuple[Fault, Detail]], null: float, reset: float) -> None:
         """The meter: one value without energy, or its register at zero, from where it counts on to the session's end."""
-        event_type, session_id, energy_kwh = (
-            message["event_type"],
-            message["session_id"],
-            message["energy_delivered_kwh"],
-        )
+        event_type, session_id = message["event_type"], message["session_id"]
+        energy_kwh = message["energy_delivered_kwh"]
         if event_type == "meter" and energy_kwh is not None:
             if null < self.rates.meter_null:
                 message["energy_delivered_kwh"] = None
