@@ -271,9 +271,11 @@ def test_copies_come_later_and_are_the_same(clean: list[Event]) -> None:
             assert gap == timedelta(seconds=again.detail["after_s"])
 
 
-def test_a_station_that_is_offline_sends_nothing_and_then_its_queue_in_order(clean: list[Event]) -> None:
-    deliveries, ledger = all_of(replace(NONE, offline=0.5), clean)
-    assert len(deliveries) == len(clean)
+def test_a_station_that_is_offline_sends_nothing_and_then_its_whole_queue_in_order() -> None:
+    # every day of every station, so that some go offline again before they are back
+    events = list(synthetic(100, 4, timedelta(minutes=30)))
+    deliveries, ledger = all_of(replace(NONE, offline=1), events)
+    assert len(deliveries) == len(events)
     assert max(line["detail"]["held_s"] for line in ledger) > 4 * 3600
     for _, of_station in groupby(sorted(deliveries, key=lambda d: d.key), key=lambda d: d.key):
         queue = list(of_station)
@@ -282,8 +284,9 @@ def test_a_station_that_is_offline_sends_nothing_and_then_its_queue_in_order(cle
         sent_at = {delivery.delivered_at for delivery in queue}
         for delivery in queue:
             if delivery.faults:
-                since = delivery.message["occurred_at"]
-                assert not any(since <= at < delivery.delivered_at for at in sent_at)
+                since, until = delivery.message["occurred_at"], delivery.delivered_at
+                assert not any(since <= at < until for at in sent_at)
+                assert all(d.delivered_at <= until for d in queue if d.message["occurred_at"] <= until)
 
 
 def test_malformed_messages_are_broken_as_the_ledger_says(clean: list[Event]) -> None:
@@ -365,6 +368,16 @@ def test_a_meter_that_was_reset_counts_on_from_zero(clean: list[Event]) -> None:
     cdrs = [d for d in deliveries if d.message["event_type"] == "stopped" and d.message["session_id"] in told]
     assert cdrs
     assert all(delivery.event_id in hit for delivery in cdrs)
+
+
+def test_only_what_still_matters_is_saved(clean: list[Event]) -> None:
+    dirt = Dirt(MANY, seed=1)
+    dirt.deliver(clean, ALL_CAME)
+    stopped = {event["session_id"] for event in clean if event["event_type"] == "stopped"}
+    state = dirt.save()
+    assert state["waiting"] == []
+    assert state["reset_at_wh"]
+    assert not state["reset_at_wh"].keys() & stopped
 
 
 def test_only_meter_values_lose_their_energy(clean: list[Event]) -> None:
