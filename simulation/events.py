@@ -66,9 +66,10 @@ class EventBatch:
 class Totals:
     """The producer's own count of everything told since the start.
 
-    `hashes` are two sums, modulo 2**64, of a hash per event: equal for equal events in whatever order and chunks. Visits that
-    ended without a session: `balked` (left at the sight of the queue), by kind of site; `rerouted` went on to another station after that or
-    after waiting. `failed_starts` are sessions that ended before any energy flowed, each followed by another try.
+    `hashes` are two sums, modulo 2**64, of a hash per event: equal for equal events in whatever order and chunks. Of the
+    `visits`, some end without a session: `balked` left at the sight of the queue (by kind of site), `without_car` came to a
+    site of whose guests none was free. `rerouted` went on to another station, after balking or after waiting.
+    `failed_starts` are sessions that ended before any energy flowed, each followed by another try or by leaving.
     """
 
     events_by_type: Counter[str] = field(default_factory=Counter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import ceil, sqrt
 
+from simulation.charging import EvModel
 from simulation.fleet import MODELS, Fleet, Vehicle
 from simulation.network import Evse, Network, SiteKind, Station
 from simulation.profile import ProfileError, SiteProfile
@@ -53,7 +54,8 @@ def site_fleet(profile: SiteProfile, vehicles: int | None = None) -> Fleet:
     if vehicles is None:
         busiest = max(profile.visits) * (1 + 3 * sqrt(max(profile.day_variance, 0.0)))
         vehicles = max(ceil(_GUESTS_PER_VISIT * busiest), _FEWEST_GUESTS)
-    total, taken, chosen = sum(share for _, share in fitting), 0.0, []
+    total, taken = sum(share for _, share in fitting), 0.0
+    chosen: list[EvModel] = []
     for model, share in fitting:
         # whole cars whose shares add up: each model up to its cumulated share
         upto = round((taken + share) / total * vehicles)

@@ -23,11 +23,20 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evcharge.errors import UserError
-from simulation import AS_RECORDED, Behaviour, EventBatch, Fleet, Network, Simulation, Totals, build_fleet, build_network
+from simulation import (
+    AS_RECORDED,
+    Behaviour,
+    EventBatch,
+    Fleet,
+    Network,
+    Simulation,
+    Totals,
+    build_fleet,
+    build_network,
+)
 from simulation.clock import HOUR_MS, to_datetime, to_local_ms, to_ms, to_utc_ms
 from simulation.profile import SiteProfile
 from simulation.site import STATION_ID, site_fleet, site_network
@@ -275,13 +284,17 @@ def _run(
         if on_progress:
             on_progress(end - at)
         at = end
-    return _Part(simulation.totals.to_json(), simulation.save(), pa.concat_tables(sessions), abandoned, _peak_memory_mb())
+    return _Part(
+        simulation.totals.to_json(), simulation.save(), pa.concat_tables(sessions), abandoned, _peak_memory_mb()
+    )
 
 
 def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -> pa.Table:
     arrays = batch.arrays
     # A failed start stops before any energy flows, for another reason than drivers have.
-    chosen = (arrays["event_type"] == "stopped") & ~((arrays["reason"] == "Other") & (arrays["energy_delivered_kwh"] == 0))
+    chosen = (arrays["event_type"] == "stopped") & ~(
+        (arrays["reason"] == "Other") & (arrays["energy_delivered_kwh"] == 0)
+    )
     of = {name: values[chosen] for name, values in arrays.items()}
     stations = of["station_id"].tolist()
     started = of["started_at"].astype(np.int64)
@@ -327,7 +340,10 @@ def _write_events(path: Path, batches: list[EventBatch]) -> None:
         times = {"occurred_at", "started_at"}
         tables.append(
             pa.table(
-                {n: table[n].cast(pa.timestamp("ms", "UTC")) if n in times else _string(table[n]) for n in table.column_names}
+                {
+                    n: table[n].cast(pa.timestamp("ms", "UTC")) if n in times else _string(table[n])
+                    for n in table.column_names
+                }
             )
         )
     pq.write_table(pa.concat_tables(tables), path, compression="zstd")
