@@ -33,6 +33,7 @@ from simulation import (
     Fleet,
     Network,
     Simulation,
+    SiteKind,
     Totals,
     build_fleet,
     build_network,
@@ -45,6 +46,7 @@ from simulation.site import STATION_ID, site_fleet, site_network
 START_AT = datetime(2026, 1, 5, tzinfo=UTC)
 # What is in memory at once, and how often progress is told.
 _CHUNK = timedelta(hours=6)
+_LEVEL_2 = "level_2"
 
 #: One row per session that charged; failed starts are in the events alone. Local times are the station's.
 SESSIONS = pa.schema(
@@ -142,23 +144,29 @@ class Result:
         return self.totals.sessions - self.totals.failed_starts
 
     def utilisation(self) -> dict[str, float]:
-        """Share of the time that EVSEs are plugged in, by kind of site, of sessions that are over."""
-        evse_h: Counter[str] = Counter()
-        for station in self.network.stations:
-            evse_h[station.site_kind] += len(station.evses)
+        """Share of the time that EVSEs are plugged in, by kind of site and of all level 2, of sessions that are over."""
+        evses = Counter(station.site_kind.value for station in self.network.stations for _ in station.evses)
         hours = (self.end_at - self.start_at) / timedelta(hours=1)
         plugged = self.sessions.group_by("site_kind").aggregate([("stay_h", "sum")]).to_pydict()
-        stays = dict(zip(plugged["site_kind"], plugged["stay_h_sum"], strict=True))
-        return {str(kind): round(stays.get(kind, 0.0) / (evses * hours), 4) for kind, evses in sorted(evse_h.items())}
+        stay_h = Counter(dict(zip(plugged["site_kind"], plugged["stay_h_sum"], strict=True)))
+        for counts in (evses, stay_h):
+            if level_2 := sum(count for kind, count in counts.items() if kind != SiteKind.DC_FAST):
+                counts[_LEVEL_2] = level_2
+        return {kind: round(stay_h[kind] / (count * hours), 4) for kind, count in sorted(evses.items())}
 
-    def half_of_the_energy(self) -> float:
-        """The smallest share of EVSEs that gave half of the energy (0 to 1)."""
-        by_evse = self.sessions.group_by("evse_id").aggregate([("energy_kwh", "sum")])["energy_kwh_sum"].to_numpy()
-        sums = np.cumsum(np.sort(by_evse)[::-1])
-        if not len(sums) or not sums[-1]:
-            return 0.0
-        evses = sum(len(station.evses) for station in self.network.stations)
-        return round((int(np.searchsorted(sums, sums[-1] / 2)) + 1) / evses, 4)
+    def half_of_energy(self) -> dict[str, float]:
+        """The smallest share of EVSEs that gave half of the energy, of level 2 and of DC fast sites."""
+        by_evse = self.sessions.group_by("evse_id").aggregate([("energy_kwh", "sum")])
+        energy = dict(zip(by_evse["evse_id"].to_pylist(), by_evse["energy_kwh_sum"].to_pylist(), strict=True))
+        given: dict[str, list[float]] = {}
+        for station in self.network.stations:
+            kind = SiteKind.DC_FAST.value if station.site_kind is SiteKind.DC_FAST else _LEVEL_2
+            given.setdefault(kind, []).extend(energy.get(evse.evse_id, 0.0) for evse in station.evses)
+        shares = {}
+        for kind, energies in sorted(given.items()):
+            sums = np.cumsum(np.sort(energies)[::-1])
+            shares[kind] = round((int(np.searchsorted(sums, sums[-1] / 2)) + 1) / len(sums), 4)
+        return shares
 
     def to_json(self) -> dict[str, Any]:
         """The figures that `evcharge simulate --json` prints."""
@@ -184,7 +192,7 @@ class Result:
             "failed_starts": totals.failed_starts,
             "without_car": totals.without_car,
             "utilisation": self.utilisation(),
-            "half_of_energy_from_share_of_evses": self.half_of_the_energy(),
+            "half_of_energy_from_share_of_evses": self.half_of_energy(),
         }
 
 
