@@ -1,18 +1,18 @@
-"""`evcharge replay`, `evcharge fit` and `evcharge simulate`: recorded charging, demand fitted to it, simulated charging."""
+"""`evcharge replay`, `evcharge fit` and `evcharge realism`: recorded charging, demand fitted to it, how near that comes."""
 
 from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from evcharge.sessions import simulate_cli
 
 if TYPE_CHECKING:
     from evcharge.sessions.fitting import Score
@@ -30,17 +30,13 @@ SiteLatitude = Annotated[float | None, typer.Option(min=-90, max=90, help="Its l
 SiteLongitude = Annotated[float | None, typer.Option(min=-180, max=180, help="Its longitude, degrees east.")]
 SiteTimeZone = Annotated[str | None, typer.Option(help="Its IANA time zone, e.g. Europe/Zurich.")]
 
-simulate = typer.Typer(
-    no_args_is_help=True,
-    help="Simulated charging: a network of stations and cars whose events go to Kafka as those of real chargers would.",
-)
-
 
 def register(app: typer.Typer) -> None:
-    """Adds `replay`, `fit` and `simulate` to the evcharge command."""
+    """Adds `replay`, `fit`, `realism` and `simulate` to the evcharge command."""
     app.command()(replay)
     app.command()(fit)
-    app.add_typer(simulate, name="simulate")
+    app.command()(realism)
+    app.add_typer(simulate_cli.app, name="simulate")
 
 
 def replay(
@@ -144,58 +140,29 @@ def fit(
     _print_score(score)
 
 
-@simulate.callback()
-def _logs_beside_reports() -> None:
-    """Logs go to stderr: stdout is for the report, which may be JSON."""
-    import structlog
-
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
-
-
-@simulate.command()
-def day(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+def realism(
+    files: Annotated[
+        list[Path], typer.Argument(help="Recorded sessions, a file for each site, as `evcharge fit` reads.")
+    ],
+    write: Annotated[Path | None, typer.Option(help="A document: the table goes between its two markers.")] = None,
 ) -> None:
-    """Publish the first simulated day: stations, the sessions of the 24 hours ending now, the cars' last hour.
+    """Fit sites to half of their days, simulate them, and compare with the other half: the table of docs/realism.md.
 
-    Done once per platform; a day that was interrupted is completed. How many stations and cars, and which seed, is
-    set by EVCHARGE_SIMULATION_STATIONS, EVCHARGE_SIMULATION_VEHICLES and EVCHARGE_SIMULATION_SEED before it begins.
+    The visits go through the simulated site, its cars, plugs and queue, before they are compared.
+
+    Try it: evcharge realism sessions-of-a-site.csv --write docs/realism.md
     """
-    from datetime import UTC, datetime
+    from rich.console import Console
 
-    from evcharge.contracts import SESSION_EVENTS, VEHICLE_TELEMETRY
-    from evcharge.sessions.simulated import simulate_day
-    from evcharge.settings import load_settings
+    from evcharge.sessions.realism import markdown, realism_table, write_table
+    from evcharge.sessions.simulating import simulated_visits
 
-    settings = load_settings()
-    report = simulate_day(settings, datetime.now(UTC))
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-        return
-    events, telemetry = report.totals[SESSION_EVENTS.topic], report.totals[VEHICLE_TELEMETRY.topic]
-    typer.echo(
-        f"{'was simulated already' if report.already_simulated else 'simulated'}: "
-        f"{report.simulated_from:%Y-%m-%d %H:%M} to {report.simulated_until:%Y-%m-%d %H:%M} UTC\n"
-        f"{report.stations} stations, {events.sessions:,} finished sessions, "
-        f"{events.energy_wh / 1000:,.3f} kWh, {events.messages:,} events, "
-        f"{telemetry.messages:,} messages of cars from the last hour"
-    )
-
-
-@simulate.command()
-def live() -> None:
-    """Feed at wall-clock speed until stopped (Ctrl-C or SIGTERM), going on from where the feed was left.
-
-    Nothing is lost or sent under another id by a kill, a sleeping machine or a Kafka that is down. The platform's
-    supervisor runs this command; only one process at a time can.
-    """
-    from evcharge.sessions.simulated import run_live
-    from evcharge.settings import load_settings
-
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
-    run_live(load_settings(), stop)
+    recordings = [_read_any(file, None, False, None, None) for file in files]
+    with Console(stderr=True).status("fitting, simulating and comparing: about half a minute for each site"):
+        rows = realism_table(recordings, simulated_visits)
+    if write is not None:
+        write_table(write, rows)
+    typer.echo(markdown(rows), nl=False)
 
 
 def _read(settings: Settings, file: Path, site: Site | None, strict: bool) -> Recording:

@@ -1,7 +1,8 @@
 """Simulations beside the platform: as fast as possible, into files and figures, nothing sent anywhere.
 
 What is told goes to a folder: `events/` (Parquet, a file per simulated day, the session-events message in columns),
-`sessions.parquet`, `ledger.json` and `state.json.gz`, from which the library's `Simulation.load` goes on.
+`sessions.parquet`, `ledger.json` and `state.json.gz`, from which the library's `Simulation.load` goes on. With dirt also
+`messages/`, what would reach Kafka and when, and `injected/`, the ledger of every fault in it.
 """
 
 from __future__ import annotations
@@ -12,20 +13,25 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evcharge.errors import UserError
+from evcharge.registry.files import read_file
+from evcharge.registry.network import SimulatedWorld, world_of
+from evcharge.registry.reference import bundled_models
+from evcharge.registry.snapshot import Scope
+from evcharge.sessions.dirty import encoded
 from simulation import (
     AS_RECORDED,
     Behaviour,
@@ -36,10 +42,10 @@ from simulation import (
     SiteKind,
     Totals,
     build_fleet,
-    build_network,
 )
 from simulation.clock import HOUR_MS, to_datetime, to_local_ms, to_ms, to_utc_ms
-from simulation.profile import SiteProfile
+from simulation.dirt import Delivery, Dirt, DirtRates, Injection
+from simulation.profile import SiteProfile, Visits
 from simulation.site import STATION_ID, site_fleet, site_network
 
 #: A Monday: profiles tell of the local week.
@@ -47,6 +53,7 @@ START_AT = datetime(2026, 1, 5, tzinfo=UTC)
 # What is in memory at once, and how often progress is told.
 _CHUNK = timedelta(hours=6)
 _LEVEL_2 = "level_2"
+_VEHICLES_PER_STATION = 10
 
 #: One row per session that charged; failed starts are in the events alone. Local times are the station's.
 SESSIONS = pa.schema(
@@ -75,39 +82,55 @@ SESSIONS = pa.schema(
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is simulated: the built-in network, or the one site of a profile.
+    """What is simulated: the built-in network, stations of a registry's file, or the one site of a profile.
 
-    Of a profile `vehicles` None is as many guests as it needs. `behaviour` None is that of its kind: a profile's sessions
-    have been through faults and failed starts already.
+    `stations` is how many of the network (at most, of a file). `vehicles` None is ten for each station, or as many guests as
+    a profile needs. `behaviour` None is that of its kind: a profile's sessions have been through faults and failed starts
+    already. `dirt` is what happens to messages on their way.
     """
 
     seed: int
     stations: int = 500
-    vehicles: int | None = 5_000
+    vehicles: int | None = None
     profile: SiteProfile | None = None
+    registry: Path | None = None
     start_at: datetime = START_AT
     behaviour: Behaviour | None = None
+    dirt: DirtRates | None = None
 
     def begin(self) -> Simulation:
         """The simulation at its start. Raises UserError for a scenario that can not be simulated."""
-        network, fleet = self._world()
-        return Simulation(network, fleet, seed=self.seed, start_at=self._start(), **self._options())
+        network, fleet = self._world
+        return Simulation(network, fleet, seed=self.seed, start_at=self.begins_at, **self._options())
 
     def go_on(self, state: dict[str, Any]) -> Simulation:
         """The simulation where `state` was saved."""
-        network, fleet = self._world()
+        network, fleet = self._world
         return Simulation.load(network, fleet, state, **self._options())
 
     @property
     def network(self) -> Network:
-        return self._world()[0]
+        return self._world[0]
 
+    @property
+    def begins_at(self) -> datetime:
+        """A profile's days are local: its clocks show `start_at` when it begins."""
+        if self.profile is None:
+            return self.start_at
+        return to_datetime(to_utc_ms(self.profile.time_zone, to_ms(self.start_at)))
+
+    @cached_property
     def _world(self) -> tuple[Network, Fleet]:
         try:
             if self.profile is not None:
                 return site_network(self.profile), site_fleet(self.profile, self.vehicles)
-            network = build_network(self.stations, self.seed)
-            return network, build_fleet(network, self.vehicles or 10 * self.stations, self.seed)
+            if self.registry is None:
+                world = SimulatedWorld.built_in(self.stations, self.seed)
+            else:
+                rows = read_file(self.registry, Scope()).stations.values()
+                world = world_of(rows, bundled_models(), self.stations, self.seed)
+            vehicles = self.vehicles or _VEHICLES_PER_STATION * len(world.network.stations)
+            return world.network, build_fleet(world.network, vehicles, self.seed, models=world.models)
         except ValueError as error:
             raise UserError(str(error)) from error
 
@@ -115,12 +138,6 @@ class Scenario:
         sites = None if self.profile is None else {STATION_ID: self.profile}
         behaviour = self.behaviour or (AS_RECORDED if sites else Behaviour())
         return {"behaviour": behaviour, "sites": sites, "connected": False}
-
-    def _start(self) -> datetime:
-        """A profile's days are local: its clocks show `start_at` when it begins."""
-        if self.profile is None:
-            return self.start_at
-        return to_datetime(to_utc_ms(self.profile.time_zone, to_ms(self.start_at)))
 
 
 @dataclass
@@ -134,6 +151,7 @@ class Result:
     state: dict[str, Any]
     sessions: pa.Table
     abandoned: Counter[str]
+    dirt: dict[str, int]
     wall_s: float
     peak_memory_mb: float
     network: Network = field(repr=False)
@@ -193,6 +211,7 @@ class Result:
             "without_car": totals.without_car,
             "utilisation": self.utilisation(),
             "half_of_energy_from_share_of_evses": self.half_of_energy(),
+            **({"injected": self.dirt} if self.scenario.dirt else {}),
         }
 
 
@@ -204,6 +223,7 @@ class _Part:
     state: dict[str, Any]
     sessions: pa.Table
     abandoned: Counter[str]
+    dirt: dict[str, int]
     peak_memory_mb: float
 
 
@@ -227,12 +247,12 @@ def simulate(
     if resume_at is not None and not timedelta(0) < resume_at < duration:
         raise UserError(f"--resume-at must lie within the {duration / timedelta(hours=1):g} simulated hours")
     if out is not None:
-        _prepare(out)
+        _prepare(out, ("events", "messages", "injected") if scenario.dirt else ("events",))
     began = time.perf_counter()
-    simulation = scenario.begin()
-    start_at = scenario._start()
+    simulation, dirt = scenario.begin(), None if scenario.dirt is None else Dirt(scenario.dirt, scenario.seed)
+    start_at = scenario.begins_at
     network = scenario.network
-    parts = [_run(scenario, simulation, start_at, start_at + (resume_at or duration), out, on_progress)]
+    parts = [_run(scenario, simulation, dirt, start_at, start_at + (resume_at or duration), out, on_progress)]
     if resume_at is not None:
         # A fresh interpreter, to which nothing but the saved state goes.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
@@ -250,6 +270,7 @@ def simulate(
         parts[-1].state,
         pa.concat_tables([part.sessions for part in parts]),
         sum((part.abandoned for part in parts), Counter()),
+        parts[-1].dirt,
         wall_s,
         max(part.peak_memory_mb for part in parts),
         network,
@@ -260,12 +281,15 @@ def simulate(
 
 
 def _go_on(scenario: Scenario, saved: str, since: datetime, until: datetime, out: Path | None) -> _Part:
-    return _run(scenario, scenario.go_on(json.loads(saved)), since, until, out, None)
+    state = json.loads(saved)
+    dirt = None if scenario.dirt is None else Dirt.load(state["dirt"])
+    return _run(scenario, scenario.go_on(state["simulation"]), dirt, since, until, out, None)
 
 
 def _run(
     scenario: Scenario,
     simulation: Simulation,
+    dirt: Dirt | None,
     since: datetime,
     until: datetime,
     out: Path | None,
@@ -276,6 +300,8 @@ def _run(
     zones = {station.station_id: station.time_zone for station in network.stations}
     sessions, abandoned, at = [], Counter[str](), since
     day: list[EventBatch] = []
+    deliveries: list[Delivery] = []
+    injected: list[Injection] = []
     day_from = since
     while at < until:
         # Chunks end with the day, so that a file is a day's.
@@ -284,16 +310,27 @@ def _run(
         sessions.append(_sessions(batch, kinds, zones))
         left = batch.arrays["station_id"][batch.arrays["event_type"] == "abandoned"]
         abandoned.update(kinds[station] for station in left.tolist())
+        told = [] if dirt is None else dirt.deliver(batch.rows(), end)
         if out is not None:
             day.append(batch)
+            deliveries += told
+            injected += [] if dirt is None else dirt.injected
             if end.date() > at.date() or end == until:
-                _write_events(out / "events" / f"{day_from:%Y%m%dT%H%M}.parquet", day)
-                day, day_from = [], end
+                name = f"{day_from:%Y%m%dT%H%M}.parquet"
+                pq.write_table(pa.concat_tables(map(_events, day)), out / "events" / name, compression="zstd")
+                if dirt is not None:
+                    _write_dirt(out, name, deliveries, injected)
+                day, deliveries, injected, day_from = [], [], [], end
         if on_progress:
             on_progress(end - at)
         at = end
     return _Part(
-        simulation.totals.to_json(), simulation.save(), pa.concat_tables(sessions), abandoned, _peak_memory_mb()
+        simulation.totals.to_json(),
+        {"simulation": simulation.save(), **({} if dirt is None else {"dirt": dirt.save()})},
+        pa.concat_tables(sessions),
+        abandoned,
+        {} if dirt is None else dict(sorted(dirt.totals.items())),
+        _peak_memory_mb(),
     )
 
 
@@ -328,43 +365,45 @@ def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -
     return pa.table([pa.array(columns[f.name]).cast(f.type) for f in SESSIONS], schema=SESSIONS)
 
 
-def _prepare(out: Path) -> None:
+def _prepare(out: Path, folders: Sequence[str]) -> None:
     """A folder for the files; those of an earlier simulation go, others are left alone."""
     try:
-        (out / "events").mkdir(parents=True, exist_ok=True)
-        for path in (out / "events").glob("*.parquet"):
-            path.unlink()
+        for name in folders:
+            (out / name).mkdir(parents=True, exist_ok=True)
+            for path in (out / name).glob("*.parquet"):
+                path.unlink()
     except OSError as error:
         raise UserError(f"{out}: {error.strerror or error}") from error
 
 
-def _write_events(path: Path, batches: list[EventBatch]) -> None:
-    tables = []
-    for batch in batches:
-        arrays = dict(batch.arrays)
-        table = pa.table(
-            {name: pa.array(values, from_pandas=values.dtype.kind == "f") for name, values in arrays.items()}
-        )
-        times = {"occurred_at", "started_at"}
-        tables.append(
-            pa.table(
-                {
-                    n: table[n].cast(pa.timestamp("ms", "UTC")) if n in times else _string(table[n])
-                    for n in table.column_names
-                }
-            )
-        )
-    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+def _events(batch: EventBatch) -> pa.Table:
+    columns = {}
+    for name, values in batch.arrays.items():
+        column = pa.array(values, from_pandas=values.dtype.kind == "f")
+        if values.dtype.kind == "M":
+            column = column.cast(pa.timestamp("ms", "UTC"))
+        # A column of None alone has no type of its own.
+        columns[name] = column.cast(pa.string()) if pa.types.is_null(column.type) else column
+    return pa.table(columns)
 
 
-def _string(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    # A column of None alone has no type of its own.
-    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
+def _write_dirt(out: Path, name: str, deliveries: list[Delivery], injected: list[Injection]) -> None:
+    keys, values = zip(*encoded(deliveries), strict=True) if deliveries else ((), ())
+    at = pa.array([delivery.delivered_at for delivery in deliveries], pa.timestamp("ms", "UTC"))
+    messages = {"delivered_at": at, "key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())}
+    pq.write_table(pa.table(messages), out / "messages" / name, compression="zstd")
+    lines = {
+        "event_id": pa.array([line.event_id for line in injected], pa.string()),
+        "fault": pa.array([line.fault.value for line in injected], pa.string()),
+        "detail": pa.array([json.dumps(line.detail) for line in injected], pa.string()),
+        "delivered_at": pa.array([line.delivered_at for line in injected], pa.timestamp("ms", "UTC")),
+    }
+    pq.write_table(pa.table(lines), out / "injected" / name, compression="zstd")
 
 
 def _write(out: Path, result: Result) -> None:
     pq.write_table(result.sessions, out / "sessions.parquet", compression="zstd")
-    (out / "state.json.gz").write_bytes(gzip.compress(orjson.dumps(result.state)))
+    (out / "state.json.gz").write_bytes(gzip.compress(json.dumps(result.state).encode()))
     ledger = {**result.to_json(), "events_by_type": dict(sorted(result.totals.events_by_type.items()))}
     (out / "ledger.json").write_text(json.dumps(ledger, indent=1) + "\n")
 
@@ -373,3 +412,18 @@ def _peak_memory_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+# So many visits that what differs from real ones is the model, not the draw.
+_COMPARED_VISITS = 30_000
+
+
+def simulated_visits(profile: SiteProfile) -> Visits:
+    """Visits of a profile as they come out of the simulated site, from a Monday on; days without one at the end are lost."""
+    days = min(max(round(7 * _COMPARED_VISITS / sum(profile.visits)), 28), 5_000)
+    sessions = simulate(Scenario(seed=0, profile=profile), timedelta(days=days)).sessions.sort_by("started_at")
+    day = sessions["local_day"].cast(pa.int32()).to_numpy()
+    return Visits(
+        day - day.min(),
+        *(sessions[name].to_numpy() for name in ("local_start_hour", "stay_h", "energy_kwh", "soc_start_percent")),
+    )
