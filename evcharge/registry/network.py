@@ -169,7 +169,7 @@ def _station(row: Mapping[str, Any]) -> Station | None:
 
 def _evses(row: Mapping[str, Any]) -> Iterator[Evse]:
     """The registry's EVSEs if it lists them, else one for each outlet, strongest first."""
-    if row["evses"]:
+    if row.get("evses"):
         for evse in row["evses"]:
             if evse["connector_type"] in _POWER_KW:
                 power_kw = evse["power_kw"] or _power_kw(row, evse["connector_type"])
