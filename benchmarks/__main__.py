@@ -19,8 +19,11 @@ from benchmarks.archive import archive
 from benchmarks.harness import Report
 from benchmarks.live import Effort as LiveEffort
 from benchmarks.live import live
+from benchmarks.publishing import publishing
 from benchmarks.queries import Effort as QueriesEffort
 from benchmarks.queries import queries
+from benchmarks.simulation import Effort as SimulationEffort
+from benchmarks.simulation import World, simulation
 from evcharge.settings import PROJECT, Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
 from evcharge.stack.progress import Progress
@@ -31,7 +34,9 @@ RESULTS = PROJECT / "benchmarks" / "results"
 #: Away from the offsets that people and the tests choose.
 FIRST_OFFSET = 17 * OFFSET_STEP
 #: The archive's comes first: it counts the messages that it has sent.
-BENCHMARKS = ("archive", "live", "queries")
+BENCHMARKS = ("archive", "live", "queries", "simulation")
+#: The servers that a benchmark needs, if not all.
+NEEDS = {"simulation": ("kafka",)}
 
 #: A result as JSON has it.
 Figures = dict[str, Any]
@@ -62,7 +67,8 @@ def _measure(names: list[str], options: argparse.Namespace) -> list[Figures]:
         try:
             with Progress() as progress:
                 stack.report = progress
-                settings = stack.up(SERVERS)
+                needed = {server for name in names for server in NEEDS.get(name, SERVERS)}
+                settings = stack.up([server for server in SERVERS if server in needed])
                 return [
                     figures
                     for name in names
@@ -78,9 +84,13 @@ def _benchmark(name: str, settings: Settings, options: argparse.Namespace, repor
         results = archive(settings, 20_000 if quick else options.messages, 1 if quick else options.runs, report)
     elif name == "live":
         results = live(settings, LiveEffort(10.0, 5.0, days=1) if quick else LiveEffort(), report)
-    else:
+    elif name == "queries":
         effort = QueriesEffort(5_000, 3.0, 5.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
         results = queries(settings, effort, report)
+    else:
+        small = SimulationEffort(World(50, 500, days=2), World(500, 5_000, days=10), runs=1)
+        simulated = small if quick else SimulationEffort(runs=options.runs)
+        results = [*simulation(settings, simulated, report), *publishing(settings, simulated, report)]
     return [result.to_json() for result in results]
 
 

@@ -1,24 +1,146 @@
-"""What the live stream is measured against: a Spark stream that does nothing, and a quixstreams consumer."""
+"""What is measured against: for the live stream a Spark stream that does nothing and a quixstreams consumer, for the
+simulation ACN-Sim, for publishing librdkafka."""
 
 from __future__ import annotations
 
+import gc
+import json
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 from uuid import uuid4
 
 import orjson
+from confluent_kafka import Producer
 from elasticsearch import Elasticsearch
 
 from benchmarks.traffic import PROCESSES
 from evcharge.connections import elasticsearch
-from evcharge.contracts import SESSION_EVENTS
+from evcharge.contracts import SESSION_EVENTS, Contract
 from evcharge.live.indices import STATION_STATE, definition
-from evcharge.settings import Settings
+from evcharge.sessions.messages import message
+from evcharge.sessions.producer import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, REQUEST_TIMEOUT_S, Ack
+from evcharge.settings import PROJECT, Settings
 
 #: How often the peer writes.
 PEER_EVERY_S = 0.2
+
+#: acnportal 0.3.3 imports pkg_resources, which setuptools 81 and later lack; the rest is what it was measured with.
+ACN_SIM = ("acnportal==0.3.3", "setuptools==80.10.2", "numpy==2.4.6", "pandas==3.1.1", "scikit-learn==1.9.1")
+ACN_SIM_WITHIN_S = 900
+INSTALLED_WITHIN_S = 600
+
+
+class PeerMissingError(RuntimeError):
+    """A peer can not be had on this machine; the message says why."""
+
+
+def acn_sim_python(cache: Path) -> Path:
+    """The Python of an environment with acnportal, which is made in `cache` the first time. Raises PeerMissingError."""
+    environment = cache / "peers" / "-".join(part.replace("==", "-") for part in ACN_SIM[:2])
+    python = environment / "bin" / "python"
+    done = environment / ".installed"
+    if done.exists():
+        return python
+    uv = shutil.which("uv") or next(map(str, sorted(cache.glob("uv-*/bin/uv"))), None)
+    if uv is None:
+        raise PeerMissingError("there is no uv to install acnportal with: `make env` brings it")
+    for command in (
+        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)],
+        [uv, "pip", "install", "--quiet", "--python", str(python), *ACN_SIM],
+    ):
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALLED_WITHIN_S)
+        except subprocess.SubprocessError as error:
+            told = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+            raise PeerMissingError(f"acnportal can not be installed: {told[-1]}") from None
+    done.touch()
+    return python
+
+
+def acn_sim(python: Path, evses: Sequence[tuple[str, float]], sessions: Sequence[tuple[Any, ...]]) -> float:
+    """Seconds that ACN-Sim takes for `sessions` (see `simulation.recorded`) at `evses` (id, kW).
+
+    It simulates plugging in and out, and each car's battery every five minutes. It has no drivers, who decide when, where
+    and how much to charge, no queue and no faults: the sessions are given to it. Raises PeerMissingError if it fails.
+    """
+    told = json.dumps({"evses": evses, "sessions": sessions})
+    command = [str(python), str(PROJECT / "benchmarks" / "acnsim.py")]
+    try:
+        done = subprocess.run(command, input=told, check=True, capture_output=True, text=True, timeout=ACN_SIM_WITHIN_S)
+    except subprocess.SubprocessError as error:
+        lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise PeerMissingError(f"ACN-Sim failed: {lines[-1]}") from None
+    result = json.loads(done.stdout)
+    if result["sessions"] != len(sessions):
+        raise PeerMissingError(f"ACN-Sim simulated {result['sessions']:,} of {len(sessions):,} sessions")
+    return float(result["seconds"])
+
+
+def librdkafka_options(settings: Settings) -> dict[str, Any]:
+    """`KafkaPublisher`'s settings in librdkafka's words."""
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanisms": "SCRAM-SHA-256",
+        "sasl.username": settings.kafka_user,
+        "sasl.password": settings.kafka_password.get_secret_value(),
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        "linger.ms": 20,
+        "batch.size": 512 * 1024,
+        "message.max.bytes": 8 * 1024 * 1024,
+        "request.timeout.ms": REQUEST_TIMEOUT_S * 1000,
+        "delivery.timeout.ms": DELIVERY_TIMEOUT_S * 1000,
+        # a chunk is waited for as a whole
+        "queue.buffering.max.messages": 1_000_000,
+    }
+
+
+class LibrdkafkaPublisher:
+    """What `KafkaPublisher` does, with its encoding and settings, by confluent-kafka: librdkafka's threads, in C."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = Producer(librdkafka_options(settings))
+
+    def publish(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> list[Ack]:
+        """Partition and offset of each row, once all are acknowledged. Raises RuntimeError if one is not."""
+        topic, key = contract.topic, contract.key
+        acks: dict[bytes, deque[Ack]] = {}
+        failed: list[str] = []
+
+        def delivered(error: Any, sent: Any) -> None:
+            if error is not None:
+                failed.append(str(error))
+            else:
+                # one key's messages are in one partition, and acknowledged there in the order in which they were sent
+                acks.setdefault(sent.key(), deque()).append((sent.partition(), sent.offset()))
+
+        gc.disable()
+        try:
+            messages = [{"value": message(contract, row), "key": row[key].encode()} for row in rows]
+            queued = self._producer.produce_batch(topic, messages, on_delivery=delivered)
+            unsent = len(messages) - queued + self._producer.flush(FLUSH_TIMEOUT_S)
+        finally:
+            gc.enable()
+        if unsent or failed:
+            raise RuntimeError(f"Kafka did not acknowledge {unsent or len(failed):,} messages {failed[:1]}")
+        return [acks[sent["key"]].popleft() for sent in messages]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # of a failed call; a chunk that was published has left nothing
+        self._producer.purge()
 
 
 def empty_batches(settings: Settings, warm_up_s: float, seconds: float) -> list[float]:
