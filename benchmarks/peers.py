@@ -68,7 +68,7 @@ def acn_sim(python: Path, evses: Sequence[tuple[str, float]], sessions: Sequence
     """Seconds that ACN-Sim takes for `sessions` (see `simulation.recorded`) at `evses` (id, kW).
 
     It simulates plugging in and out, and each car's battery every five minutes. It has no drivers, who decide when, where
-    and how much to charge, no queue and no faults: the sessions are given to it. Raises PeerMissingError if it fails.
+    and how much to charge, no queue and no faults: the sessions are given to it. Raises RuntimeError if it fails.
     """
     told = json.dumps({"evses": evses, "sessions": sessions})
     command = [str(python), str(PROJECT / "benchmarks" / "acnsim.py")]
@@ -76,10 +76,10 @@ def acn_sim(python: Path, evses: Sequence[tuple[str, float]], sessions: Sequence
         done = subprocess.run(command, input=told, check=True, capture_output=True, text=True, timeout=ACN_SIM_WITHIN_S)
     except subprocess.SubprocessError as error:
         lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        raise PeerMissingError(f"ACN-Sim failed: {lines[-1]}") from None
+        raise RuntimeError(f"ACN-Sim failed: {lines[-1]}") from None
     result = json.loads(done.stdout)
     if result["sessions"] != len(sessions):
-        raise PeerMissingError(f"ACN-Sim simulated {result['sessions']:,} of {len(sessions):,} sessions")
+        raise RuntimeError(f"ACN-Sim simulated {result['sessions']:,} of {len(sessions):,} sessions")
     return float(result["seconds"])
 
 

@@ -33,8 +33,8 @@ START_AT = datetime(2026, 11, 15, tzinfo=UTC)
 #: What one core is to reach at least, and what is aimed at: sessions/s and events/s.
 SESSIONS_FLOOR, SESSIONS_AIM = 4_000, 10_000
 EVENTS_FLOOR, EVENTS_AIM = 100_000, 250_000
-#: The longest that SimPy's cars drive or charge, in ms: its queue then is as ours, of one timeout per car.
-LONGEST_MS = 8 * 3_600_000
+#: The longest that SimPy's cars drive and charge, in ms: on average a visit a day, of four hours, so that few wait.
+LONGEST_DRIVE_MS, LONGEST_CHARGE_MS = 48 * 3_600_000, 8 * 3_600_000
 #: Memory of the month is told after every so many days.
 MEMORY_EVERY_DAYS = 5
 
@@ -69,9 +69,10 @@ class Effort:
 
 
 class Simulated(NamedTuple):
-    """What one run of a simulation came to."""
+    """What one run of a simulation came to; of the `seconds` the process was on its core for `cpu_s`."""
 
     seconds: float
+    cpu_s: float
     sessions: int
     events: int
 
@@ -81,8 +82,12 @@ def simulation(settings: Settings, effort: Effort, report: Report) -> list[Resul
     week = effort.week
     sessions = Result("simulated sessions", "sessions/s", f"finished sessions, {week}, one core")
     events = Result("simulated events", "events/s", f"session events, {week}, one core")
+    report("installing the peer: ACN-Sim")
+    peer = _peer(settings, week, sessions)
     kernel_events = alone(count_kernel_events, week)
     rates: dict[str, list[float]] = {"ours": [], "timeouts": [], "resources": []}
+    # below 1 where something else ran on the core, too
+    shares: list[float] = []
     for run in range(1, effort.runs + 1):
         report(f"simulating, run {run} of {effort.runs}")
         ours = alone(simulate, week)
@@ -92,41 +97,50 @@ def simulation(settings: Settings, effort: Effort, report: Report) -> list[Resul
         sessions.limit.append(round(ours.sessions / resources_s, 1))
         events.ours.append(round(ours.events / ours.seconds, 1))
         events.limit.append(round(ours.events / timeouts_s, 1))
+        shares.append(ours.cpu_s / ours.seconds)
         rates["ours"].append(kernel_events / ours.seconds)
         rates["timeouts"].append(kernel_events / timeouts_s)
         rates["resources"].append(resource_events / resources_s)
+        if peer:
+            report(f"the peer: ACN-Sim, run {run} of {effort.runs}")
+            sessions.peer.append(round(peer(), 1))
         sessions.run_ended()
         events.run_ended()
     per_kernel_event = round(ours.events / kernel_events, 3)
-    sessions.details |= {"sessions": ours.sessions, "floor": SESSIONS_FLOOR, "aim": SESSIONS_AIM}
+    core_share = round(median(shares), 2)
+    sessions.details |= {
+        "sessions": ours.sessions,
+        "core_share": core_share,
+        "floor": SESSIONS_FLOOR,
+        "aim": SESSIONS_AIM,
+    }
     events.details |= {"events": ours.events, "floor": EVENTS_FLOOR, "aim": EVENTS_AIM}
     events.details |= {"kernel_events": kernel_events, "events_per_kernel_event": per_kernel_event}
     events.details["kernel_events_per_s"] = {name: round(median(values)) for name, values in rates.items()}
-    _measure_peer(settings, effort, sessions, report)
     report(f"a month: {effort.month}")
     return [sessions, events, _month(effort.month)]
 
 
-def _measure_peer(settings: Settings, effort: Effort, result: Result, report: Report) -> None:
+def _peer(settings: Settings, world: World, result: Result) -> Callable[[], float] | None:
+    """Tells how many sessions/s ACN-Sim simulates; None, and the reason in the result, if it can not be had here."""
     try:
-        report("installing the peer: ACN-Sim")
         python = acn_sim_python(settings.cache)
-        evses, sessions = alone(recorded, effort.week)
-        for run in range(1, effort.runs + 1):
-            report(f"the peer: ACN-Sim, run {run} of {effort.runs}")
-            result.peer.append(round(len(sessions) / alone(acn_sim, python, evses, sessions), 1))
     except PeerMissingError as error:
         result.details["no_peer"] = str(error)
+        return None
+    evses, sessions = alone(recorded, world)
+    return lambda: len(sessions) / alone(acn_sim, python, evses, sessions)
 
 
 def simulate(world: World) -> Simulated:
     """The world hour by hour, as the feed does it; nothing is kept."""
     network, fleet = world.built()
     ours = Simulation(network, fleet, seed=SEED, start_at=START_AT)
-    began, events = time.perf_counter(), 0
+    began, began_cpu, events = time.perf_counter(), time.process_time(), 0
     for hour in range(1, world.days * 24 + 1):
         events += len(ours.advance(until=START_AT + timedelta(hours=hour)))
-    return Simulated(time.perf_counter() - began, ours.totals.sessions, events)
+    cpu_s = time.process_time() - began_cpu
+    return Simulated(time.perf_counter() - began, cpu_s, ours.totals.sessions, events)
 
 
 def count_kernel_events(world: World) -> int:
@@ -156,7 +170,7 @@ def _counting() -> Iterator[Callable[[], int]]:
 def simpy_timeouts(count: int, actors: int) -> float:
     """Seconds for `count` timeouts with one callback each, which makes the next one; of `actors` at any time."""
     environment = Environment()
-    delays, left = _delays(), count
+    delays, left = _delays(LONGEST_CHARGE_MS), count
 
     def tick(_: Event | None) -> None:
         nonlocal left
@@ -182,16 +196,17 @@ def simpy_resources(sessions: int, world: World) -> tuple[float, int]:
 def _simpy_resources(sessions: int, world: World) -> float:
     environment = Environment()
     stations = [Resource(environment, len(station.evses)) for station in build_network(world.stations, SEED).stations]
-    delays, chosen, left = _delays(), random.Random(SEED), sessions
+    drives, charges = _delays(LONGEST_DRIVE_MS), _delays(LONGEST_CHARGE_MS)
+    chosen, left = random.Random(SEED), sessions
 
     def car() -> Iterator[Event]:
         nonlocal left
         while left:
             left -= 1
-            yield environment.timeout(next(delays))
+            yield environment.timeout(next(drives))
             with chosen.choice(stations).request() as plug:
                 yield plug
-                yield environment.timeout(next(delays))
+                yield environment.timeout(next(charges))
 
     for _ in range(world.vehicles):
         environment.process(car())
@@ -200,10 +215,10 @@ def _simpy_resources(sessions: int, world: World) -> float:
     return time.perf_counter() - began
 
 
-def _delays() -> Iterator[int]:
+def _delays(longest_ms: int) -> Iterator[int]:
     source = random.Random(SEED)
     # drawn beforehand: the limit is what SimPy takes, not what a random number does
-    return cycle([source.randrange(1, LONGEST_MS) for _ in range(1 << 14)])
+    return cycle([source.randrange(1, longest_ms) for _ in range(1 << 14)])
 
 
 def recorded(world: World) -> tuple[list[tuple[str, float]], list[tuple[Any, ...]]]:
@@ -237,6 +252,7 @@ def _month(world: World) -> Result:
     simulated, memory = alone(simulate_days, world)
     result.ours.append(round(simulated.seconds, 1))
     result.details |= {"sessions": simulated.sessions, "events": simulated.events, **memory}
+    result.details["core_share"] = round(simulated.cpu_s / simulated.seconds, 2)
     result.run_ended()
     return result
 
@@ -244,7 +260,7 @@ def _month(world: World) -> Result:
 def simulate_days(world: World) -> tuple[Simulated, dict[str, Any]]:
     """The world day by day, and the memory (MB) that it took: at most, and after some of the days."""
     network, fleet = world.built()
-    began, events = time.perf_counter(), 0
+    began, began_cpu, events = time.perf_counter(), time.process_time(), 0
     ours = Simulation(network, fleet, seed=SEED, start_at=START_AT)
     resident_mb: dict[str, float] = {}
     for day in range(1, world.days + 1):
@@ -252,6 +268,6 @@ def simulate_days(world: World) -> tuple[Simulated, dict[str, Any]]:
         if day % MEMORY_EVERY_DAYS == 0:
             gc.collect()
             resident_mb[f"day {day}"] = memory_mb("VmRSS")
-    seconds = time.perf_counter() - began
-    simulated = Simulated(seconds, ours.totals.sessions, events)
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+    simulated = Simulated(seconds, cpu_s, ours.totals.sessions, events)
     return simulated, {"peak_mb": memory_mb("VmHWM"), "resident_mb": resident_mb}
