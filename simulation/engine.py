@@ -80,6 +80,8 @@ _AC_FULL_POWER_TO = 0.97
 # What a socket elsewhere gives (kW), and how many cars are asked before one must come that can not take all of a visit.
 _ELSEWHERE_KW = 7.0
 _CARS_ASKED = 64
+# To a thousandth of a battery.
+_HALVINGS = 10
 
 
 class SiteDemand(Protocol):
@@ -545,11 +547,12 @@ class Simulation:
     ) -> tuple[float, float]:
         """How far (0: not at all) a car is from being able to make a visit, and the state of charge with which it would come.
 
-        It can have driven and charged elsewhere since it left only as much as time allows.
+        It can have driven and charged elsewhere since it left only as much as time allows. Below 1 it is how far its state of
+        charge is from the visit's, from 1 on the energy (kWh) that it could not take.
         """
         fits = self._fits(index, station)
         if not fits:
-            return 1e9, 0.0
+            return inf, 0.0
         car, model = self._cars[index], self._models[index]
         curve, _ = self._curve(index, fits[0], self._evses[fits[0]].power_kw)
         gain = wanted_kwh / curve.kwh_per_soc
@@ -558,14 +561,22 @@ class Simulation:
             hours = (now - car.since_at) / HOUR_MS
             lowest = max(car.soc - hours * TRIP_KMH * self._soc_per_km[index], 0.0)
             highest = min(car.soc + hours * _ELSEWHERE_KW / model.usable_kwh, 1.0)
-        missing = 0.0
         if isnan(soc):
             most = min(highest, 0.9, _AC_FULL_POWER_TO - gain)
             soc = max(lowest + u * (most - lowest), 0.0)
+        wanted_s = wanted_ms / 1000
         at_soc = min(max(soc, lowest), highest)
-        missing += abs(at_soc - soc) + max(at_soc + gain - 1.0, 0.0)
-        needed_s = curve.seconds_at(min(at_soc + gain, 1.0)) - curve.seconds_at(at_soc)
-        return missing + max(needed_s * 1000 / wanted_ms - 1.0, 0.0), at_soc
+        if not _can_take(curve, at_soc, gain, wanted_s):
+            # Batteries charge quicker from a lower level: the highest that will do, if any will.
+            high, at_soc = at_soc, lowest
+            if _can_take(curve, lowest, gain, wanted_s):
+                for _ in range(_HALVINGS):
+                    middle = (at_soc + high) / 2
+                    at_soc, high = (middle, high) if _can_take(curve, middle, gain, wanted_s) else (at_soc, middle)
+            else:
+                taken = curve.soc_after(lowest, wanted_s, min(lowest + gain, 1.0)) - lowest
+                return 1.0 + (gain - taken) * curve.kwh_per_soc, lowest
+        return abs(at_soc - soc), at_soc
 
     # --- at the station ---
 
@@ -1016,6 +1027,10 @@ class Simulation:
         ]
         for _, ask, entity in sorted(pending, key=lambda entry: entry[0]):
             ask(entity)
+
+
+def _can_take(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> bool:
+    return soc + gain <= 1.0 and curve.seconds_at(soc + gain) - curve.seconds_at(soc) <= seconds
 
 
 def _entity(event: Event) -> int:
