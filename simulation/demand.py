@@ -1,8 +1,9 @@
 """When cars come, how long they stay and how patient they are, by kind of site: parameters, no rows.
 
-Start hours of workplaces follow ACN-Data Caltech (May to August 2019, n = 3,527), those of DC fast sites the EPFL fast
-chargers (2022, n = 992), lightly smoothed. Public AC has EVnetNL's weekday peak shortly before nine. Residential sites,
-visits per car, stays and patience are assumptions, set so that stays and use are near published figures.
+Workplaces follow the shipped profile of a campus (ACN-Data Caltech), in when cars come, how long they stay and what they
+take; DC fast sites come by the hours of the EPFL fast chargers' profile. Public AC has EVnetNL's weekday peak shortly before
+nine. Residential sites, visits per car, other stays and patience are assumptions, set so that stays and use are near
+published figures.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from math import exp, log
 from simulation.clock import DAY_MS, HOUR_MS, WEEK_MS, ms_into_week
 from simulation.draws import Uniforms, normal
 from simulation.network import SiteKind
+from simulation.profile import SiteProfile, shipped
 
 _HOURS_PER_WEEK = 168
 
@@ -39,34 +41,34 @@ class Stay:
 class KindDemand:
     """Demand at one kind of site.
 
-    `visits_per_day` is the weekly mean of a car that uses such sites, spread over the week by relative weights of local
-    hours; `weekend_share` is a weekend day's visits over a weekday's. `linger_s` is the mean time from full to unplugging
-    of drivers who wait beside the car, None where they come back by their own plan. `pause_share` of sessions are
-    interrupted once by managed charging.
+    `visits_per_day` is the weekly mean of a car that uses such sites, spread over the week by `hours`: relative weights of
+    the 168 hours of a local week, Monday first. Stays are drawn of `stay`, or, with what is taken, of `profile`. `linger_s`
+    is the mean time from full to unplugging of drivers who wait beside the car, None where they come back by their own plan.
+    `pause_share` of sessions are interrupted once by managed charging.
     """
 
     visits_per_day: float
-    weekday_hours: tuple[float, ...]
-    weekend_hours: tuple[float, ...]
-    weekend_share: float
-    stay: Stay
+    hours: tuple[float, ...]
+    stay: Stay | SiteProfile
     patience_median_s: float
     linger_s: float | None = None
     pause_share: float = 0.0
 
     def hourly_rates(self) -> list[float]:
         """Visits per hour for the 168 hours of a local week, Monday first; they sum to 7 x visits_per_day."""
-        weekday = [weight / sum(self.weekday_hours) for weight in self.weekday_hours]
-        weekend = [self.weekend_share * weight / sum(self.weekend_hours) for weight in self.weekend_hours]
-        week = weekday * 5 + weekend * 2
-        scale = 7 * self.visits_per_day / sum(week)
-        return [scale * weight for weight in week]
+        scale = 7 * self.visits_per_day / sum(self.hours)
+        return [scale * weight for weight in self.hours]
 
 
-_CAMPUS_WEEKDAY = (3, 1, 1, 1, 2, 7, 98, 94, 601, 735, 425, 185, 221, 201, 110, 59, 92, 82, 110, 42, 40, 49, 12, 6)
-_CAMPUS_WEEKEND = (1, 2, 2, 1, 1, 1, 3, 12, 32, 22, 36, 31, 27, 21, 18, 36, 27, 22, 14, 14, 11, 14, 6, 4)
-_FAST_WEEKDAY = (1, 1, 1, 1, 2, 8, 8, 15, 32, 37, 40, 50, 50, 45, 50, 48, 50, 64, 70, 50, 30, 30, 17, 10)
-_FAST_WEEKEND = (2, 2, 1, 1, 1, 1, 2, 5, 9, 18, 18, 22, 19, 20, 25, 25, 24, 18, 19, 14, 10, 10, 8, 5)
+def _week(
+    weekday_hours: tuple[float, ...], weekend_hours: tuple[float, ...], weekend_share: float
+) -> tuple[float, ...]:
+    """Weights of a week: a weekend day's visits are `weekend_share` of a weekday's."""
+    weekday = [weight / sum(weekday_hours) for weight in weekday_hours]
+    weekend = [weekend_share * weight / sum(weekend_hours) for weight in weekend_hours]
+    return tuple(weekday * 5 + weekend * 2)
+
+
 _PUBLIC_WEEKDAY = (2, 1, 1, 1, 2, 6, 18, 48, 72, 64, 52, 50, 52, 48, 44, 44, 50, 56, 54, 42, 28, 18, 10, 5)
 _PUBLIC_WEEKEND = (4, 2, 1, 1, 1, 2, 5, 12, 26, 46, 62, 66, 64, 62, 60, 56, 52, 48, 42, 32, 22, 16, 11, 7)
 _HOME_WEEKDAY = (10, 5, 3, 2, 2, 4, 8, 14, 16, 14, 14, 16, 20, 22, 26, 40, 64, 92, 100, 84, 66, 48, 32, 18)
@@ -77,38 +79,28 @@ def _built_in() -> dict[SiteKind, KindDemand]:
     return {
         SiteKind.WORKPLACE: KindDemand(
             visits_per_day=0.80,
-            weekday_hours=_CAMPUS_WEEKDAY,
-            weekend_hours=_CAMPUS_WEEKEND,
-            # 351 sessions on 35 weekend days, 3,176 on 88 weekdays.
-            weekend_share=0.28,
-            stay=Stay(median_s=2.3 * 3600, sigma=0.6, until_share=0.6, until_hour=16.75, until_sigma_h=1.3),
+            hours=tuple(shipped("campus").hourly_visits()),
+            stay=shipped("campus"),
             patience_median_s=45 * 60,
             pause_share=0.12,
         ),
         SiteKind.PUBLIC: KindDemand(
             visits_per_day=0.33,
-            weekday_hours=_PUBLIC_WEEKDAY,
-            weekend_hours=_PUBLIC_WEEKEND,
-            weekend_share=0.9,
+            hours=_week(_PUBLIC_WEEKDAY, _PUBLIC_WEEKEND, weekend_share=0.9),
             stay=Stay(median_s=2.0 * 3600, sigma=0.7),
             patience_median_s=8 * 60,
             pause_share=0.02,
         ),
         SiteKind.RESIDENTIAL: KindDemand(
             visits_per_day=0.60,
-            weekday_hours=_HOME_WEEKDAY,
-            weekend_hours=_HOME_WEEKEND,
-            weekend_share=0.95,
+            hours=_week(_HOME_WEEKDAY, _HOME_WEEKEND, weekend_share=0.95),
             stay=Stay(median_s=3.0 * 3600, sigma=0.7, until_share=0.75, until_hour=7.5, until_sigma_h=1.2),
             patience_median_s=30 * 60,
             pause_share=0.12,
         ),
         SiteKind.DC_FAST: KindDemand(
             visits_per_day=1.3,
-            weekday_hours=_FAST_WEEKDAY,
-            weekend_hours=_FAST_WEEKEND,
-            # 277 arrivals on weekends, 715 on weekdays.
-            weekend_share=0.97,
+            hours=tuple(shipped("dc_fast").hourly_visits()),
             stay=Stay(median_s=42 * 60, sigma=0.45),
             patience_median_s=15 * 60,
             linger_s=4 * 60,

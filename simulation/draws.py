@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     START = 14
     SITE = 15
     GUEST = 16
+    PROFILE = 17
 
 
 class Draws:

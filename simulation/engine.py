@@ -35,7 +35,7 @@ from simulation.events import EventBatch, Totals
 from simulation.fleet import Fleet
 from simulation.network import Network, SiteKind
 from simulation.power import share_power
-from simulation.profile import Visits
+from simulation.profile import SiteProfile, Visits
 from simulation.recording import (
     ABANDONED,
     FAULTED,
@@ -593,7 +593,7 @@ class Simulation:
         u = self._draws.block(Purpose.QUEUE, index, car.visit)
         queue = self._queues.setdefault(station, deque())
         if u[2] >= (1 - self._behaviour.balk_share) ** (1 + len(queue) / max(len(self._fits(index, station)), 1)):
-            self.totals.balked[self._stations[station].site_kind] += 1
+            self.totals.balked[self._stations[station].site_kind.value] += 1
             self._go_elsewhere(index, now)
             return
         car.session, session.queued_at = session, now
@@ -662,9 +662,12 @@ class Simulation:
             length = session.wanted_ms
             session.target_soc = min(car.soc + session.wanted_kwh / self._curve_of(session).kwh_per_soc, 1.0)
         else:
-            station = self._stations[session.station]
-            length = stay_ms(demand.stay, to_local_ms(station.time_zone, now), u)
-            session.target_soc = self._target_soc(index, dc, u)
+            local_ms = to_local_ms(self._stations[session.station].time_zone, now)
+            if isinstance(demand.stay, SiteProfile):
+                length, session.target_soc = self._as_profiled(index, demand.stay, local_ms)
+            else:
+                length = stay_ms(demand.stay, local_ms, u)
+                session.target_soc = self._target_soc(index, dc, u)
             if u[3] < demand.pause_share:
                 # Inside the first half of the stay, for up to a third of it.
                 session.pause_at = now + int(length * (0.1 + 0.4 * u[3] / demand.pause_share))
@@ -675,6 +678,14 @@ class Simulation:
         session.next_meter_at = now + self._meter_ms[dc]
         self._charge_from(index, now)
         self._tell(index, now, STARTED)
+
+    def _as_profiled(self, index: int, profile: SiteProfile, local_ms: int) -> tuple[int, float]:
+        """How long (ms) a driver of the profile's site stays, and up to where the car is charged."""
+        day, into_day_ms = divmod(local_ms, DAY_MS)
+        u = self._draws.block(Purpose.PROFILE, index, self._cars[index].visit)
+        stay_h, energy_kwh = profile.visit_at(weekday(day), into_day_ms / HOUR_MS, u)
+        gain = energy_kwh / self._curve_of(self._session(index)).kwh_per_soc
+        return max(int(stay_h * HOUR_MS), 1), min(self._cars[index].soc + gain, 1.0)
 
     def _target_soc(self, index: int, dc: bool, u: Uniforms) -> float:
         soc = self._cars[index].soc

@@ -14,9 +14,9 @@ Hours are local, 0 to 24; stays are hours, energies kWh, states of charge percen
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from itertools import pairwise
 from math import floor
@@ -54,6 +54,12 @@ class Distribution:
         quantiles: Floats = np.interp(levels, *self._line)
         return quantiles
 
+    def levels_at(self, quantities: Floats) -> Floats:
+        """The levels of `quantities`, in their shape: which share is below."""
+        levels, knots = self._line
+        shares: Floats = np.interp(quantities, knots, levels, left=0.0, right=1.0)
+        return shares
+
     @cached_property
     def _line(self) -> tuple[Floats, Floats]:
         count = len(self.knots)
@@ -72,10 +78,14 @@ class Copula:
 
     def draw(self, given: Floats, random: np.random.Generator) -> Floats:
         """A level (0 to 1) for each level of `given` (any one-dimensional shape)."""
+        return self.at(given, random.random(len(given)), random.random(len(given)))
+
+    def at(self, given: Floats, column: Floats, within: Floats) -> Floats:
+        """The same by uniforms, in the shape of `given`: which part of the ranks, and where within it."""
         rows, columns = len(self.counts), len(self.counts[0])
         row = np.minimum((given * rows).astype(np.int64), rows - 1)
-        column = np.searchsorted(self._line, row + random.random(len(given)), side="right") - row * columns
-        drawn: Floats = (np.minimum(column, columns - 1) + random.random(len(given))) / columns
+        chosen = np.searchsorted(self._line, row + column, side="right") - row * columns
+        drawn: Floats = (np.minimum(chosen, columns - 1) + within) / columns
         return drawn
 
     @cached_property
@@ -211,6 +221,25 @@ class SiteProfile:
             return random.binomial(cars, means / cars)
         return random.poisson(means)
 
+    def hourly_visits(self) -> list[float]:
+        """Mean visits of the 168 hours of a local week, Monday first."""
+        shares = {name: np.diff(kind.start.levels_at(np.arange(25.0))) for name, kind in self.kinds.items()}
+        days = [shares.get(WEEKEND if weekday >= 5 else WEEKDAYS) for weekday in range(7)]
+        return [
+            mean * float(share)
+            for mean, day in zip(self.visits, days, strict=True)
+            for share in (np.zeros(24) if day is None else day)
+        ]
+
+    def visit_at(self, weekday: int, start_hour: float, u: Sequence[float]) -> tuple[float, float]:
+        """Stay (h) and energy (kWh) of a visit that starts then (0: Monday; 0 to 24, local), by four uniforms."""
+        kind = self.kinds.get(WEEKEND if weekday >= 5 else WEEKDAYS) or next(iter(self.kinds.values()))
+        start = kind.start.levels_at(np.array([start_hour]))
+        stay = kind.stay_by_start.at(start, *np.array(u[:2])[:, None])
+        part = min(int(start[0] * len(kind.energy_by_stay)), len(kind.energy_by_stay) - 1)
+        energy = kind.energy_by_stay[part].at(stay, *np.array(u[2:4])[:, None])
+        return float(kind.stay.at(stay)[0]), float(kind.energy.at(energy)[0])
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, numbers to seven digits: hours to the second, energies to the Wh."""
         return {"profile_version": PROFILE_VERSION, **_rounded(asdict(self))}
@@ -251,6 +280,7 @@ class SiteProfile:
                 raise ProfileError(f"{name}: {value!r} is impossible")
 
 
+@cache
 def shipped(name: str) -> SiteProfile:
     """A profile of SHIPPED. Raises ProfileError for another name."""
     if name not in SHIPPED:

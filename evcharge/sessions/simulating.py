@@ -415,7 +415,7 @@ def _peak_memory_mb() -> float:
 
 
 # So many visits that what differs from real ones is the model, not the draw.
-_COMPARED_VISITS = 30_000
+_COMPARED_VISITS = 60_000
 
 
 def simulated_visits(profile: SiteProfile) -> Visits:

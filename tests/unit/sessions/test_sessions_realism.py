@@ -57,7 +57,7 @@ def row(ours: float, real: float, simulated: float) -> RealismRow:
     names = ("stay_energy_correlation", "start_stay_correlation", "day_count_dispersion")
     distances = dict.fromkeys(("start_hour", "stay", "energy"), (ours, real))
     return RealismRow(
-        "A | B", Days.ODD, Score(Days.EVEN, 1234, distances, dict.fromkeys(names, Interval(simulated, 0.1, 0.3)))
+        "A | B", Days.ODD, Score(Days.EVEN, 1234, distances, dict.fromkeys(names, Interval(simulated, 0.1, 0.3)), {})
     )
 
 
