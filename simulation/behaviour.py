@@ -30,8 +30,9 @@ class Behaviour:
     reroute_km: float = 8.0
     most_reroutes: int = 2
     move_up_s: tuple[float, float] = (30.0, 150.0)
-    ac_meter_s: float = 900.0
-    dc_meter_s: float = 300.0
+    # Usual settings of OCPP's MeterValueSampleInterval in the field (assumption).
+    ac_meter_s: float = 300.0
+    dc_meter_s: float = 60.0
     fault_share: float = 0.012
     repair_median_s: float = 8 * 3600.0
     repair_sigma: float = 1.0

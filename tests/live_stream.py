@@ -19,6 +19,7 @@ from support import record, send
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.live.status import QueryStatus, read_status
+from evcharge.sessions.simulated import BEHAVIOUR
 from evcharge.settings import Settings
 from simulation import Simulation, build_fleet, build_network
 
@@ -100,7 +101,9 @@ class Feed:
         self.prefix = f"live-{token_hex(3)}-"
         network = build_network(stations, seed=11)
         start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=30)
-        simulation = Simulation(network, build_fleet(network, 15 * stations, seed=11), seed=11, start_at=start)
+        simulation = Simulation(
+            network, build_fleet(network, 15 * stations, seed=11), seed=11, start_at=start, behaviour=BEHAVIOUR
+        )
         self.events = [self._renamed(row) for row in simulation.advance(until=start + timedelta(hours=30)).rows()]
         self.records = [self._renamed({**row, "observed_at": start}) for row in network.registry_records()]
         self.sent = 0

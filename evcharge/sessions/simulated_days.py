@@ -34,7 +34,7 @@ from evcharge.sessions.ledger import (
     write_durably,
 )
 from evcharge.sessions.producer import KafkaPublisher, Publisher
-from evcharge.sessions.simulated import FeedError, OpenPublisher, refuse_other_settings
+from evcharge.sessions.simulated import BEHAVIOUR, FeedError, OpenPublisher, refuse_other_settings
 from evcharge.settings import Settings
 from simulation import Fleet, Network, Simulation, build_fleet, build_network
 
@@ -141,7 +141,7 @@ class _Feed:
     def _as_of_midnight(self, settings: Settings, day: date, network: Network, fleet: Fleet) -> Simulation:
         """The simulation as `day` begins. Raises FeedError if the day before is missing or can not be gone on from."""
         if day == self.first_day:
-            return Simulation(network, fleet, seed=_own_seed(self.seed), start_at=_midnight(day))
+            return Simulation(network, fleet, seed=_own_seed(self.seed), start_at=_midnight(day), behaviour=BEHAVIOUR)
         if day < self.first_day:
             raise FeedError(
                 f"{day} can not be simulated: simulated days began with {self.first_day}, and go on from there; "
@@ -155,7 +155,7 @@ class _Feed:
                 f"launch the backfill from {missing} to {day}"
             )
         try:
-            return Simulation.load(network, fleet, before.simulation)
+            return Simulation.load(network, fleet, before.simulation, behaviour=BEHAVIOUR)
         except (ValueError, KeyError, TypeError) as error:
             raise FeedError(
                 f"{_state_file(settings, day - _DAY)} can not be gone on from ({error}): "

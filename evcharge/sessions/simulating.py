@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from evcharge.errors import UserError
 from evcharge.registry.files import read_file
@@ -221,7 +222,7 @@ class _Part:
 
     totals: dict[str, Any]
     state: dict[str, Any]
-    sessions: pa.Table
+    sessions: dict[str, NDArray[Any]]
     abandoned: Counter[str]
     dirt: dict[str, int]
     peak_memory_mb: float
@@ -268,7 +269,7 @@ def simulate(
         start_at + duration,
         Totals.from_json(parts[-1].totals),
         parts[-1].state,
-        pa.concat_tables([part.sessions for part in parts]),
+        _table([part.sessions for part in parts]),
         sum((part.abandoned for part in parts), Counter()),
         parts[-1].dirt,
         wall_s,
@@ -327,14 +328,14 @@ def _run(
     return _Part(
         simulation.totals.to_json(),
         {"simulation": simulation.save(), **({} if dirt is None else {"dirt": dirt.save()})},
-        pa.concat_tables(sessions),
+        {name: np.concatenate([part[name] for part in sessions]) for name in SESSIONS.names},
         abandoned,
         {} if dirt is None else dict(sorted(dirt.totals.items())),
         _peak_memory_mb(),
     )
 
 
-def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -> pa.Table:
+def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -> dict[str, NDArray[Any]]:
     arrays = batch.arrays
     # A failed start stops before any energy flows, for another reason than drivers have.
     chosen = (arrays["event_type"] == "stopped") & ~(
@@ -346,10 +347,10 @@ def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -
     local = [to_local_ms(zones[station], ms) for station, ms in zip(stations, started.tolist(), strict=True)]
     local_ms = np.array(local, dtype=np.int64).view("datetime64[ms]")
     days = local_ms.astype("datetime64[D]")
-    columns = {
+    return {
         **{name: of[name] for name in ("session_id", "station_id", "evse_id", "ev_id", "ev_model_id")},
-        "site_kind": [kinds[station] for station in stations],
-        "time_zone": [zones[station] for station in stations],
+        "site_kind": np.array([kinds[station] for station in stations], dtype=object),
+        "time_zone": np.array([zones[station] for station in stations], dtype=object),
         "started_at": of["started_at"],
         "ended_at": of["occurred_at"],
         "local_day": days,
@@ -362,7 +363,11 @@ def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -
         "soc_end_percent": of["state_of_charge"],
         "stop_reason": of["reason"],
     }
-    return pa.table([pa.array(columns[f.name]).cast(f.type) for f in SESSIONS], schema=SESSIONS)
+
+
+def _table(parts: list[dict[str, NDArray[Any]]]) -> pa.Table:
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in SESSIONS.names}
+    return pa.table([pa.array(columns[column.name]).cast(column.type) for column in SESSIONS], schema=SESSIONS)
 
 
 def _prepare(out: Path, folders: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from evcharge.connections import clickhouse
 from evcharge.lake.ledger import OffsetRange
 from evcharge.registry.network import SimulatedWorld
 from evcharge.sessions.dirty import encoded, quarantined_as
+from evcharge.sessions.simulated import BEHAVIOUR
 from evcharge.warehouse.load import FACT
 from evcharge.warehouse.pending import pending_loads
 from evcharge.warehouse.quality import DAY_RULES
@@ -71,7 +72,9 @@ def facts(lake: Lake, stations: list[str]) -> dict[str, Fact]:
 def fed(lake: Lake) -> Fed:
     world = SimulatedWorld.built_in(24, SEED)
     fleet = build_fleet(world.network, vehicles=800, seed=SEED, models=world.models)
-    clean = list(Simulation(world.network, fleet, seed=SEED, start_at=START).advance(until=END).rows())
+    clean = list(
+        Simulation(world.network, fleet, seed=SEED, start_at=START, behaviour=BEHAVIOUR).advance(until=END).rows()
+    )
     dirt = Dirt(RATES, SEED)
     deliveries = (dirt.deliver(clean, END), dirt.deliver([], END + timedelta(days=30)))
     lake.register(*({**record, "observed_at": START} for record in world.records))

@@ -13,7 +13,7 @@ from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMET
 from evcharge.sessions import simulated, simulated_days
 from evcharge.sessions.ledger import read_ledger
 from evcharge.sessions.messages import message
-from evcharge.sessions.simulated import FeedError, simulate_day
+from evcharge.sessions.simulated import BEHAVIOUR, FeedError, simulate_day
 from evcharge.sessions.simulated_days import FEED, DayReport, simulate_past_day
 from evcharge.settings import Settings, load_settings
 from simulation import EventBatch, Simulation, build_fleet, build_network
@@ -32,8 +32,8 @@ def unbroken(settings: Settings, days: int) -> list[bytes]:
     seed = settings.simulation_seed + 1
     network = build_network(settings.simulation_stations, seed, "simday")
     fleet = build_fleet(network, settings.simulation_vehicles, seed, id_prefix="ev-simday")
-    events = Simulation(network, fleet, seed=seed, start_at=START).advance(until=START + timedelta(days=days))
     end = START + timedelta(days=days)
+    events = Simulation(network, fleet, seed=seed, start_at=START, behaviour=BEHAVIOUR).advance(until=end)
     return [message(SESSION_EVENTS, row) for row in events.rows() if row["occurred_at"] < end]
 
 

@@ -12,7 +12,7 @@ from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMET
 from evcharge.sessions import simulated
 from evcharge.sessions.ledger import chunks, read_ledger
 from evcharge.sessions.messages import message
-from evcharge.sessions.simulated import FeedError, run_live, simulate_day
+from evcharge.sessions.simulated import BEHAVIOUR, FeedError, run_live, simulate_day
 from evcharge.settings import Settings, load_settings
 from simulation import Simulation, build_fleet, build_network
 
@@ -24,7 +24,7 @@ def expected(settings: Settings, until: datetime, contract: Contract = SESSION_E
     """Messages of an uninterrupted simulation; of cars those from the first day's last hour on."""
     network = build_network(stations=settings.simulation_stations, seed=settings.simulation_seed)
     fleet = build_fleet(network, vehicles=settings.simulation_vehicles, seed=settings.simulation_seed)
-    whole = Simulation(network, fleet, seed=settings.simulation_seed, start_at=START)
+    whole = Simulation(network, fleet, seed=settings.simulation_seed, start_at=START, behaviour=BEHAVIOUR)
     events = whole.advance(until=until)
     told = events if contract is SESSION_EVENTS else whole.telemetry(since=START + timedelta(hours=23))
     return {message(contract, row) for row in told.rows()}
