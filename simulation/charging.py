@@ -56,7 +56,9 @@ class ChargeCurve:
     def __init__(self, points: tuple[tuple[float, float], ...], capacity_kwh: float, efficiency: float) -> None:
         """ValueError if the points do not run from 0.0 to 1.0 in rising order."""
         self._socs = [soc for soc, _ in points]
-        self._powers = [max(power, _MIN_POWER_KW) for _, power in points]
+        # An EVSE may give less than that: the limit holds.
+        least_kw = min(_MIN_POWER_KW, max(power for _, power in points))
+        self._powers = [max(power, least_kw) for _, power in points]
         if self._socs[0] != 0.0 or self._socs[-1] != 1.0 or any(a >= b for a, b in pairwise(self._socs)):
             raise ValueError(f"a charge curve must rise from 0.0 to 1.0, not {self._socs}")
         self.kwh_per_soc = capacity_kwh / efficiency
