@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+
+# A try is a digit of the session's number, and has draws of its own.
+_MOST_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,15 @@ class Behaviour:
         for name in ("ac_meter_s", "dc_meter_s"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1 s, not {getattr(self, name)}")
+        for name in ("failed_start_s", "move_up_s"):
+            least, most = getattr(self, name)
+            if not 0 <= least <= most < inf:
+                raise ValueError(f"{name} must be least and most, 0 s or more, not {least} and {most}")
+        for name in ("reroute_km", "most_reroutes", "repair_median_s", "repair_sigma"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if not 1 <= self.most_tries <= _MOST_TRIES:
+            raise ValueError(f"most_tries must be from 1 to {_MOST_TRIES}, not {self.most_tries}")
 
 
 #: As recorded sessions are: what faults, failed starts and full sites did to them is in the record already.
