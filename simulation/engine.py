@@ -85,7 +85,10 @@ _HALVINGS = 10
 
 
 class SiteDemand(Protocol):
-    """What brings visits to a site, as `SiteProfile` does."""
+    """What brings visits to a site, as `SiteProfile` does.
+
+    Its `repr` is part of what a run is known by, so it must tell the parameters and nothing of the process.
+    """
 
     def visits_on(self, weekday: int, random: np.random.Generator) -> Visits:
         """The visits of one local day, all of day 0, in the order of their starts."""
@@ -524,7 +527,7 @@ class Simulation:
         least, chosen, chosen_soc, asked = inf, -1, 0.0, 0
         for index in chain(site.guests[first:], site.guests[:first]):
             car = self._cars[index]
-            if car.session is not None or car.step:
+            if car.session is not None or car.step or not self._fits(index, station):
                 continue
             missing, at_soc = self._missing(index, station, now, wanted_ms, wanted_kwh, soc, u[1])
             asked += 1
@@ -550,11 +553,8 @@ class Simulation:
         It can have driven and charged elsewhere since it left only as much as time allows. Below 1 it is how far its state of
         charge is from the visit's, from 1 on the energy (kWh) that it could not take.
         """
-        fits = self._fits(index, station)
-        if not fits:
-            return inf, 0.0
-        car, model = self._cars[index], self._models[index]
-        curve, _ = self._curve(index, fits[0], self._evses[fits[0]].power_kw)
+        car, model, evse = self._cars[index], self._models[index], self._fits(index, station)[0]
+        curve, _ = self._curve(index, evse, self._evses[evse].power_kw)
         gain = wanted_kwh / curve.kwh_per_soc
         lowest, highest = 0.0, 1.0
         if car.visit:
