@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulation import Behaviour, Demand, EvModel, Evse, Fleet, Network, Simulation, SiteKind, Station, Vehicle
+from simulation import Behaviour, Demand, Evse, Fleet, Network, Simulation, SiteKind, Station, Vehicle
 from simulation.demand import KindDemand
 from simulation.fleet import MODELS
 from simulation.profile import Visits
@@ -69,12 +69,13 @@ def at_site(
     fleet: Fleet,
     behaviour: Behaviour = PLAIN,
     demand: Demand | None = None,
+    seed: int = 1,
 ) -> Simulation:
     """The one station's written visits, from their Monday's midnight on."""
     return Simulation(
         Network((station,)),
         fleet,
-        seed=1,
+        seed=seed,
         start_at=MONDAY,
         demand=demand or patient(),
         behaviour=behaviour,
