@@ -1,4 +1,4 @@
-"""What drivers and hardware do: waiting, leaving, rerouting, lingering, failed starts, faults, and which values are possible."""
+"""What drivers and hardware do: waiting, leaving, rerouting, lingering, failed starts, faults."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -17,6 +17,7 @@ from simulation.roads import CITY_KMH, Surroundings
 
 DAY = timedelta(days=1)
 ONE_PLUG = site((J1772, 7.2))
+SHARES = ("failed_start", "failed_retry", "balk", "reroute", "fault")
 
 
 def types(events: list[Event]) -> list[str]:
@@ -38,7 +39,7 @@ def visit_of(session_id: str) -> str:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((f"{of}_share", bad) for of in ("failed_start", "failed_retry", "balk", "reroute", "fault") for bad in (-0.1, 1.1, nan)),
+        *((f"{of}_share", bad) for of in SHARES for bad in (-0.1, 1.1, nan)),
         ("ac_meter_s", 0.5), ("dc_meter_s", nan), ("failed_start_s", (-1.0, 5.0)), ("failed_start_s", (5.0, 1.0)),
         ("move_up_s", (0.0, inf)), ("reroute_km", -1.0), ("most_reroutes", -1), ("repair_median_s", -1.0),
         ("repair_sigma", nan), ("most_tries", 0), ("most_tries", 5),
@@ -177,13 +178,13 @@ def test_who_leaves_looks_for_a_free_plug_nearby_and_drives_there() -> None:
     for event in events:
         if event["event_type"] == "abandoned":
             gave_up[event["ev_id"]] = event
-        elif event["event_type"] in ("queued", "started") and (before := gave_up.pop(event["ev_id"], None)):
-            if event["station_id"] != before["station_id"]:
-                assert event["session_id"] != before["session_id"]
-                gaps.append(hour_of(event) - hour_of(before))
-                came_at_once += (
-                    gaps[-1] < drive_h + 2 / HOUR_MS and event["state_of_charge"] < before["state_of_charge"]
-                )
+            continue
+        before = gave_up.pop(event["ev_id"], event)
+        if event["station_id"] != before["station_id"]:
+            assert event["event_type"] in ("queued", "started")
+            assert event["session_id"] != before["session_id"]
+            gaps.append(hour_of(event) - hour_of(before))
+            came_at_once += gaps[-1] < drive_h + 2 / HOUR_MS and event["state_of_charge"] < before["state_of_charge"]
     # Others went home, or found the plugs taken when they came.
     assert came_at_once > 20
     assert min(gaps) == pytest.approx(drive_h, abs=2 / HOUR_MS)
