@@ -55,14 +55,16 @@ def site_fleet(profile: SiteProfile, vehicles: int | None = None) -> Fleet:
         busiest = max(profile.visits) * (1 + 3 * sqrt(max(profile.day_variance, 0.0)))
         vehicles = max(ceil(_GUESTS_PER_VISIT * busiest), _FEWEST_GUESTS)
     total, taken = sum(share for _, share in fitting), 0.0
-    chosen: list[EvModel] = []
+    chosen: list[tuple[float, EvModel]] = []
     for model, share in fitting:
         # whole cars whose shares add up: each model up to its cumulated share
-        upto = round((taken + share) / total * vehicles)
-        chosen += [model] * (upto - len(chosen))
+        count = round((taken + share) / total * vehicles) - len(chosen)
+        chosen += [((number + 0.5) / count, model) for number in range(count)]
         taken += share
+    # Every model is spread over the whole: cars next to each other, of whom one is found for a visit, are of different ones.
+    chosen.sort(key=lambda placed: placed[0])
     guests = tuple(
         Vehicle(f"ev-{number:05d}", model.ev_model_id, 0, None, None, False, 1.0, 0.0, 0.5)
-        for number, model in enumerate(chosen, start=1)
+        for number, (_, model) in enumerate(chosen, start=1)
     )
     return Fleet(tuple(model for model, _ in MODELS), guests)
