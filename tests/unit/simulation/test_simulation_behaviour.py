@@ -157,11 +157,11 @@ def test_a_guest_without_the_connector_makes_no_visit() -> None:
 # --- on to another station ---
 
 
-def two_stations(km: float, **changes: Any) -> tuple[Network, Simulation]:
+def two_stations(km: float, cars: int = 150, **changes: Any) -> tuple[Network, Simulation]:
     """Cars that are at home at one plug, and four such plugs so far (as the crow flies) away."""
     stations = site((COMBO, 50.0)), site(*[(COMBO, 50.0)] * 4, number=2, east_km=km)
     network = Network(stations)
-    fleet = guests(*["volkswagen-id4-77"] * 150)
+    fleet = guests(*["volkswagen-id4-77"] * cars)
     behaviour = replace(PLAIN, balk_share=0.5, reroute_share=1.0, **changes)
     return network, Simulation(
         network, fleet, seed=1, start_at=MONDAY, demand=patient(median_s=900.0), behaviour=behaviour, connected=False
@@ -189,6 +189,27 @@ def test_who_leaves_looks_for_a_free_plug_nearby_and_drives_there() -> None:
     assert came_at_once > 20
     assert min(gaps) == pytest.approx(drive_h, abs=2 / HOUR_MS)
     assert simulation.totals.rerouted >= came_at_once
+
+
+def test_nobody_drives_to_a_station_that_is_full() -> None:
+    """Both are full most of the time here; whoever gave up and came to the other one left while a plug was free there."""
+    network, simulation = two_stations(5.0, cars=500)
+    drive_h = Surroundings(network).drive_km(0, 1) / CITY_KMH
+    plugs = {station.station_id: len(station.evses) for station in network.stations}
+    taken: Counter[str] = Counter()
+    gave_up: dict[str, tuple[Event, Counter[str]]] = {}
+    drives, full = 0, 0
+    for event in told(simulation, 7):
+        if event["event_type"] == "abandoned":
+            gave_up[event["ev_id"]] = event, taken.copy()
+            full += all(taken[station] == count for station, count in plugs.items())
+        elif before := gave_up.pop(event["ev_id"], None):
+            if event["station_id"] != before[0]["station_id"] and hour_of(event) < hour_of(before[0]) + drive_h + 1e-5:
+                assert before[1][event["station_id"]] < plugs[event["station_id"]]
+                drives += 1
+        taken[event["station_id"]] += {"started": 1, "stopped": -1}.get(event["event_type"], 0)
+    assert drives > 20
+    assert full > 200
 
 
 @pytest.mark.parametrize(("km", "changes"), [(9.0, {}), (5.0, {"most_reroutes": 0})])
