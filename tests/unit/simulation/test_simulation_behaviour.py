@@ -203,12 +203,14 @@ def test_nobody_drives_to_a_station_that_is_full() -> None:
         if event["event_type"] == "abandoned":
             gave_up[event["ev_id"]] = event, taken.copy()
             full += all(taken[station] == count for station, count in plugs.items())
-        elif before := gave_up.pop(event["ev_id"], None):
-            if event["station_id"] != before[0]["station_id"] and hour_of(event) < hour_of(before[0]) + drive_h + 1e-5:
-                assert before[1][event["station_id"]] < plugs[event["station_id"]]
+        else:
+            left, taken_then = gave_up.pop(event["ev_id"], (event, taken))
+            at_once = hour_of(event) < hour_of(left) + drive_h + 2 / HOUR_MS
+            if event["station_id"] != left["station_id"] and at_once:
+                assert taken_then[event["station_id"]] < plugs[event["station_id"]]
                 drives += 1
         taken[event["station_id"]] += {"started": 1, "stopped": -1}.get(event["event_type"], 0)
-    assert drives > 20
+    assert drives > 10
     assert full > 200
 
 
