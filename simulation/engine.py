@@ -574,8 +574,8 @@ class Simulation:
                     middle = (at_soc + high) / 2
                     at_soc, high = (middle, high) if _can_take(curve, middle, gain, wanted_s) else (at_soc, middle)
             else:
-                taken = curve.soc_after(lowest, wanted_s, min(lowest + gain, 1.0)) - lowest
-                return 1.0 + (gain - taken) * curve.kwh_per_soc, lowest
+                taken, at_soc = max((_taken(curve, level, gain, wanted_s), level) for level in (lowest, high))
+                return 1.0 + (gain - taken) * curve.kwh_per_soc, at_soc
         return abs(at_soc - soc), at_soc
 
     # --- at the station ---
@@ -742,9 +742,9 @@ class Simulation:
         session.stretch_s = curve.seconds_at(car.soc)
         full_at = now + max(ceil((curve.seconds_at(session.target_soc) - session.stretch_s) * 1000), 1)
         at, step = (session.leave_at, "leave") if session.leave_at <= full_at else (full_at, "full")
-        if now < session.pause_at < at:
+        if now <= session.pause_at < at:
             at, step = session.pause_at, "pause"
-        if now < session.fault_at < at:
+        if now <= session.fault_at < at:
             at, step = session.fault_at, "fault"
         self._schedule(index, at, step)
 
@@ -1042,6 +1042,11 @@ class Simulation:
 
 def _can_take(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> bool:
     return soc + gain <= 1.0 and curve.seconds_at(soc + gain) - curve.seconds_at(soc) <= seconds
+
+
+def _taken(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> float:
+    """What a battery gains of `gain` in a time; to a millionth, so that equal gains are equal."""
+    return round(curve.soc_after(soc, seconds, min(soc + gain, 1.0)) - soc, 6)
 
 
 def _entity(event: Event) -> int:

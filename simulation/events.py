@@ -67,8 +67,8 @@ class Totals:
     """The producer's own count of everything told since the start.
 
     `hashes` are two sums, modulo 2**64, of a hash per event: equal for equal events in whatever order and chunks. Of the
-    `visits`, some end without a session: `balked` left at the sight of the queue (by kind of site), `without_car` came to a
-    site of whose guests none was free. `rerouted` went on to another station, after balking or after waiting.
+    `visits`, some end without a session: `balked` left at the sight of the queue (by kind of site). `without_car` were not
+    made, since none of a site's guests was free. `rerouted` went on to another station, after balking or after waiting.
     `failed_starts` are sessions that ended before any energy flowed, each followed by another try or by leaving.
     """
 

@@ -31,11 +31,11 @@ from simulation.profile import shipped
 told = json.load(sys.stdin)
 profile = told["profile"] and shipped(told["profile"])
 start_at = __import__("datetime").datetime.fromisoformat(told["start_at"])
-scenario = Scenario(5, stations=30, vehicles=told["vehicles"], profile=profile, start_at=start_at)
+scenario = Scenario(2, stations=30, vehicles=told["vehicles"], profile=profile, start_at=start_at)
 simulation = scenario.go_on(told["state"])
 digests = []
 for cut in told["cuts"]:
-    rows = list(simulation.advance(scenario._start() + timedelta(milliseconds=cut)).rows())
+    rows = list(simulation.advance(scenario.begins_at + timedelta(milliseconds=cut)).rows())
     digests.append([len(rows), sha256(repr(rows).encode()).hexdigest()])
     simulation = scenario.go_on(json.loads(json.dumps(simulation.save())))
 print(json.dumps([digests, simulation.totals.ledger_hash, simulation.save()]))
@@ -51,9 +51,9 @@ def digest(batch: EventBatch) -> list[object]:
 def test_another_process_goes_on_where_this_one_stopped(name: str | None) -> None:
     """At each cut the state is saved and loaded, all but the first time in another interpreter."""
     profile = None if name is None else shipped(name)
-    vehicles = 600 if name is None else None
-    scenario = Scenario(5, stations=30, vehicles=vehicles, profile=profile, start_at=START_AT)
-    begin = scenario._start()
+    vehicles = 900 if name is None else None
+    scenario = Scenario(2, stations=30, vehicles=vehicles, profile=profile, start_at=START_AT)
+    begin = scenario.begins_at
     unbroken = scenario.begin()
     expected = [digest(unbroken.advance(begin + timedelta(milliseconds=cut))) for cut in CUTS_MS]
     first = scenario.begin()
@@ -83,7 +83,7 @@ def test_another_process_goes_on_where_this_one_stopped(name: str | None) -> Non
 
 def test_states_are_saved_amid_shared_power_and_pauses() -> None:
     """The run above goes through what is hard to go on from: limits below an EVSE's power, interrupted charging, faults."""
-    scenario = Scenario(5, stations=30, vehicles=600, start_at=START_AT)
+    scenario = Scenario(2, stations=30, vehicles=900, start_at=START_AT)
     simulation = scenario.begin()
     limited = paused = waiting = 0
     for cut in CUTS_MS:
@@ -167,7 +167,7 @@ def test_memory_does_not_grow_with_the_days(name: str | None) -> None:
     profile = None if name is None else shipped(name)
     scenario = Scenario(5, stations=12, vehicles=150 if name is None else None, profile=profile)
     simulation = scenario.begin()
-    begin = scenario._start()
+    begin = scenario.begins_at
     held, objects, saved = {}, {}, {}
     tracemalloc.start()
     try:
