@@ -800,6 +800,7 @@ class Simulation:
     def _pause(self, index: int, now: int) -> None:
         self._end_stretch(index, now)
         session = self._session(index)
+        session.pause_at = 0
         self._tell(index, now, SUSPENDED)
         self._schedule(index, *min((session.resume_at, "resume"), (session.leave_at, "leave")))
 
