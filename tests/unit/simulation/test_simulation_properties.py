@@ -124,7 +124,8 @@ def check(simulation: Simulation, events: list[Event]) -> None:
             assert event["power_kw"] <= evse.power_kw
             assert 0 <= event["state_of_charge"] <= 100
     for spans in (*of_car.values(), *of_evse.values()):
-        for (_, left, over), (came, _, _) in pairwise(sorted(spans)):
+        # of two that begin in one millisecond the first is the one that is over
+        for (_, left, over), (came, _, _) in pairwise(sorted(spans, key=lambda span: (*span[:2], not span[2]))):
             assert over
             assert left <= came
 
