@@ -238,7 +238,14 @@ def day(
 
 
 @app.command()
-def live() -> None:
+def live(
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="Simulated seconds a second, at most up to now; what was missed comes at this pace."
+        ),
+    ] = None,
+) -> None:
     """Feed at wall-clock speed until stopped (Ctrl-C or SIGTERM), going on from where the feed was left.
 
     Nothing is lost or sent under another id by a kill, a sleeping machine or a Kafka that is down. The platform's
@@ -250,4 +257,4 @@ def live() -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    run_live(load_settings(), stop)
+    run_live(load_settings(), stop, speed=speed)

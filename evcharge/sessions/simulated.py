@@ -124,8 +124,12 @@ def run_live(
     stop: threading.Event,
     open_publisher: OpenPublisher = KafkaPublisher,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    speed: float | None = None,
 ) -> None:
     """Feeds at wall-clock speed until `stop` is set, going on from where the feed was left, hour by hour if long ago.
+
+    With `speed` (simulated seconds a second) what was missed is not made up for at once but at that pace. Never ahead of the
+    clock: the platform refuses messages from the future.
 
     Waits for the first day to be simulated. While Kafka is down it retries for ever, ever more slowly up to once a
     minute, and then sends what has happened since. Raises FeedError if the settings are not those that the feed began
@@ -137,13 +141,16 @@ def run_live(
     with _only_one(settings):
         # whoever held the feed until now has moved it on
         feed = _Feed.open(settings, _Cursor.read(settings) or cursor)
-        log.info("simulated feed goes on", behind_s=round((clock() - feed.cursor.published_until).total_seconds()))
+        since, begun_at = feed.cursor.published_until, clock()
+        log.info("simulated feed goes on", behind_s=round((begun_at - since).total_seconds()))
         backoff_s = 1.0
         while not stop.is_set():
             try:
                 with open_publisher(settings) as publisher:
                     while not stop.is_set():
-                        feed.publish_until(publisher, clock(), stop)
+                        now = clock()
+                        until = now if speed is None else min(since + (now - begun_at) * speed, now)
+                        feed.publish_until(publisher, until, stop)
                         backoff_s = 1.0
                         stop.wait(LIVE_INTERVAL_S)
             except ServerDownError as error:

@@ -50,7 +50,7 @@ def assert_complete(settings: Settings, kafka: FakePublisher, until: datetime) -
         assert len(ids) == len(set(ids)) == len(set(sent(kafka, contract)))
 
 
-def live(settings: Settings, kafka: FakePublisher, *times: datetime) -> None:
+def live(settings: Settings, kafka: FakePublisher, *times: datetime, speed: float | None = None) -> None:
     """Runs the live feed at the given times of its clock, then stops it."""
     # the first look at the clock is for the log
     left = [times[0], *times]
@@ -61,7 +61,7 @@ def live(settings: Settings, kafka: FakePublisher, *times: datetime) -> None:
                 self.set()
             return self.is_set()
 
-    run_live(settings, StopAfterLast(), open_publisher=lambda _: kafka, clock=lambda: left.pop(0))
+    run_live(settings, StopAfterLast(), open_publisher=lambda _: kafka, clock=lambda: left.pop(0), speed=speed)
 
 
 def test_a_day_is_published_once(settings: Settings, kafka: FakePublisher) -> None:
@@ -123,6 +123,19 @@ def test_live_goes_on_without_gap_or_changed_id(settings: Settings, kafka: FakeP
     days = ["20260309", "20260310", "20260311"]
     assert [name for name in names if "T" not in name] == [*days, "cars-20260310", "cars-20260311", "stations"]
     assert all(name.startswith(("20260312T", "cars-20260312T")) for name in names if "T" in name)
+
+
+def test_live_makes_up_for_a_pause_at_the_pace_that_is_asked_for(settings: Settings, kafka: FakePublisher) -> None:
+    simulate_day(settings, NOW, open_publisher=lambda _: kafka)
+    end = START + timedelta(hours=24)
+    now = end + timedelta(hours=3)
+    live(settings, kafka, now, now + timedelta(minutes=1), speed=60)
+    assert_complete(settings, kafka, end + timedelta(hours=1))
+    # killed and started again: from there on, and never ahead of the clock
+    live(settings, kafka, now + timedelta(minutes=2), now + timedelta(minutes=3), speed=60)
+    assert_complete(settings, kafka, end + timedelta(hours=2))
+    live(settings, kafka, now + timedelta(minutes=4), now + timedelta(minutes=9), speed=60)
+    assert_complete(settings, kafka, now + timedelta(minutes=9))
 
 
 def test_a_killed_live_feed_sends_the_open_chunk_again(settings: Settings, kafka: FakePublisher) -> None:
