@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,8 +32,10 @@ _MOST_SOC_PARTS, _SESSIONS_PER_SOC_PART, _MOST_SOC_KNOTS = 16, 60, 24
 #: Days that are drawn to compare: so many that what differs is the model, not the draw.
 COMPARED_DAYS = 5_000
 
-_COLUMNS = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
-_PAIRS = {"stay_energy_correlation": ("stay_h", "energy_kwh"), "start_stay_correlation": ("start_hour", "stay_h")}
+#: What is compared: the quantities by their columns of `Visits`, and the pairs whose rank correlations are.
+DISTRIBUTIONS = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
+CORRELATIONS = {"stay_energy_correlation": ("stay_h", "energy_kwh"), "start_stay_correlation": ("start_hour", "stay_h")}
+DISPERSION = "day_count_dispersion"
 
 
 class Days(StrEnum):
@@ -208,25 +210,39 @@ def score(profile: SiteProfile, recording: Recording, fitted: Days) -> Score:
     everything = read(recording, ZoneInfo(profile.time_zone))
     own, unseen = everything.on(fitted), everything.on(fitted.others)
     drawn = profile.draw(seed=0, days=COMPARED_DAYS)
-    drawn_counts, counts = np.bincount(drawn.day, minlength=COMPARED_DAYS).astype(float), unseen.counts
+    counts = np.bincount(drawn.day, minlength=COMPARED_DAYS).astype(float)
+    return compare(drawn, dispersion(counts), unseen, fitted.others, (own, unseen))
+
+
+def compare(
+    drawn: Visits, drawn_dispersion: float, real: Sample, days: Days, halves: tuple[Sample, Sample] | None
+) -> Score:
+    """Visits against the real ones of `days`; `drawn_dispersion` is the variance over the mean of their day counts.
+
+    `halves` are real days, those that were fitted first: what they are apart is the yardstick, nan without them.
+    """
+    visits, counts = real.visits, real.counts
     return Score(
-        fitted.others,
-        len(unseen.visits),
+        days,
+        len(visits),
         {
-            name: (_distance(drawn, unseen.visits, column), _distance(own.visits, unseen.visits, column))
-            for name, column in _COLUMNS.items()
+            name: (
+                _distance(drawn, visits, column),
+                _distance(halves[0].visits, halves[1].visits, column) if halves else nan,
+            )
+            for name, column in DISTRIBUTIONS.items()
         },
         {
-            **{name: _correlations(drawn, unseen.visits, *pair) for name, pair in _PAIRS.items()},
-            "day_count_dispersion": interval(
-                dispersion(drawn_counts), lambda rows: dispersion(counts[rows]), len(counts)
-            ),
+            **{name: _correlations(drawn, visits, *pair) for name, pair in CORRELATIONS.items()},
+            DISPERSION: interval(drawn_dispersion, lambda rows: dispersion(counts[rows]), len(counts)),
         },
-        {
-            **{name: _correlation(own.visits, *pair) for name, pair in _PAIRS.items()},
-            "day_count_dispersion": dispersion(own.counts),
-        },
+        _statistics(halves[0]) if halves else {},
     )
+
+
+def _statistics(sample: Sample) -> dict[str, float]:
+    correlations = {name: _correlation(sample.visits, *pair) for name, pair in CORRELATIONS.items()}
+    return {**correlations, DISPERSION: dispersion(sample.counts)}
 
 
 def _correlation(visits: Visits, a: str, b: str) -> float:

@@ -14,18 +14,24 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from evcharge.errors import UserError
-from evcharge.sessions.fitting import COMPARED_DAYS, Days, Sample, Score, fit, read
+from evcharge.sessions.fitting import (
+    COMPARED_DAYS,
+    CORRELATIONS,
+    DISPERSION,
+    DISTRIBUTIONS,
+    Days,
+    Score,
+    compare,
+    fit,
+    read,
+)
 from evcharge.sessions.readers import Recording
-from simulation.profile import Floats, SiteProfile, Visits
-from simulation.realism import Interval, dispersion, interval, ks_distance, rank_correlation
+from simulation.profile import SiteProfile, Visits
+from simulation.realism import Interval, dispersion
 
 #: Where the table stands in docs/realism.md; between them nothing is written by hand.
 BEGIN, END = "<!-- realism:begin -->", "<!-- realism:end -->"
 
-#: The quantities whose distributions are compared, by their columns of `Visits`.
-DISTRIBUTIONS = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
-#: The statistics that are compared with the bootstrap interval of the real days' (names of `Score.intervals`).
-STATISTICS = ("stay_energy_correlation", "start_stay_correlation", "day_count_dispersion")
 COLUMNS = (
     "site",
     "fitted to, scored on",
@@ -71,44 +77,9 @@ def realism_table(recordings: Iterable[Recording], draw: Draw = draw_from_profil
             drawn = draw(profile)
             if len(drawn) < 2:
                 raise UserError(f"{recording.path}: {len(drawn)} visits were drawn, which can not be compared")
-            score = compare(drawn, _dispersion(drawn), unseen, (own, unseen), fitted.others)
+            score = compare(drawn, _dispersion(drawn), unseen, fitted.others, (own, unseen))
             rows.append(RealismRow(recording.stations[0]["station_name"], fitted, score))
     return rows
-
-
-def compare(
-    drawn: Visits, drawn_dispersion: float, real: Sample, halves: tuple[Sample, Sample] | None, days: Days
-) -> Score:
-    """Drawn visits against the real ones of `days`; beside each KS distance that of the two `halves`, nan without them.
-
-    `drawn_dispersion` is the variance over the mean of the drawn visits' day counts.
-    """
-    visits, counts = real.visits, real.counts
-    return Score(
-        days,
-        len(visits),
-        {
-            name: (_distance(drawn, visits, column), _distance(halves[0].visits, halves[1].visits, column))
-            if halves
-            else (_distance(drawn, visits, column), float("nan"))
-            for name, column in DISTRIBUTIONS.items()
-        },
-        {
-            "stay_energy_correlation": _correlation(drawn.stay_h, drawn.energy_kwh, visits.stay_h, visits.energy_kwh),
-            "start_stay_correlation": _correlation(drawn.start_hour, drawn.stay_h, visits.start_hour, visits.stay_h),
-            "day_count_dispersion": interval(drawn_dispersion, lambda rows: dispersion(counts[rows]), len(counts)),
-        },
-        _statistics(halves[0]) if halves else {},
-    )
-
-
-def _statistics(sample: Sample) -> dict[str, float]:
-    visits = sample.visits
-    return {
-        "stay_energy_correlation": rank_correlation(visits.stay_h, visits.energy_kwh),
-        "start_stay_correlation": rank_correlation(visits.start_hour, visits.stay_h),
-        "day_count_dispersion": dispersion(sample.counts),
-    }
 
 
 def markdown(rows: Iterable[RealismRow]) -> str:
@@ -123,7 +94,7 @@ def markdown(rows: Iterable[RealismRow]) -> str:
             f"{row.fitted.value}, {row.score.days.value}",
             f"{row.score.sessions:,}",
             *(_told_distance(*row.score.distances[name]) for name in DISTRIBUTIONS),
-            *(_told_interval(row.score.intervals[name]) for name in STATISTICS),
+            *(_told_interval(row.score.intervals[name]) for name in (*CORRELATIONS, DISPERSION)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -144,14 +115,6 @@ def write_table(path: Path, rows: Iterable[RealismRow]) -> None:
 def _dispersion(drawn: Visits) -> float:
     counts = np.bincount(drawn.day - drawn.day.min())
     return dispersion(counts.astype(float)) if len(counts) > 1 else float("nan")
-
-
-def _distance(a: Visits, b: Visits, column: str) -> float:
-    return ks_distance(getattr(a, column), getattr(b, column))
-
-
-def _correlation(drawn_a: Floats, drawn_b: Floats, a: Floats, b: Floats) -> Interval:
-    return interval(rank_correlation(drawn_a, drawn_b), lambda rows: rank_correlation(a[rows], b[rows]), len(a))
 
 
 def _told_distance(ours: float, real: float) -> str:

@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from evcharge.errors import UserError
-from evcharge.sessions.fitting import Days, Sample, Score
-from evcharge.sessions.realism import compare
+from evcharge.sessions.fitting import Days, Sample, Score, compare
 from evcharge.sessions.report.charts import Axis, Chart, reaching
 from evcharge.sessions.report.inputs import RealSite
 from evcharge.sessions.report.simulated import WEEK_H, Simulated, real_occupancy
@@ -54,7 +53,7 @@ class Section:
             return None
         sample = self.real.sample
         visits_per_day = float(sample.counts.mean())
-        return compare(self.simulated.visits, self.simulated.dispersion(visits_per_day), sample, self._halves, Days.ALL)
+        return compare(self.simulated.visits, self.simulated.dispersion(visits_per_day), sample, Days.ALL, self._halves)
 
     @property
     def figures(self) -> list[Figure]:
