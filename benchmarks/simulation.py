@@ -133,9 +133,9 @@ def _peer(settings: Settings, world: World, result: Result) -> Callable[[], floa
 
 
 def simulate(world: World) -> Simulated:
-    """The world hour by hour, as the feed does it; nothing is kept."""
+    """The world hour by hour, as the feed does it, without the cars' telemetry; nothing is kept."""
     network, fleet = world.built()
-    ours = Simulation(network, fleet, seed=SEED, start_at=START_AT)
+    ours = Simulation(network, fleet, seed=SEED, start_at=START_AT, connected=False)
     began, began_cpu, events = time.perf_counter(), time.process_time(), 0
     for hour in range(1, world.days * 24 + 1):
         events += len(ours.advance(until=START_AT + timedelta(hours=hour)))
@@ -230,7 +230,7 @@ def recorded(world: World) -> tuple[list[tuple[str, float]], list[tuple[Any, ...
     network, fleet = world.built()
     models = {model.ev_model_id: model for model in fleet.models}
     power_kw = {evse.evse_id: evse.power_kw for station in network.stations for evse in station.evses}
-    ours = Simulation(network, fleet, seed=SEED, start_at=START_AT)
+    ours = Simulation(network, fleet, seed=SEED, start_at=START_AT, connected=False)
     sessions = [
         (
             row["evse_id"],
@@ -261,7 +261,7 @@ def simulate_days(world: World) -> tuple[Simulated, dict[str, Any]]:
     """The world day by day, and the memory (MB) that it took: at most, and after some of the days."""
     network, fleet = world.built()
     began, began_cpu, events = time.perf_counter(), time.process_time(), 0
-    ours = Simulation(network, fleet, seed=SEED, start_at=START_AT)
+    ours = Simulation(network, fleet, seed=SEED, start_at=START_AT, connected=False)
     resident_mb: dict[str, float] = {}
     for day in range(1, world.days + 1):
         events += len(ours.advance(until=START_AT + timedelta(days=day)))
