@@ -14,28 +14,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 from itertools import chain
-from math import ceil, inf, isnan
-from typing import Any, Protocol
+from math import ceil, inf
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from simpy import Environment
 from simpy.events import Event, Timeout
 
 from simulation.behaviour import Behaviour
+from simulation.cars import CAR_FIELDS, FREE, SESSION_FIELDS, Car, Session
 from simulation.charging import ChargeCurve, charge_curve
 from simulation.clock import DAY_MS, HOUR_MS, to_datetime, to_local_ms, to_ms, to_utc_ms, weekday
 from simulation.demand import Calendar, Demand, log_normal, stay_ms
 from simulation.draws import Draws, Purpose, Uniforms, normal
 from simulation.events import EventBatch, Totals
 from simulation.fleet import Fleet
+from simulation.guests import Site, SiteDemand, Visit, missing, visits_of_day
 from simulation.network import Network, SiteKind
 from simulation.power import share_power
-from simulation.profile import SiteProfile, Visits
+from simulation.profile import SiteProfile
 from simulation.recording import (
     ABANDONED,
     FAULTED,
@@ -51,13 +51,12 @@ from simulation.recording import (
     Recorder,
 )
 from simulation.roads import CITY_KMH, TRIP_KMH, Surroundings
-from simulation.telemetry import NO_STATION, Journey, Spell, Standstill, Telematics, TelemetryBatch
+from simulation.telemetry import Journey, Spell, Standstill, Telematics, TelemetryBatch
 
 STATE_VERSION = 3
 
 _WITH_WAIT = (STARTED, STOPPED)
 
-_FREE = -1
 _OUT_OF_ORDER = -2
 
 # Assumptions about drivers. Visits are at least some minutes apart; nobody plugs in for a few percent, nor stops at a fast
@@ -75,102 +74,9 @@ _FAST_ARRIVAL = (0.31, 0.18)
 _FAST_TARGET = (0.85, 0.11)
 # Below this a driver has found a socket elsewhere: the network need not cover all driving.
 _RESERVE = 0.08
-# Up to here a battery takes full power on AC: where a visit's state of charge is not known, it ends below if it can.
-_AC_FULL_POWER_TO = 0.97
 # What a socket elsewhere gives (kW), and how many cars are asked before one must come that can not take all of a visit.
 _ELSEWHERE_KW = 7.0
 _CARS_ASKED = 64
-# To a thousandth of a battery.
-_HALVINGS = 10
-
-
-class SiteDemand(Protocol):
-    """What brings visits to a site, as `SiteProfile` does.
-
-    Its `repr` is part of what a run is known by, so it must tell the parameters and nothing of the process.
-    """
-
-    def visits_on(self, weekday: int, random: np.random.Generator) -> Visits:
-        """The visits of one local day, all of day 0, in the order of their starts."""
-
-
-@dataclass(slots=True)
-class Session:
-    """One try to charge, from the queue to the unplugged cable. Times in ms, 0 where not planned or not yet.
-
-    `wanted_ms` and `wanted_kwh` are what a site's visit asks for (-1: the driver decides). `limit_kw` is what the site gives.
-    """
-
-    station: int
-    attempt: int = 0
-    sequence: int = 0
-    evse: int = _FREE
-    wanted_ms: int = -1
-    wanted_kwh: float = -1.0
-    queued_at: int = 0
-    started_at: int = 0
-    leave_at: int = 0
-    pause_at: int = 0
-    resume_at: int = 0
-    fault_at: int = 0
-    full_at: int = 0
-    charging: bool = False
-    target_soc: float = 0.0
-    soc_start: float = 0.0
-    limit_kw: float = 0.0
-    # The running stretch of charging: since when, at which level.
-    stretch_at: int = 0
-    stretch_soc: float = 0.0
-    next_meter_at: int = 0
-    # What follows from the above, and is never saved: the curve, its number, seconds from empty at the stretch's begin, draws.
-    curve: ChargeCurve | None = None
-    curve_number: int = -1
-    stretch_s: float = 0.0
-    draws: Uniforms | None = None
-
-
-@dataclass(slots=True)
-class Car:
-    """A car between and during visits. `order` numbers its next `step`, which comes at `due_at` (ms); "" is no step.
-
-    It has been as it is since `since_at` (ms). Between visits it comes from station `origin`, which it left with `soc_left`,
-    and drives `driven_km`; `soc` and `station` are then those of its arrival. `reroutes` counts those of the running errand.
-    """
-
-    soc: float
-    station: int
-    visit: int = 0
-    due_at: int = 0
-    order: int = 0
-    step: str = ""
-    since_at: int = 0
-    origin: int = NO_STATION
-    soc_left: float = 0.0
-    driven_km: float = 0.0
-    reroutes: int = 0
-    session: Session | None = None
-
-
-_CAR_FIELDS = tuple(f.name for f in fields(Car) if f.name != "session")
-_DERIVED = ("curve", "curve_number", "stretch_s", "draws")
-_SESSION_FIELDS = tuple(f.name for f in fields(Session) if f.name not in _DERIVED)
-
-
-@dataclass(slots=True)
-class _Site:
-    """A site to which visits come: its guests (vehicles), the local day that it is in, and the next of that day's visits.
-
-    Its next step comes at `due_at` (ms): that visit, or where none is left the next day.
-    """
-
-    demand: SiteDemand
-    guests: list[int]
-    day: int
-    next: int = 0
-    due_at: int = 0
-    order: int = 0
-    #: Of each visit: its start (ms UTC), stay (ms), energy (kWh), state of charge (0 to 1, nan where the driver decides).
-    plan: tuple[tuple[int, int, float, float], ...] = ()
 
 
 class Simulation:
@@ -203,7 +109,7 @@ class Simulation:
         self._order = 0
         self.totals = Totals()
         self._cars = [Car(vehicle.first_soc, vehicle.home, since_at=self._now) for vehicle in fleet.vehicles]
-        self._occupant = [_FREE] * len(self._evse_station)
+        self._occupant = [FREE] * len(self._evse_station)
         self._queues: dict[int, deque[int]] = {}
         self._repairs: dict[int, tuple[int, int]] = {}
         self._environment = Environment(initial_time=self._now)
@@ -285,16 +191,16 @@ class Simulation:
             "leave": self._leave,
         }
 
-    def _guests(self, sites: Mapping[str, SiteDemand]) -> dict[int, _Site]:
+    def _guests(self, sites: Mapping[str, SiteDemand]) -> dict[int, Site]:
         position = {station.station_id: index for index, station in enumerate(self._stations)}
         unknown = sorted(sites.keys() - position.keys())
         if unknown:
             raise ValueError(f"the network has no station {', '.join(unknown)}")
-        told: dict[int, _Site] = {}
+        told: dict[int, Site] = {}
         for station_id, demand in sites.items():
             station = position[station_id]
             local_day = to_local_ms(self._stations[station].time_zone, self._start) // DAY_MS
-            told[station] = _Site(demand, [], local_day)
+            told[station] = Site(demand, [], local_day)
         if told:
             for index, vehicle in enumerate(self._vehicles):
                 if vehicle.home not in told:
@@ -462,7 +368,7 @@ class Simulation:
             connector_types = self._models[index].connector_types
             for station, km in self._surroundings.alternatives(car.station, connector_types, behaviour.reroute_km):
                 soc = car.soc - km * self._soc_per_km[index]
-                if soc > 0 and any(self._occupant[evse] == _FREE for evse in self._fits(index, station)):
+                if soc > 0 and any(self._occupant[evse] == FREE for evse in self._fits(index, station)):
                     car.visit += 1
                     car.reroutes += 1
                     self.totals.rerouted += 1
@@ -484,20 +390,16 @@ class Simulation:
     # --- visits that come to a site ---
 
     def _open_day(self, station: int) -> None:
-        """Draw the visits of the site's day: always the same, whoever asks."""
         site, zone = self._sites[station], self._stations[station].time_zone
         random = np.random.default_rng([self._seed, Purpose.SITE, station, site.day])
-        visits = site.demand.visits_on(weekday(site.day), random)
-        starts = [to_utc_ms(zone, site.day * DAY_MS + ms) for ms in _whole(visits.start_hour * HOUR_MS)]
-        stays = _whole(np.maximum(visits.stay_h * HOUR_MS, 1))
-        socs = (visits.soc_percent / 100).tolist()
-        plan = sorted(zip(starts, stays, visits.energy_kwh.tolist(), socs, strict=True))
-        site.plan = tuple(visit for visit in plan if visit[0] >= self._start)
+        site.plan = tuple(
+            visit for visit in visits_of_day(site.demand, site.day, zone, random) if visit.at >= self._start
+        )
 
     def _plan_step_of_site(self, station: int, now: int) -> None:
         site = self._sites[station]
         if site.next < len(site.plan):
-            site.due_at = max(site.plan[site.next][0], now)
+            site.due_at = max(site.plan[site.next].at, now)
         else:
             site.due_at = max(to_utc_ms(self._stations[station].time_zone, (site.day + 1) * DAY_MS), now)
         self._order += 1
@@ -519,9 +421,9 @@ class Simulation:
             self._open_day(station)
         self._plan_step_of_site(station, now)
 
-    def _receive(self, station: int, site: _Site, now: int) -> None:
+    def _receive(self, station: int, site: Site, now: int) -> None:
         """Let one of the guests make the visit that is due."""
-        _, wanted_ms, wanted_kwh, soc = site.plan[site.next - 1]
+        visit = site.plan[site.next - 1]
         u = self._draws.block(Purpose.GUEST, station, site.day * 1_000_000 + site.next)
         first = int(u[0] * len(site.guests))
         least, chosen, chosen_soc, asked = inf, -1, 0.0, 0
@@ -529,7 +431,7 @@ class Simulation:
             car = self._cars[index]
             if car.session is not None or car.step or not self._fits(index, station):
                 continue
-            missing, at_soc = self._missing(index, station, now, wanted_ms, wanted_kwh, soc, u[1])
+            missing, at_soc = self._missing(index, station, now, visit, u[1])
             asked += 1
             if missing < least:
                 least, chosen, chosen_soc = missing, index, at_soc
@@ -542,41 +444,22 @@ class Simulation:
         car.visit += 1
         car.soc_left, car.soc, car.station = car.soc, chosen_soc, station
         car.driven_km = max(car.soc_left - car.soc, 0.0) / self._soc_per_km[chosen]
-        self._arrive(chosen, now, wanted_ms, wanted_kwh)
+        self._arrive(chosen, now, visit.stay_ms, visit.energy_kwh)
         car.since_at = now
 
-    def _missing(
-        self, index: int, station: int, now: int, wanted_ms: int, wanted_kwh: float, soc: float, u: float
-    ) -> tuple[float, float]:
+    def _missing(self, index: int, station: int, now: int, visit: Visit, u: float) -> tuple[float, float]:
         """How far (0: not at all) a car is from being able to make a visit, and the state of charge with which it would come.
 
-        It can have driven and charged elsewhere since it left only as much as time allows. Below 1 it is how far its state of
-        charge is from the visit's, from 1 on the energy (kWh) that it could not take.
+        It can have driven and charged elsewhere since it left only as much as time allows.
         """
-        car, model, evse = self._cars[index], self._models[index], self._fits(index, station)[0]
+        car, evse = self._cars[index], self._fits(index, station)[0]
         curve, _ = self._curve(index, evse, self._evses[evse].power_kw)
-        gain = wanted_kwh / curve.kwh_per_soc
         lowest, highest = 0.0, 1.0
         if car.visit:
             hours = (now - car.since_at) / HOUR_MS
             lowest = max(car.soc - hours * TRIP_KMH * self._soc_per_km[index], 0.0)
-            highest = min(car.soc + hours * _ELSEWHERE_KW / model.usable_kwh, 1.0)
-        if isnan(soc):
-            most = min(highest, 0.9, _AC_FULL_POWER_TO - gain)
-            soc = max(lowest + u * (most - lowest), 0.0)
-        wanted_s = wanted_ms / 1000
-        at_soc = min(max(soc, lowest), highest)
-        if not _can_take(curve, at_soc, gain, wanted_s):
-            # Batteries charge quicker from a lower level: the highest that will do, if any will.
-            high, at_soc = at_soc, lowest
-            if _can_take(curve, lowest, gain, wanted_s):
-                for _ in range(_HALVINGS):
-                    middle = (at_soc + high) / 2
-                    at_soc, high = (middle, high) if _can_take(curve, middle, gain, wanted_s) else (at_soc, middle)
-            else:
-                taken, at_soc = max((_taken(curve, level, gain, wanted_s), level) for level in (lowest, high))
-                return 1.0 + (gain - taken) * curve.kwh_per_soc, at_soc
-        return abs(at_soc - soc), at_soc
+            highest = min(car.soc + hours * _ELSEWHERE_KW / self._models[index].usable_kwh, 1.0)
+        return missing(visit, curve, lowest, highest, u)
 
     # --- at the station ---
 
@@ -585,7 +468,7 @@ class Simulation:
         self.totals.visits += not car.reroutes
         session = Session(station, wanted_ms=wanted_ms, wanted_kwh=wanted_kwh)
         evse = self._free_evse(index, session)
-        if evse != _FREE:
+        if evse != FREE:
             car.session, session.evse = session, evse
             self._occupant[evse] = index
             self._plug_in(index, now)
@@ -620,8 +503,8 @@ class Simulation:
 
     def _free_evse(self, index: int, session: Session) -> int:
         occupant = self._occupant
-        free = [evse for evse in self._fits(index, session.station) if occupant[evse] == _FREE]
-        return free[int(self._stay_draws(index, session)[7] * len(free))] if free else _FREE
+        free = [evse for evse in self._fits(index, session.station) if occupant[evse] == FREE]
+        return free[int(self._stay_draws(index, session)[7] * len(free))] if free else FREE
 
     def _stay_draws(self, index: int, session: Session) -> Uniforms:
         if session.draws is None:
@@ -635,7 +518,7 @@ class Simulation:
 
     def _release(self, evse: int, now: int) -> None:
         """Give a free EVSE to the first car in the queue that it fits."""
-        self._occupant[evse] = _FREE
+        self._occupant[evse] = FREE
         station = self._evse_station[evse]
         queue = self._queues.get(station, ())
         for index in queue:
@@ -718,7 +601,7 @@ class Simulation:
         session = Session(failed.station, failed.attempt + 1, wanted_ms=failed.wanted_ms, wanted_kwh=failed.wanted_kwh)
         session.evse = self._free_evse(index, session)
         car.session = session
-        if session.evse == _FREE:
+        if session.evse == FREE:
             session.evse = failed.evse
         else:
             self._occupant[session.evse] = index
@@ -970,9 +853,9 @@ class Simulation:
             "start_ms": self._start,
             "now_ms": self._now,
             "order": self._order,
-            "cars": [[getattr(car, name) for name in _CAR_FIELDS] for car in self._cars],
+            "cars": [[getattr(car, name) for name in CAR_FIELDS] for car in self._cars],
             "sessions": [
-                [index, *(getattr(car.session, name) for name in _SESSION_FIELDS)]
+                [index, *(getattr(car.session, name) for name in SESSION_FIELDS)]
                 for index, car in enumerate(self._cars)
                 if car.session is not None
             ],
@@ -1008,12 +891,12 @@ class Simulation:
         self._now = state["now_ms"]
         self._order = state["order"]
         self.totals = Totals.from_json(state["totals"])
-        self._cars = [Car(**dict(zip(_CAR_FIELDS, values, strict=True))) for values in state["cars"]]
-        self._occupant = [_FREE] * len(self._evses)
+        self._cars = [Car(**dict(zip(CAR_FIELDS, values, strict=True))) for values in state["cars"]]
+        self._occupant = [FREE] * len(self._evses)
         for index, *values in state["sessions"]:
-            session = Session(**dict(zip(_SESSION_FIELDS, values, strict=True)))
+            session = Session(**dict(zip(SESSION_FIELDS, values, strict=True)))
             self._cars[index].session = session
-            if session.evse != _FREE:
+            if session.evse != FREE:
                 self._occupant[session.evse] = index
             if session.started_at:
                 self._set_curve(index)
@@ -1041,15 +924,6 @@ class Simulation:
             ask(entity)
 
 
-def _can_take(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> bool:
-    return soc + gain <= 1.0 and curve.seconds_at(soc + gain) - curve.seconds_at(soc) <= seconds
-
-
-def _taken(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> float:
-    """What a battery gains of `gain` in a time; to a millionth, so that equal gains are equal."""
-    return round(curve.soc_after(soc, seconds, min(soc + gain, 1.0)) - soc, 6)
-
-
 def _entity(event: Event) -> int:
     """What a step is of, as `_call_at` was told."""
     entity: int = event.value  # type: ignore[assignment]
@@ -1059,8 +933,3 @@ def _entity(event: Event) -> int:
 def _between_ms(seconds: tuple[float, float], uniform: float) -> int:
     least, most = seconds
     return int((least + uniform * (most - least)) * 1000)
-
-
-def _whole(values: NDArray[np.float64]) -> list[int]:
-    whole: list[int] = values.astype(np.int64).tolist()
-    return whole

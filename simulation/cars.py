@@ -1,0 +1,75 @@
+"""What the engine knows of each car and of its session: plain data, which can be saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from simulation.charging import ChargeCurve
+from simulation.draws import Uniforms
+from simulation.telemetry import NO_STATION
+
+#: No car at an EVSE, and no EVSE of a session.
+FREE = -1
+
+
+@dataclass(slots=True)
+class Session:
+    """One try to charge, from the queue to the unplugged cable. Times in ms, 0 where not planned or not yet.
+
+    `wanted_ms` and `wanted_kwh` are what a site's visit asks for (-1: the driver decides). `limit_kw` is what the site gives.
+    """
+
+    station: int
+    attempt: int = 0
+    sequence: int = 0
+    evse: int = FREE
+    wanted_ms: int = -1
+    wanted_kwh: float = -1.0
+    queued_at: int = 0
+    started_at: int = 0
+    leave_at: int = 0
+    pause_at: int = 0
+    resume_at: int = 0
+    fault_at: int = 0
+    full_at: int = 0
+    charging: bool = False
+    target_soc: float = 0.0
+    soc_start: float = 0.0
+    limit_kw: float = 0.0
+    # The running stretch of charging: since when, at which level.
+    stretch_at: int = 0
+    stretch_soc: float = 0.0
+    next_meter_at: int = 0
+    # What follows from the above, and is never saved: the curve, its number, seconds from empty at the stretch's begin, draws.
+    curve: ChargeCurve | None = None
+    curve_number: int = -1
+    stretch_s: float = 0.0
+    draws: Uniforms | None = None
+
+
+@dataclass(slots=True)
+class Car:
+    """A car between and during visits. `order` numbers its next `step`, which comes at `due_at` (ms); "" is no step.
+
+    It has been as it is since `since_at` (ms). Between visits it comes from station `origin`, which it left with `soc_left`,
+    and drives `driven_km`; `soc` and `station` are then those of its arrival. `reroutes` counts those of the running errand.
+    """
+
+    soc: float
+    station: int
+    visit: int = 0
+    due_at: int = 0
+    order: int = 0
+    step: str = ""
+    since_at: int = 0
+    origin: int = NO_STATION
+    soc_left: float = 0.0
+    driven_km: float = 0.0
+    reroutes: int = 0
+    session: Session | None = None
+
+
+#: What is saved of each.
+CAR_FIELDS = tuple(f.name for f in fields(Car) if f.name != "session")
+_DERIVED = ("curve", "curve_number", "stretch_s", "draws")
+SESSION_FIELDS = tuple(f.name for f in fields(Session) if f.name not in _DERIVED)

@@ -1,0 +1,105 @@
+"""Visits that come to a site, as its demand says, and what a car must be like to make one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isnan
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from simulation.charging import ChargeCurve
+from simulation.clock import DAY_MS, HOUR_MS, to_utc_ms, weekday
+from simulation.profile import Visits
+
+# Nobody comes with a battery that is fuller, and up to the other level one takes full power on AC: where a visit's state of
+# charge is not known, it ends below if it can (assumption).
+_FULLEST_ARRIVAL = 0.9
+_AC_FULL_POWER_TO = 0.97
+# To a thousandth of a battery.
+_HALVINGS = 10
+
+
+class SiteDemand(Protocol):
+    """What brings visits to a site, as `SiteProfile` does. Its `repr` tells one demand from another."""
+
+    def visits_on(self, weekday: int, random: np.random.Generator) -> Visits:
+        """The visits of one local day, all of day 0, in the order of their starts."""
+
+
+class Visit(NamedTuple):
+    """What a driver wants: to come `at` (ms UTC), to stay `stay_ms`, to take `energy_kwh`.
+
+    `soc` (0 to 1) is the state of charge at arrival, nan where it is not known.
+    """
+
+    at: int
+    stay_ms: int
+    energy_kwh: float
+    soc: float
+
+
+@dataclass(slots=True)
+class Site:
+    """A site to which visits come: its guests (vehicles), the local day that it is in, and the next of that day's visits.
+
+    Its next step comes at `due_at` (ms): that visit, or where none is left the next day.
+    """
+
+    demand: SiteDemand
+    guests: list[int]
+    day: int
+    next: int = 0
+    due_at: int = 0
+    order: int = 0
+    plan: tuple[Visit, ...] = ()
+
+
+def visits_of_day(demand: SiteDemand, day: int, time_zone: str, random: np.random.Generator) -> tuple[Visit, ...]:
+    """The visits of a local day (days after 1970-01-01), in the order of their starts."""
+    drawn = demand.visits_on(weekday(day), random)
+    starts = (drawn.start_hour * HOUR_MS).astype(np.int64).tolist()
+    return tuple(
+        sorted(
+            map(
+                Visit,
+                (to_utc_ms(time_zone, day * DAY_MS + ms) for ms in starts),
+                np.maximum(drawn.stay_h * HOUR_MS, 1).astype(np.int64).tolist(),
+                drawn.energy_kwh.tolist(),
+                (drawn.soc_percent / 100).tolist(),
+            )
+        )
+    )
+
+
+def missing(visit: Visit, curve: ChargeCurve, lowest: float, highest: float, u: float) -> tuple[float, float]:
+    """How far a car is from being able to make a visit, and the state of charge with which it would come.
+
+    The car charges along `curve` and comes with a state of charge between `lowest` and `highest`; `u` is a uniform. Below 1 it
+    is how far its state of charge is from the visit's, from 1 on the energy (kWh) that it could not take.
+    """
+    gain, seconds, soc = visit.energy_kwh / curve.kwh_per_soc, visit.stay_ms / 1000, visit.soc
+    if isnan(soc):
+        most = min(highest, _FULLEST_ARRIVAL, _AC_FULL_POWER_TO - gain)
+        soc = max(lowest + u * (most - lowest), 0.0)
+    at_soc = min(max(soc, lowest), highest)
+    if _can_take(curve, at_soc, gain, seconds):
+        return abs(at_soc - soc), at_soc
+    if not _can_take(curve, lowest, gain, seconds):
+        taken, at_soc = max((_taken(curve, level, gain, seconds), level) for level in (lowest, at_soc))
+        return 1.0 + (gain - taken) * curve.kwh_per_soc, at_soc
+    # Batteries charge quicker from a lower level: the highest that will do.
+    low, high = lowest, at_soc
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _can_take(curve, middle, gain, seconds) else (low, middle)
+    return abs(low - soc), low
+
+
+def _can_take(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> bool:
+    return soc + gain <= 1.0 and curve.seconds_at(soc + gain) - curve.seconds_at(soc) <= seconds
+
+
+def _taken(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> float:
+    """What a battery gains of `gain` in a time; to a millionth, so that equal gains are equal."""
+    return round(curve.soc_after(soc, seconds, min(soc + gain, 1.0)) - soc, 6)
