@@ -255,7 +255,7 @@ def simulate(
     network = scenario.network
     parts = [_run(scenario, simulation, dirt, start_at, start_at + (resume_at or duration), out, on_progress)]
     if resume_at is not None:
-        # A fresh interpreter, to which nothing but the saved state goes.
+        # A fresh interpreter, to which nothing but the scenario and the saved state goes.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
             saved = json.dumps(parts[0].state)
             going_on = other.submit(_go_on, scenario, saved, start_at + resume_at, start_at + duration, out)
