@@ -42,7 +42,7 @@ class KindDemand:
     """Demand at one kind of site.
 
     `visits_per_day` is the weekly mean of a car that uses such sites, spread over the week by `hours`: relative weights of
-    the 168 hours of a local week, Monday first. Stays are drawn of `stay`, or, with what is taken, of `profile`. `linger_s`
+    the 168 hours of a local week, Monday first. `stay` tells how long cars stay, a profile also what they take. `linger_s`
     is the mean time from full to unplugging of drivers who wait beside the car, None where they come back by their own plan.
     `pause_share` of sessions are interrupted once by managed charging.
     """

@@ -48,6 +48,17 @@ def dispersion(counts: Floats) -> float:
     return float(np.var(counts, ddof=1) / mean) if len(counts) > 1 and mean else nan
 
 
+def concentration(amounts: Floats) -> Floats:
+    """The share of the sum that the largest 1, 2, … of `amounts` have together; empty if there is none to share."""
+    sums: Floats = np.cumsum(np.sort(amounts)[::-1])
+    return sums / sums[-1] if len(sums) and sums[-1] else np.empty(0)
+
+
+def half_from(shares: Floats) -> float:
+    """The smallest share of all, of a `concentration`, that has half of the sum; nan if it is empty."""
+    return float(np.searchsorted(shares, 0.5) + 1) / len(shares) if len(shares) else nan
+
+
 def interval(
     simulated: float, statistic: Callable[[NDArray[np.intp]], float], rows: int, bootstraps: int = BOOTSTRAPS
 ) -> Interval:

@@ -31,7 +31,7 @@ from evcharge.registry.snapshot import (
     diff,
 )
 from evcharge.registry.state import FEED, Change, State
-from evcharge.sessions.ledger import end_offsets, publish_chunk, replace_durably
+from evcharge.sessions.ledger import end_offsets, publish_chunk, replace_durably, write_durably
 from evcharge.sessions.producer import KafkaPublisher, Publisher
 from evcharge.settings import PROJECT, Settings
 
@@ -312,6 +312,4 @@ def _poll_file(settings: Settings) -> Path:
 
 
 def _write_poll(settings: Settings, content: dict[str, Any]) -> None:
-    temporary = _poll_file(settings).with_suffix(".tmp")
-    temporary.write_bytes(orjson.dumps(content))
-    replace_durably(temporary, _poll_file(settings))
+    write_durably(_poll_file(settings), orjson.dumps(content))

@@ -19,7 +19,7 @@ import orjson
 from evcharge import lock
 from evcharge.registry.afdc import Row
 from evcharge.registry.snapshot import RegistryError
-from evcharge.sessions.ledger import replace_durably
+from evcharge.sessions.ledger import write_durably
 from evcharge.settings import Settings
 
 FEED = "afdc"
@@ -126,7 +126,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(gzip.compress(orjson.dumps({"version": _VERSION} | content), compresslevel=1))
-    replace_durably(temporary, path)
+    write_durably(path, gzip.compress(orjson.dumps({"version": _VERSION} | content), compresslevel=1))

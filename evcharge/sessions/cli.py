@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,13 +58,16 @@ def replay(
 
     Try it: evcharge replay --wait examples/sessions-generic.csv
     """
+    from rich.progress import MofNCompleteColumn
+
+    from evcharge.progress import progress_bar
     from evcharge.sessions import replay as replaying
     from evcharge.settings import load_settings
 
     settings = load_settings()
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
     recording = _read(settings, file, site, strict)
-    with _progress(recording.session_count) as advance:
+    with progress_bar("publishing sessions", recording.session_count, MofNCompleteColumn()) as advance:
         report = replaying.replay(settings, recording, on_progress=advance)
     if as_json:
         typer.echo(json.dumps(report.as_json()))
@@ -175,11 +177,9 @@ def _read(settings: Settings, file: Path, site: Site | None, strict: bool) -> Re
 
 def _read_any(file: Path, site: Site | None, strict: bool, table: Table | None, station: str | None) -> Recording:
     """For a fit: sessions of any year, which no partition has to hold."""
-    from datetime import date
+    from evcharge.sessions.readers import ANY_YEAR, read_sessions
 
-    from evcharge.sessions.readers import read_sessions
-
-    return read_sessions(file, site=site, strict=strict, first_day=date(2000, 1, 1), table=table, only=station)
+    return read_sessions(file, site=site, strict=strict, first_day=ANY_YEAR, table=table, only=station)
 
 
 def _table(columns: str | None, time_zone: str | None) -> Table | None:
@@ -221,24 +221,6 @@ def _site(
     if not re.fullmatch(r"[A-Za-z0-9_-]+", site_id):
         raise typer.BadParameter("only letters, digits, - and _", param_hint="--site-id")
     return Site(site_id, name or site_id, latitude, longitude, time_zone)
-
-
-@contextmanager
-def _progress(sessions: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr that counts sessions."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        TextColumn("publishing sessions"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("", total=sessions)
-        yield lambda done: progress.advance(task, done)
 
 
 def _print_report(report: ReplayReport) -> None:

@@ -205,12 +205,17 @@ def fit_sample(seen: Sample, equipment: Equipment) -> SiteProfile:
     )
 
 
-def score(profile: SiteProfile, recording: Recording, fitted: Days) -> Score:
-    """The profile against the days that it was not fitted to; against its own where it was fitted to all."""
+def score(profile: SiteProfile, recording: Recording, fitted: Days, drawn: Visits | None = None) -> Score:
+    """The profile against the days that it was not fitted to; against its own where it was fitted to all.
+
+    `drawn` are visits of the profile, whose days count from 0; by default it draws COMPARED_DAYS.
+    """
     everything = read(recording, ZoneInfo(profile.time_zone))
     own, unseen = everything.on(fitted), everything.on(fitted.others)
-    drawn = profile.draw(seed=0, days=COMPARED_DAYS)
-    counts = np.bincount(drawn.day, minlength=COMPARED_DAYS).astype(float)
+    days = 0
+    if drawn is None:
+        drawn, days = profile.draw(seed=0, days=COMPARED_DAYS), COMPARED_DAYS
+    counts = np.bincount(drawn.day, minlength=days).astype(float)
     return compare(drawn, dispersion(counts), unseen, fitted.others, (own, unseen))
 
 

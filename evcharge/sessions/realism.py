@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from zoneinfo import ZoneInfo
-
-import numpy as np
 
 from evcharge.errors import UserError
 from evcharge.sessions.fitting import (
@@ -21,13 +18,12 @@ from evcharge.sessions.fitting import (
     DISTRIBUTIONS,
     Days,
     Score,
-    compare,
     fit,
-    read,
+    score,
 )
 from evcharge.sessions.readers import Recording
 from simulation.profile import SiteProfile, Visits
-from simulation.realism import Interval, dispersion
+from simulation.realism import Interval
 
 #: Where the table stands in docs/realism.md; between them nothing is written by hand.
 BEGIN, END = "<!-- realism:begin -->", "<!-- realism:end -->"
@@ -72,13 +68,12 @@ def realism_table(recordings: Iterable[Recording], draw: Draw = draw_from_profil
     for recording in recordings:
         for fitted in (Days.ODD, Days.EVEN):
             profile = fit(recording, fitted)
-            everything = read(recording, ZoneInfo(profile.time_zone))
-            own, unseen = everything.on(fitted), everything.on(fitted.others)
             drawn = draw(profile)
             if len(drawn) < 2:
                 raise UserError(f"{recording.path}: {len(drawn)} visits were drawn, which can not be compared")
-            score = compare(drawn, _dispersion(drawn), unseen, fitted.others, (own, unseen))
-            rows.append(RealismRow(recording.stations[0]["station_name"], fitted, score))
+            rows.append(
+                RealismRow(recording.stations[0]["station_name"], fitted, score(profile, recording, fitted, drawn))
+            )
     return rows
 
 
@@ -110,11 +105,6 @@ def write_table(path: Path, rows: Iterable[RealismRow]) -> None:
         path.write_text(f"{before}{BEGIN}\n{markdown(rows)}{END}{after}")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
-
-
-def _dispersion(drawn: Visits) -> float:
-    counts = np.bincount(drawn.day - drawn.day.min())
-    return dispersion(counts.astype(float)) if len(counts) > 1 else float("nan")
 
 
 def _told_distance(ours: float, real: float) -> str:

@@ -6,8 +6,6 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evcharge.sessions.simulating import Progress, Result
+    from evcharge.sessions.simulating import Result
     from simulation.dirt import DirtRates
     from simulation.profile import SiteProfile
 
@@ -73,6 +71,9 @@ def simulate(
         return
     from datetime import UTC, datetime
 
+    from rich.progress import TaskProgressColumn
+
+    from evcharge.progress import progress_bar
     from evcharge.sessions.simulating import Scenario
     from evcharge.sessions.simulating import simulate as run
 
@@ -100,8 +101,11 @@ def simulate(
         dirt=_dirt(dirty),
     )
     duration = timedelta(days=days)
-    with _progress(duration) as advance:
-        result = run(scenario, duration, resume_at=_duration(resume_at, "--resume-at"), out=out, on_progress=advance)
+    resume = _duration(resume_at, "--resume-at")
+    with progress_bar("simulating", duration.total_seconds(), TaskProgressColumn()) as advance:
+        result = run(
+            scenario, duration, resume_at=resume, out=out, on_progress=lambda done: advance(done.total_seconds())
+        )
     if report is not None:
         _report(report, result, compare or [])
     if as_json:
@@ -145,22 +149,8 @@ def _duration(text: str | None, option: str) -> timedelta | None:
         raise typer.BadParameter(f"{text!r} is no time as 84h or 3.5d", param_hint=option) from None
 
 
-@contextmanager
-def _progress(duration: timedelta) -> Iterator[Progress]:
-    """A bar on stderr of simulated time."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("simulating"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=duration.total_seconds())
-        yield lambda done: progress.advance(task, done.total_seconds())
-
-
 def _report(path: Path, result: Result, compare: list[Path]) -> None:
-    from datetime import date
-
-    from evcharge.sessions.readers import read_sessions
+    from evcharge.sessions.readers import ANY_YEAR, read_sessions
     from evcharge.sessions.report import RealSite, SimulatedRun, write_report
     from simulation.network import SiteKind
 
@@ -168,7 +158,7 @@ def _report(path: Path, result: Result, compare: list[Path]) -> None:
     kinds = {kind for kind, _, _ in stations.values()}
     real = []
     for file in compare:
-        recording = read_sessions(file, first_day=date(2000, 1, 1))
+        recording = read_sessions(file, first_day=ANY_YEAR)
         # A simulated site is compared as what it is; in a network DC fast with DC fast, and others as a campus.
         is_dc = any(evse["power_kw"] and evse["power_kw"] > 22 for s in recording.stations for evse in s["evses"])
         kind = SiteKind.DC_FAST if is_dc else SiteKind.WORKPLACE

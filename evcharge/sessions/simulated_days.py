@@ -82,13 +82,12 @@ def simulate_past_day(
     _refuse_impossible(settings, day, now)
     with _only_one(settings):
         feed = _Feed.read(settings) or _Feed.begin(settings, day)
-        done = _State.read(settings, day)
-        already_simulated = done is not None and done.ledger_hash == _ledger_hash(_ledger(settings, day))
-        if not already_simulated:
-            feed.simulate(settings, day, open_publisher)
-        ledger = _ledger(settings, day)
+        done, ledger = _State.read(settings, day), read_chunk(settings, FEED, _chunk(day))
+        already_simulated = done is not None and done.ledger_hash == _ledger_hash(ledger)
+        if done is None or not already_simulated:
+            done, ledger = feed.simulate(settings, day, open_publisher)
         state_bytes = _state_file(settings, day).stat().st_size
-        return DayReport(day, already_simulated, ledger_totals(ledger), _ledger_hash(ledger), state_bytes)
+        return DayReport(day, already_simulated, ledger_totals(ledger), done.ledger_hash, state_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +120,11 @@ class _Feed:
         refuse_other_settings(settings, stations=feed.stations, vehicles=feed.vehicles, seed=feed.seed)
         return feed
 
-    def simulate(self, settings: Settings, day: date, open_publisher: OpenPublisher) -> None:
-        """Hour by hour simulated, acknowledged and in the ledger; then the state, which says that the day is done."""
+    def simulate(self, settings: Settings, day: date, open_publisher: OpenPublisher) -> tuple[_State, pa.Table]:
+        """Hour by hour simulated, acknowledged and in the ledger; then the state, which says that the day is done.
+
+        Returns the state and the day's ledger.
+        """
         network, fleet = self._world()
         simulation = self._as_of_midnight(settings, day, network, fleet)
         with open_publisher(settings) as publisher:
@@ -131,7 +133,10 @@ class _Feed:
                 until = _midnight(day) + timedelta(hours=hour) - _MILLISECOND
                 events = list(simulation.advance(until=until).rows())
                 publish_chunk(settings, publisher, FEED, _chunk(day), SESSION_EVENTS, events)
-        _State(_ledger_hash(_ledger(settings, day)), simulation.save()).write(settings, day)
+        ledger = read_chunk(settings, FEED, _chunk(day))
+        state = _State(_ledger_hash(ledger), simulation.save())
+        state.write(settings, day)
+        return state, ledger
 
     def _world(self) -> tuple[Network, Fleet]:
         seed = _own_seed(self.seed)
@@ -216,10 +221,6 @@ def _refuse_impossible(settings: Settings, day: date, now: datetime) -> None:
 def _only_one(settings: Settings) -> AbstractContextManager[None]:
     path = _folder(settings) / "lock"
     return lock.only_one(path, FeedError(f"another process simulates days ({path} is locked)"))
-
-
-def _ledger(settings: Settings, day: date) -> pa.Table:
-    return read_chunk(settings, FEED, _chunk(day))
 
 
 def _ledger_hash(ledger: pa.Table) -> str:

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from multiprocessing import get_context
@@ -47,6 +47,7 @@ from simulation import (
 from simulation.clock import HOUR_MS, to_datetime, to_local_ms, to_ms, to_utc_ms
 from simulation.dirt import Delivery, Dirt, DirtRates, Injection
 from simulation.profile import SiteProfile, Visits
+from simulation.realism import concentration, half_from
 from simulation.site import STATION_ID, site_fleet, site_network
 
 #: A Monday: profiles tell of the local week.
@@ -146,7 +147,6 @@ class Result:
     """What a simulation of `scenario` until `end_at` gave."""
 
     scenario: Scenario
-    start_at: datetime
     end_at: datetime
     totals: Totals
     state: dict[str, Any]
@@ -155,7 +155,14 @@ class Result:
     dirt: dict[str, int]
     wall_s: float
     peak_memory_mb: float
-    network: Network = field(repr=False)
+
+    @property
+    def start_at(self) -> datetime:
+        return self.scenario.begins_at
+
+    @property
+    def network(self) -> Network:
+        return self.scenario.network
 
     @property
     def session_count(self) -> int:
@@ -174,18 +181,15 @@ class Result:
         return {kind: round(stay_h[kind] / (count * hours), 4) for kind, count in sorted(evses.items())}
 
     def half_of_energy(self) -> dict[str, float]:
-        """The smallest share of EVSEs that gave half of the energy, of level 2 and of DC fast sites."""
+        """The smallest share of EVSEs that gave half of the energy, of level 2 and of DC fast sites that gave any."""
         by_evse = self.sessions.group_by("evse_id").aggregate([("energy_kwh", "sum")])
         energy = dict(zip(by_evse["evse_id"].to_pylist(), by_evse["energy_kwh_sum"].to_pylist(), strict=True))
         given: dict[str, list[float]] = {}
         for station in self.network.stations:
             kind = SiteKind.DC_FAST.value if station.site_kind is SiteKind.DC_FAST else _LEVEL_2
             given.setdefault(kind, []).extend(energy.get(evse.evse_id, 0.0) for evse in station.evses)
-        shares = {}
-        for kind, energies in sorted(given.items()):
-            sums = np.cumsum(np.sort(energies)[::-1])
-            shares[kind] = round((int(np.searchsorted(sums, sums[-1] / 2)) + 1) / len(sums), 4)
-        return shares
+        shares = {kind: concentration(np.array(energies)) for kind, energies in sorted(given.items())}
+        return {kind: round(half_from(of_kind), 4) for kind, of_kind in shares.items() if len(of_kind)}
 
     def to_json(self) -> dict[str, Any]:
         """The figures that `evcharge simulate --json` prints."""
@@ -220,7 +224,6 @@ class Result:
 class _Part:
     """What one process simulated."""
 
-    totals: dict[str, Any]
     state: dict[str, Any]
     sessions: dict[str, NDArray[Any]]
     abandoned: Counter[str]
@@ -252,7 +255,6 @@ def simulate(
     began = time.perf_counter()
     simulation, dirt = scenario.begin(), None if scenario.dirt is None else Dirt(scenario.dirt, scenario.seed)
     start_at = scenario.begins_at
-    network = scenario.network
     parts = [_run(scenario, simulation, dirt, start_at, start_at + (resume_at or duration), out, on_progress)]
     if resume_at is not None:
         # A fresh interpreter, to which nothing but the scenario and the saved state goes.
@@ -265,16 +267,14 @@ def simulate(
     wall_s = time.perf_counter() - began
     result = Result(
         scenario,
-        start_at,
         start_at + duration,
-        Totals.from_json(parts[-1].totals),
+        Totals.from_json(parts[-1].state["simulation"]["totals"]),
         parts[-1].state,
         _table([part.sessions for part in parts]),
         sum((part.abandoned for part in parts), Counter()),
         parts[-1].dirt,
         wall_s,
         max(part.peak_memory_mb for part in parts),
-        network,
     )
     if out is not None:
         _write(out, result)
@@ -326,7 +326,6 @@ def _run(
             on_progress(end - at)
         at = end
     return _Part(
-        simulation.totals.to_json(),
         {"simulation": simulation.save(), **({} if dirt is None else {"dirt": dirt.save()})},
         {name: np.concatenate([part[name] for part in sessions]) for name in SESSIONS.names},
         abandoned,

@@ -34,6 +34,8 @@ from evcharge.sessions.readers.model import (
 
 # A cable that stays plugged in for a month is a lost stop message, not a session; the longest of ACN-Data's is a week.
 MAX_STAY = timedelta(days=30)
+#: The first day for readers whose sessions no partition has to hold.
+ANY_YEAR = date(2000, 1, 1)
 #: How many row numbers are kept for each reason.
 ROWS_KEPT = 5
 

@@ -12,23 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evcharge.errors import UserError
+from evcharge.sessions import simulating
 from evcharge.sessions.fitting import Sample, read
 from evcharge.sessions.readers import Recording
 from simulation.network import SiteKind
 
 #: The columns of simulated sessions that the report reads; `local_…` is the station's time, everything else UTC.
 SESSIONS = pa.schema(
-    [
-        ("station_id", pa.string()),
-        ("evse_id", pa.string()),
-        ("local_day", pa.date32()),
-        ("local_start_hour", pa.float64()),
-        ("stay_h", pa.float64()),
-        ("energy_kwh", pa.float64()),
-        ("queue_wait_s", pa.float64()),
-        ("idle_s", pa.float64()),
-        ("soc_start_percent", pa.float64()),
-    ]
+    simulating.SESSIONS.field(name)
+    for name in (
+        *("station_id", "evse_id", "local_day", "local_start_hour", "stay_h", "energy_kwh"),
+        *("queue_wait_s", "idle_s", "soc_start_percent"),
+    )
 )
 _NULLABLE = {"soc_start_percent"}
 

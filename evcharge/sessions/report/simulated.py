@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from evcharge.sessions.report.inputs import RealSite, SimulatedRun
 from simulation.network import SiteKind
 from simulation.profile import Floats, Visits
+from simulation.realism import concentration, half_from
 
 WEEK_H = 168
 _UNKNOWN = float("nan")
@@ -94,14 +95,12 @@ class Simulated:
         """Share of the energy that the busiest 1, 2, … EVSEs give together, for all EVSEs; empty without any energy."""
         table = pa.table({"station": self._station_id, "evse": self._evse_id, "kwh": self.visits.energy_kwh})
         energies = _floats(table.group_by(["station", "evse"]).aggregate([("kwh", "sum")])["kwh_sum"])
-        given = np.cumsum(np.sort(np.append(energies, np.zeros(max(self.evses - len(energies), 0))))[::-1])
-        return given / given[-1] if len(given) and given[-1] else np.empty(0)
+        return concentration(np.append(energies, np.zeros(max(self.evses - len(energies), 0))))
 
     @property
     def half_the_energy(self) -> float:
         """The smallest share of all EVSEs that gives half of the energy."""
-        shares = self.energy_shares
-        return float(np.searchsorted(shares, 0.5) + 1) / len(shares) if len(shares) else _UNKNOWN
+        return half_from(self.energy_shares)
 
     def on(self, weekend: bool) -> NDArray[np.bool_]:
         """Which visits are on local weekdays, or on weekends."""
