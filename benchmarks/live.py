@@ -59,7 +59,7 @@ class Effort:
     """How long each rate is measured and warmed up before, and how many days of traffic are simulated."""
 
     seconds: float = 60.0
-    warm_up_s: float = 30.0
+    warm_up_s: float = 60.0
     days: int = 3
 
 
@@ -176,8 +176,8 @@ def running_stream(settings: Settings, client: Elasticsearch) -> Iterator[None]:
     log = settings.log_dir / "stream.log"
     command = [str(Path(sysconfig.get_path("scripts")) / "evcharge"), "stream"]
     with log.open("a") as output:
-        # a group of its own: with it end its JVM and its Python workers
-        stream = subprocess.Popen(command, stdout=output, stderr=output, process_group=0)
+        # A session of its own: with its group end its JVM and its Python workers, and it has not the priority of those who ask
+        stream = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         try:
             for query in ("registry", "stations", "journal"):
                 wait_until_current(client, query, datetime.now(UTC), STREAM_READY_WITHIN_S, stream)

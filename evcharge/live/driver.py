@@ -7,6 +7,7 @@ import sys
 from string import Template
 from typing import TYPE_CHECKING
 
+from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings
 from evcharge.stack.provision import NATIVE, components
 
@@ -14,14 +15,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-#: Where the processors are all busy, drivers' questions go before the stream, and the stream before publications and loads.
-NICENESS = 5
-
-
 def stream_session(settings: Settings) -> SparkSession:
     """A Spark session with a driver in this process, configured as the Connect server is where both need the same."""
     # of this thread, and of the JVM and the workers that it starts
-    os.nice(max(NICENESS - os.nice(0), 0))
+    yield_to_others(STREAM)
     # the workers must have the project's packages, whatever python3 is on the PATH
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from evcharge.connections import cassandra_cluster, server_down
 from evcharge.live.hours import execute_all
 from evcharge.live.report import TouchedHours
 from evcharge.live.stations import gathered
+from evcharge.priority import BACKGROUND, yield_to_others
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 TABLE = "station_events_by_day"
 #: Meter values are many, and the lake has them.
 LEFT_OUT = "meter"
-NICENESS = 10
 
 _FIELDS = (
     *("event_id", "event_type", "session_id", "evse_id", "ev_id", "power_kw", "energy_delivered_kwh"),
@@ -74,7 +73,7 @@ def _execute(settings: Settings, statement: str, parameters: list[tuple[object, 
         session = _sessions.get(address)
         if session is None:
             # no driver waits for the journal: what they do wait for goes first
-            os.nice(max(NICENESS - os.nice(0), 0))
+            yield_to_others(BACKGROUND)
             session = _sessions[address] = cassandra_cluster(settings).connect()
         execute_all(session, statement, parameters, in_flight=2)
     except NoHostAvailable as error:

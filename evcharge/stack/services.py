@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from evcharge.priority import BACKGROUND, STREAM
 from evcharge.settings import PROJECT, Settings, stack_file
 from evcharge.stack import probes
 from evcharge.stack.errors import StackError
@@ -158,7 +159,7 @@ def definitions(settings: Settings) -> dict[str, Service]:
             ),
             stop_within_s=40,
             # what the stream writes there, drivers do not wait for
-            niceness=5,
+            niceness=STREAM,
         ),
         Service(
             "mongodb",
@@ -190,7 +191,7 @@ def definitions(settings: Settings) -> dict[str, Service]:
             },
             stop_within_s=30,
             # publications and loads
-            niceness=10,
+            niceness=BACKGROUND,
         ),
         Service(
             "dagster-code",
@@ -206,7 +207,7 @@ def definitions(settings: Settings) -> dict[str, Service]:
             after=STORES,
             stop_within_s=60,
             # its runs inherit it: as the stream's, which is one of them
-            niceness=5,
+            niceness=STREAM,
         ),
         Service(
             "dagster-webserver",
