@@ -85,7 +85,7 @@ def _benchmark(name: str, settings: Settings, options: argparse.Namespace, repor
     elif name == "live":
         results = live(settings, LiveEffort(10.0, 5.0, days=1) if quick else LiveEffort(), report)
     elif name == "queries":
-        effort = QueriesEffort(5_000, 3.0, 5.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
+        effort = QueriesEffort(5_000, 3.0, 2.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
         results = queries(settings, effort, report)
     else:
         small = SimulationEffort(World(50, 500, days=2), World(500, 5_000, days=10), runs=1)

@@ -7,6 +7,7 @@ nearest first), asked in turn with ours. Limit of the hours: one prepared statem
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -59,7 +60,8 @@ class Effort:
 
     stations: int = 85_000
     seconds: float = 10.0
-    warm_up_s: float = 15.0
+    #: At each rate, of either side: Elasticsearch's code is compiled in earnest only after some thousand questions.
+    warm_up_s: float = 120.0
     rounds: int = 3
 
 
@@ -68,14 +70,13 @@ def queries(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     report(f"writing {effort.stations:,} stations")
     network = build_network(effort.stations, SEED)
     places = _places(network)
-    seconds = effort.warm_up_s + 2 * len(QUERY_RATES) * effort.rounds * effort.seconds
+    seconds = 2 * len(QUERY_RATES) * (effort.warm_up_s + effort.rounds * effort.seconds)
     with elasticsearch(settings) as client, cassandra(settings) as session, Queries(settings) as asked:
         _write_stations(settings, client, network)
         days = _write_hours(settings, session)
         report("starting the stream")
         # hours are few seconds' work
         with running_stream(settings, client), sending(settings, _updates(network), UPDATES_PER_S, seconds + 60):
-            time.sleep(effort.warm_up_s)
             results = [_nearby(client, asked, places, rate, effort, report) for rate in QUERY_RATES]
             report("reading hours")
             results.append(_hours(settings, session, days, effort))
@@ -113,6 +114,9 @@ def _nearby(
         client.search(index=STATION_STATE, **_bare_search({"lat": latitude, "lon": longitude}))
 
     both: dict[str, list[float]] = {"ours": [], "limit": []}
+    report(f"warming up at {rate} questions/s")
+    for ask in (ours, bare):
+        paced(ask, rate, effort.warm_up_s)
     for number in range(effort.rounds):
         report(f"nearby at {rate} questions/s, round {number + 1} of {effort.rounds}")
         for name, ask in (("ours", ours), ("limit", bare)):
@@ -150,6 +154,8 @@ def paced(call: Callable[[], object], rate: float, seconds: float) -> list[float
     """Milliseconds that each of `rate` calls/s takes, from when it was due: what waits for a slower one waits too."""
     total = int(rate * seconds)
     numbers, lock, taken = count(), threading.Lock(), []
+    # the threads stand for so many programs, which would not wait for each other's 5 ms
+    sys.setswitchinterval(0.0005)
     begun = time.monotonic()
 
     def work() -> None:

@@ -162,7 +162,7 @@ def clickhouse_errors(settings: Settings) -> Iterator[None]:
 
 def elasticsearch(settings: Settings) -> Elasticsearch:
     """An Elasticsearch client; close it, or use it as a context manager."""
-    from elasticsearch import Elasticsearch
+    from elasticsearch import Elasticsearch, OrjsonSerializer
 
     return Elasticsearch(
         settings.elasticsearch_url,
@@ -170,6 +170,7 @@ def elasticsearch(settings: Settings) -> Elasticsearch:
         request_timeout=CONNECT_TIMEOUT_S,
         max_retries=2,
         retry_on_timeout=True,
+        serializers={OrjsonSerializer.mimetype: OrjsonSerializer()},
     )
 
 

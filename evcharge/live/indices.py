@@ -3,6 +3,9 @@
 What is written is an index of a name of its own; questions read an alias. So the state can be computed anew beside the
 running one and take its place in one step, and a stream notices that its index was replaced or removed. Each index
 remembers in its `_meta` the offsets that its rows were computed up to: a stream without a checkpoint begins there.
+
+Every field can be searched, sorted and summed by, but few are `index`ed: what questions look for is first found by its place
+(or id), and the rest is then read from the columns. To index everything made writing a third dearer.
 """
 
 from __future__ import annotations

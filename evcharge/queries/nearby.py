@@ -107,7 +107,7 @@ def nearby(client: Elasticsearch, question: NearbyQuestion, fresh: Freshness, he
     answer = client.search(index=STATION_STATE, **request(question, fresh, heard_since))
     (within,) = answer["aggregations"]["within"]["buckets"]
     counts = _counts(within["stations"]["buckets"])
-    stations = tuple(
+    found = (
         NearbyStation(
             hit["sort"][0],
             read_station(
@@ -118,6 +118,8 @@ def nearby(client: Elasticsearch, question: NearbyQuestion, fresh: Freshness, he
         # the corners of the box that was searched lie beyond the circle
         if hit["sort"][0] < question.radius_km
     )
+    # ties in an order of their own; to have the search sort them took it a fifth of its time
+    stations = tuple(sorted(found, key=lambda near: (near.distance_km, near.station.station_id)))
     return NearbyAnswer(question, fresh, counts, stations, _note(client, question, fresh, counts, bool(stations)))
 
 
@@ -159,7 +161,7 @@ def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -
                 "aggs": {"stations": {"filters": {"filters": kinds, "other_bucket_key": Availability.UNKNOWN.value}}},
             }
         },
-        "sort": [nearest_first(location), "station_id"],
+        "sort": [nearest_first(location)],
         "size": question.limit,
         "source": False,
         "docvalue_fields": ["listed"],

@@ -1,0 +1,26 @@
+"""What the stream's Python workers keep between tasks."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from evcharge.contracts import SESSION_EVENTS
+from evcharge.live.stations import COLLECTED_EVERY, StationFolder
+from evcharge.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+def test_what_a_worker_keeps_is_looked_through_for_garbage_now_and_then_only() -> None:
+    frozen = []
+    for _ in range(2 * COLLECTED_EVERY):
+        list(StationFolder(Settings(), "index", SESSION_EVENTS.topic)([]))
+        frozen.append(gc.get_freeze_count() > 0)
+    assert frozen.count(False) == 2
