@@ -6,6 +6,10 @@ TOPIC = "vehicle-telemetry"
 
 # Production cars end below this; a GPS that jumps shows more.
 MAX_SPEED_KMH = 300.0
+#: A car that would have to be faster than this is somewhere else than it says, unless it is a matter of a few metres: above
+#: what production cars do, below what an aeroplane does.
+MAX_JUMP_KMH = 350.0
+MIN_JUMP_KM = 1.0
 # The longest rated range of a production car is 850 km (Lucid Air, EPA 2024: 512 miles).
 MAX_RANGE_KM = 1_200.0
 

@@ -10,6 +10,8 @@ from pyspark.sql.functions import broadcast
 
 from evcharge.contracts import STATION_REGISTRY, Contract, FieldType, Rule
 from evcharge.contracts.spark import ddl, verdict
+from evcharge.contracts.vehicle_telemetry import MAX_JUMP_KMH, MIN_JUMP_KM
+from evcharge.places import EARTH_KM
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,12 +37,6 @@ _MALFORMED = (
     "(_corrupt IS NOT NULL OR contains(substring(kafka_value, 1, octet_length(kafka_value) - 1), X'7D')) "
     f"AND ({_WRAPPED}.message IS NULL OR {_WRAPPED}.whole IS NULL)"
 )
-
-#: A car that would have to be faster than this is somewhere else than it says, unless it is a matter of a few metres: above
-#: what production cars do (`MAX_SPEED_KMH` of the contract), below what an aeroplane does.
-MAX_JUMP_KMH = 350
-MIN_JUMP_KM = 1.0
-EARTH_KM = 6371.0
 
 
 def judged(

@@ -1,23 +1,26 @@
 """Keeps each car's newest position; runs inside Spark's Python workers.
 
-A position's version is its time: an older one never takes a newer one's place, and a repeated batch changes nothing.
+A position's version is its time: an older one never takes a newer one's place, and a repeated batch changes nothing. A
+position that no car could have come to from where this one was is left out, by the rule of the archive's IMPLAUSIBLE_JUMP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import pyarrow as pa
 
+from evcharge.contracts.vehicle_telemetry import MAX_JUMP_KMH, MIN_JUMP_KM
 from evcharge.errors import UserError
 from evcharge.live.indices import VEHICLE_POSITION
 from evcharge.live.report import TouchedHours
 from evcharge.live.state import iso
 from evcharge.live.stations import IndexGoneError, records_of, shared_client
 from evcharge.live.usage import HOUR_MS
+from evcharge.places import distance_km
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +29,19 @@ if TYPE_CHECKING:
 #: A parked car reports every half an hour: one that has missed two reports is somewhere else by now.
 EXPIRES_AFTER_MS = HOUR_MS
 _PER_REQUEST = 1_000
+#: Cars whose last places a worker keeps.
+_KEPT_TRACKS = 100_000
+
+
+class Place(NamedTuple):
+    """Where a car said it was: degrees (WGS 84), ms since the epoch."""
+
+    latitude: float
+    longitude: float
+    at_ms: int
+
+
+_tracks: dict[str, tuple[Place, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,7 @@ class PositionWriter:
         newest: dict[str, Mapping[str, Any]] = {}
         hours = TouchedHours()
         for batch in batches:
-            told = records_of(batch)
+            told = [row for row in records_of(batch) if not _jumps(row)]
             hours.add(row["occurred_at"] for row in told)
             for row in told:
                 known = newest.get(row["vehicle_id"])
@@ -50,6 +66,30 @@ class PositionWriter:
         for start in range(0, len(rows), _PER_REQUEST):
             write_positions(client, self.index, rows[start : start + _PER_REQUEST])
         yield hours.report()
+
+
+def is_jump(place: Place, before: Sequence[Place]) -> bool:
+    """Whether a car can not have come to `place` from any of the (at most two) places that it told before.
+
+    From any of them, so that one outlier does not take the next good place with it.
+    """
+    return bool(before) and all(_is_too_far(place, other) for other in before)
+
+
+def _is_too_far(a: Place, b: Place) -> bool:
+    km = distance_km(a.latitude, a.longitude, b.latitude, b.longitude)
+    return km > max(MIN_JUMP_KM, MAX_JUMP_KMH * abs(a.at_ms - b.at_ms) / HOUR_MS)
+
+
+def _jumps(row: Mapping[str, Any]) -> bool:
+    """Judges a row by those of the same car that this worker process had before, in Kafka's order, and notes it."""
+    place = Place(row["latitude"], row["longitude"], row["occurred_at"])
+    before = _tracks.pop(row["vehicle_id"], ())
+    if len(_tracks) >= _KEPT_TRACKS:
+        # the longest silent one
+        del _tracks[next(iter(_tracks))]
+    _tracks[row["vehicle_id"]] = (*before[-1:], place)
+    return is_jump(place, before)
 
 
 def write_positions(client: Elasticsearch, index: str, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -12,9 +12,9 @@ from elasticsearch import Elasticsearch
 from evcharge.errors import UserError
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.state import unpacked
+from evcharge.places import box_around, check_place, check_radius, nearest_first
 from evcharge.queries.connectors import connector_type
 from evcharge.queries.freshness import Freshness
-from evcharge.queries.places import box_around, check_place, check_radius, nearest_first
 from evcharge.queries.reading import NOT_OPEN, Availability, Station, read_station
 
 #: More than anyone reads; a map asks for what its view holds.

@@ -10,8 +10,8 @@ from elasticsearch import Elasticsearch
 
 from evcharge.errors import UserError
 from evcharge.live.indices import VEHICLE_POSITION
+from evcharge.places import bearing, between, check_radius, distance_km, nearest_first, within
 from evcharge.queries.freshness import Freshness, utc_text
-from evcharge.queries.places import bearing, between, check_radius, distance_km, nearest_first, within
 from evcharge.queries.reading import Station
 
 #: Road over straight line, US average (Ballou, Rahardja and Sakai 2002, "Selected country circuity factors").
