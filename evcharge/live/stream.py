@@ -56,9 +56,8 @@ log = structlog.get_logger()
 
 #: How often the stream looks after its queries and says how current it is.
 LOOK_EVERY_S = 1.0
-USAGE_EVERY_S = 15.0
-#: The share of the time that it takes at most, where much changes: hours are not waited for, and questions are.
-USAGE_AT_MOST = 0.1
+#: The more seldom, within these bounds, the longer it takes: a tenth of the time if it can be.
+USAGE_EVERY_S = (15.0, 30.0)
 EXPIRE_EVERY_S = 60.0
 LOCK_TRIES = 5
 #: How long one query may fail again and again before the stream gives up; its keeper then starts it anew.
@@ -232,7 +231,8 @@ class _Stream:
                 self._look_after(query, now)
             if now >= due["usage"]:
                 self.usage.write_changed(self.client)
-                due["usage"] = now + max(USAGE_EVERY_S, (time.monotonic() - now) / USAGE_AT_MOST)
+                shortest, longest = USAGE_EVERY_S
+                due["usage"] = now + min(max(shortest, 10 * (time.monotonic() - now)), longest)
             if now >= due["expire"]:
                 due["expire"] = now + EXPIRE_EVERY_S
                 self._guarded(
