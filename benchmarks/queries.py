@@ -67,6 +67,8 @@ class Effort:
 
 def queries(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     """`nearby` at each rate, and reading hours."""
+    # the threads that ask stand for so many programs, which would not wait for each other's 5 ms
+    sys.setswitchinterval(0.0005)
     report(f"writing {effort.stations:,} stations")
     network = build_network(effort.stations, SEED)
     places = _places(network)
@@ -154,8 +156,6 @@ def paced(call: Callable[[], object], rate: float, seconds: float) -> list[float
     """Milliseconds that each of `rate` calls/s takes, from when it was due: what waits for a slower one waits too."""
     total = int(rate * seconds)
     numbers, lock, taken = count(), threading.Lock(), []
-    # the threads stand for so many programs, which would not wait for each other's 5 ms
-    sys.setswitchinterval(0.0005)
     begun = time.monotonic()
 
     def work() -> None:

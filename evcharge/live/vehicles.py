@@ -6,6 +6,7 @@ position that no car could have come to from where this one was is left out, by 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,7 +42,7 @@ class Place(NamedTuple):
     at_ms: int
 
 
-_tracks: dict[str, tuple[Place, ...]] = {}
+_tracks: OrderedDict[str, tuple[Place, ...]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ class PositionWriter:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         newest: dict[str, Mapping[str, Any]] = {}
+        tracks: dict[str, tuple[Place, ...]] = {}
         hours = TouchedHours()
         for batch in batches:
-            told = [row for row in records_of(batch) if not _jumps(row)]
+            told = [row for row in records_of(batch) if not _jumps(row, tracks)]
             hours.add(row["occurred_at"] for row in told)
             for row in told:
                 known = newest.get(row["vehicle_id"])
@@ -65,6 +67,8 @@ class PositionWriter:
         client = shared_client(self.settings)
         for start in range(0, len(rows), _PER_REQUEST):
             write_positions(client, self.index, rows[start : start + _PER_REQUEST])
+        # not before: a batch that fails is judged alike when it is repeated
+        _remember(tracks)
         yield hours.report()
 
 
@@ -81,15 +85,24 @@ def _is_too_far(a: Place, b: Place) -> bool:
     return km > max(MIN_JUMP_KM, MAX_JUMP_KMH * abs(a.at_ms - b.at_ms) / HOUR_MS)
 
 
-def _jumps(row: Mapping[str, Any]) -> bool:
-    """Judges a row by those of the same car that this worker process had before, in Kafka's order, and notes it."""
+def _jumps(row: Mapping[str, Any], tracks: dict[str, tuple[Place, ...]]) -> bool:
+    """Judges a row by those of the same car before it, in Kafka's order, and notes it in `tracks`, the batch's own."""
+    vehicle_id = row["vehicle_id"]
     place = Place(row["latitude"], row["longitude"], row["occurred_at"])
-    before = _tracks.pop(row["vehicle_id"], ())
-    if len(_tracks) >= _KEPT_TRACKS:
-        # the longest silent one
-        del _tracks[next(iter(_tracks))]
-    _tracks[row["vehicle_id"]] = (*before[-1:], place)
+    known = tracks.get(vehicle_id) or _tracks.get(vehicle_id, ())
+    # one of the same instant is the row itself, told once more: it must not vouch for itself
+    before = tuple(other for other in known if other.at_ms != place.at_ms)[-2:]
+    tracks[vehicle_id] = (*before, place)
     return is_jump(place, before)
+
+
+def _remember(tracks: Mapping[str, tuple[Place, ...]]) -> None:
+    """Keeps the tracks for the batches to come, the longest untouched of too many forgotten."""
+    for vehicle_id, track in tracks.items():
+        _tracks[vehicle_id] = track
+        _tracks.move_to_end(vehicle_id)
+    while len(_tracks) > _KEPT_TRACKS:
+        _tracks.popitem(last=False)
 
 
 def write_positions(client: Elasticsearch, index: str, rows: Iterable[Mapping[str, Any]]) -> int:
