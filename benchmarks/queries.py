@@ -22,7 +22,7 @@ from elasticsearch import Elasticsearch
 
 from benchmarks.harness import Report, Result, percentile, percentiles
 from benchmarks.live import SEED, running_stream
-from benchmarks.traffic import NOW, Message, encoded, registered, sending, session_event
+from benchmarks.traffic import Message, charging_all_the_time, registered, sending, session_event
 from evcharge.connections import cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.live.hours import (
@@ -202,10 +202,9 @@ def _write_stations(settings: Settings, client: Elasticsearch, network: Network)
 
 
 def _updates(network: Network) -> list[Message]:
-    """Cars that come to stations all over the country, and then leave."""
+    """Cars that charge at stations all over the country."""
     stations = random.Random(SEED).sample(network.stations, min(UPDATED_STATIONS, len(network.stations)))
-    names = [station.station_id.replace("sim", PREFIX, 1) for station in stations]
-    return [encoded(session_event(name, name, sequence, NOW)) for sequence in (0, 1) for name in names]
+    return charging_all_the_time([station.station_id.replace("sim", PREFIX, 1) for station in stations])
 
 
 # --- hours ---
