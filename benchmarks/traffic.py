@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import count, cycle, islice
+from itertools import count, islice
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -55,18 +55,18 @@ def simulated_messages(network: Network, vehicles: int, seed: int, days: int) ->
 
 
 def charging_all_the_time(stations: Sequence[str]) -> list[Message]:
-    """A round in which each station tells `EVENTS_PER_SESSION` times, all in turn: at each is a car, mostly charging.
+    """A round in which the stations tell in turn, each `EVENTS_PER_SESSION` times: a car charges there, and then another.
 
-    Another car comes as soon as one has left, at the same time at no more stations than at any other.
+    Each station is one event further into its session than the one before it, so cars come and go all the time; most
+    sessions began in the round before.
     """
-    return [
-        encoded(
-            session_event(station_id, station_id, (turn + phase) % EVENTS_PER_SESSION, NOW, EVENTS_PER_SESSION - 1),
-            ROUND if phase == 0 or turn + phase >= EVENTS_PER_SESSION else LAST_ROUND,
-        )
-        for turn in range(EVENTS_PER_SESSION)
-        for station_id, phase in zip(stations, cycle(range(EVENTS_PER_SESSION)), strict=False)
-    ]
+    messages = []
+    for turn in range(EVENTS_PER_SESSION):
+        for number, station_id in enumerate(stations):
+            sequence = (turn + number) % EVENTS_PER_SESSION
+            event = session_event(station_id, station_id, sequence, NOW, last=EVENTS_PER_SESSION - 1)
+            messages.append(encoded(event, ROUND if sequence <= turn else LAST_ROUND))
+    return messages
 
 
 def encoded(row: Mapping[str, Any], begun_in: str = ROUND) -> Message:
@@ -201,8 +201,8 @@ def probe(settings: Settings, client: Elasticsearch, index: str, seconds: float)
         found = client.search(
             index=index,
             query={"bool": {"filter": {"terms": {"station_id": list(waiting)}}}},
-            # from the columns: to unpack whole documents so often would cost more than to write them
-            source=False,
+            # from the columns: to unpack documents so often, be it for their ids, would cost more than to write them
+            stored_fields="_none_",
             docvalue_fields=["station_id", "last_event_at"],
             size=PROBE_STATIONS,
             track_total_hits=False,

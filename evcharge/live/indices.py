@@ -8,8 +8,8 @@ Every field can be searched, sorted and summed by, but few are `index`ed: what q
 (or id), and the rest is then read from the columns. To index everything made writing a third dearer.
 
 The stations' segments are merged as fast as the machine can: slowed down to 5 MB/s, as Elasticsearch does by itself, a merge
-of the largest took 20 s, and 70 small ones, each a cost to every search, piled up behind it. Documents that were replaced may
-be a third of all (a fifth by default): all are replaced every few minutes, and each merge of the largest removes them.
+of the largest took up to 20 s, and 70 small ones, each a cost to every search, piled up behind it. The largest is merged to
+be rid of replaced documents only when these are a third (a fifth by default): there may be 2,000 more each second.
 """
 
 from __future__ import annotations
