@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+#: How often hours are written: the more seldom, within these bounds, the longer it takes, a tenth of the time if it can be.
+EVERY_S = (15.0, 120.0)
 #: Documents become visible up to a refresh after they were written, on a clock that may differ.
 _OVERLAP = timedelta(seconds=5)
 
@@ -33,6 +37,15 @@ class UsageWriter:
         self._session: Session | None = None
         self._looked_at: datetime | None = None
         self._written: dict[tuple[str, int], list[int]] = {}
+
+    def keep_written(self, client: Elasticsearch, ended: Event) -> None:
+        """Writes what changed again and again until `ended` is set."""
+        shortest_s, longest_s = EVERY_S
+        while not ended.is_set():
+            begun = time.monotonic()
+            # what failed is tried again soon, however long it took
+            took_s = time.monotonic() - begun if self.write_changed(client) else 0.0
+            ended.wait(min(max(shortest_s, 9 * took_s), longest_s))
 
     def write_changed(self, client: Elasticsearch) -> int:
         """Writes the hours that differ from what was written before; how many. Failures are logged and made up for."""

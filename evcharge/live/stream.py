@@ -19,6 +19,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -56,8 +57,6 @@ log = structlog.get_logger()
 
 #: How often the stream looks after its queries and says how current it is.
 LOOK_EVERY_S = 1.0
-#: The more seldom, within these bounds, the longer it takes: a tenth of the time if it can be.
-USAGE_EVERY_S = (15.0, 30.0)
 EXPIRE_EVERY_S = 60.0
 LOCK_TRIES = 5
 #: How long one query may fail again and again before the stream gives up; its keeper then starts it anew.
@@ -207,6 +206,8 @@ class _Stream:
         self.client = elasticsearch(settings)
         self.ends = LogEnds(settings)
         self.usage = UsageWriter(settings)
+        self.beside = ThreadPoolExecutor(1, "usage")
+        self.ended = Event()
         self.stream_id = uuid4().hex[:12]
         self.queries: list[_Query] = []
         self.index: LiveIndex | None = None
@@ -223,16 +224,16 @@ class _Stream:
             self.queries.append(query)
             self._start(query)
         log.info("stream started", stream_id=self.stream_id, index=self.index.name)
-        due = {"usage": 0.0, "expire": 0.0, "report": time.monotonic() + self.report_every_s}
+        # beside this thread, which says every second how current the state is: many stations' hours take many seconds
+        carrying = self.beside.submit(self.usage.keep_written, self.client, self.ended)
+        due = {"expire": 0.0, "report": time.monotonic() + self.report_every_s}
         while not self.stop.wait(LOOK_EVERY_S):
             now = time.monotonic()
             self._check_index()
             for query in self.queries:
                 self._look_after(query, now)
-            if now >= due["usage"]:
-                self.usage.write_changed(self.client)
-                shortest, longest = USAGE_EVERY_S
-                due["usage"] = now + min(max(shortest, 10 * (time.monotonic() - now)), longest)
+            if carrying.done():
+                carrying.result()
             if now >= due["expire"]:
                 due["expire"] = now + EXPIRE_EVERY_S
                 self._guarded(
@@ -244,9 +245,11 @@ class _Stream:
         self._report()
 
     def close(self) -> None:
+        self.ended.set()
         for query in self.queries:
             if query.query is not None:
                 query.query.stop()
+        self.beside.shutdown()
         self.usage.close()
         self.ends.close()
         self.client.close()
