@@ -100,7 +100,7 @@ def inputs() -> tuple[Input, ...]:
     registry, sessions = STATION_REGISTRY.topic, SESSION_EVENTS.topic
     return (
         Input("registry", STATION_REGISTRY, 1.0, lambda settings, index: StationFolder(settings, index, registry)),
-        Input("stations", SESSION_EVENTS, 0.4, lambda settings, index: StationFolder(settings, index, sessions)),
+        Input("stations", SESSION_EVENTS, 0.6, lambda settings, index: StationFolder(settings, index, sessions)),
         Input(
             "vehicles",
             VEHICLE_TELEMETRY,
