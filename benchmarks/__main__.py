@@ -83,7 +83,8 @@ def _benchmark(name: str, settings: Settings, options: argparse.Namespace, repor
     if name == "archive":
         results = archive(settings, 20_000 if quick else options.messages, 1 if quick else options.runs, report)
     elif name == "live":
-        results = live(settings, LiveEffort(10.0, 5.0, days=1) if quick else LiveEffort(), report)
+        short = LiveEffort(10.0, rounds=1, warm_up_s=5.0, compiled_after_s=5.0, days=1)
+        results = live(settings, short if quick else LiveEffort(rounds=options.runs), report)
     elif name == "queries":
         effort = QueriesEffort(5_000, 3.0, 2.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
         results = queries(settings, effort, report)

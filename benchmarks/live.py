@@ -56,11 +56,18 @@ CAUGHT_UP_WITHIN_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long each rate is measured and warmed up before, and how many days of traffic are simulated."""
+    """How long each rate is measured in each round and warmed up before, and how many days of traffic are simulated."""
 
-    seconds: float = 60.0
+    seconds: float = 20.0
+    rounds: int = 3
     warm_up_s: float = 60.0
+    #: Before the first rate: the code of stream and servers is compiled in earnest only after some minutes of load.
+    compiled_after_s: float = 120.0
     days: int = 3
+
+    @property
+    def sent_s(self) -> float:
+        return self.warm_up_s + self.rounds * self.seconds
 
 
 def live(settings: Settings, effort: Effort, report: Report) -> list[Result]:
@@ -69,14 +76,16 @@ def live(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     network = build_network(STATIONS, SEED)
     messages = simulated_messages(network, VEHICLES, SEED, effort.days)
     results = {rate: _result(rate) for rate in RATES}
-    sent_s = effort.warm_up_s + effort.seconds
-    burst = Result("burst", "s", f"until the lag is gone after {BURST_RATE:,} events/s for {sent_s:.0f} s")
+    burst = Result("burst", "s", f"until the lag is gone after {BURST_RATE:,} events/s for {effort.sent_s:.0f} s")
     with elasticsearch(settings) as client:
         # stations of its own for each rate: a document remembers six hours of ended sessions, which here pass in a minute
-        for rate in RATES:
-            register(settings, network.registry_records(), f"at{rate}")
+        for prefix in ("warm", *(f"at{rate}" for rate in RATES)):
+            register(settings, network.registry_records(), prefix)
         report("starting the stream")
         with running_stream(settings, client):
+            report("warming up")
+            with sending(settings, at_stations(messages, "warm"), PEER_RATE, effort.compiled_after_s) as acknowledged:
+                _ending(client, acknowledged)
             for rate, result in results.items():
                 report(f"visible at {rate:,} events/s")
                 lag_s = _visible(settings, client, at_stations(messages, f"at{rate}"), rate, effort, result)
@@ -102,15 +111,17 @@ def _visible(
     settings: Settings, client: Elasticsearch, messages: Sequence[Message], rate: int, effort: Effort, result: Result
 ) -> float:
     """Fills the result; seconds from the end of sending until the stream has caught up."""
-    seconds = effort.warm_up_s + effort.seconds
-    with ThreadPoolExecutor(1) as beside, sending(settings, messages, rate, seconds) as acknowledged:
+    latencies: list[float] = []
+    with ThreadPoolExecutor(1) as beside, sending(settings, messages, rate, effort.sent_s) as acknowledged:
         # beside the probe, which goes on until its last event shows
         ending = beside.submit(_ending, client, acknowledged)
         time.sleep(effort.warm_up_s)
-        latencies = probe(settings, client, STATION_STATE, effort.seconds)
-        result.run_ended()
+        for _ in range(effort.rounds):
+            of_round = probe(settings, client, STATION_STATE, effort.seconds)
+            result.ours.append(round(percentile(of_round, 95), 3))
+            latencies += of_round
+            result.run_ended()
         sent_per_s, lag_s = ending.result()
-    result.ours.append(round(percentile(latencies, 95), 3))
     result.details |= {
         **percentiles(latencies, 3),
         "events": len(latencies),
@@ -138,7 +149,7 @@ def _document_bytes(client: Elasticsearch, messages: Sequence[Message]) -> int:
 
 def _measure_limit(settings: Settings, effort: Effort, results: Iterable[Result]) -> None:
     refresh_s = float(definition(STATION_STATE)["settings"]["refresh_interval"].removesuffix("ms")) / 1000
-    durations = empty_batches(settings, effort.warm_up_s, effort.seconds)
+    durations = empty_batches(settings, effort.warm_up_s, effort.rounds * effort.seconds)
     for result in results:
         result.limit.append(round(percentile(durations, 95) + refresh_s, 3))
 
@@ -151,10 +162,13 @@ def _measure_peer(
     effort: Effort,
     result: Result,
 ) -> None:
-    with sending(settings, messages, PEER_RATE, effort.warm_up_s + effort.seconds):
+    latencies: list[float] = []
+    with sending(settings, messages, PEER_RATE, effort.sent_s):
         time.sleep(effort.warm_up_s)
-        latencies = probe(settings, client, index, effort.seconds)
-    result.peer.append(round(percentile(latencies, 95), 3))
+        for _ in range(effort.rounds):
+            of_round = probe(settings, client, index, effort.seconds)
+            result.peer.append(round(percentile(of_round, 95), 3))
+            latencies += of_round
     result.details["peer"] = percentiles(latencies, 3)
 
 
