@@ -182,7 +182,7 @@ def _empty_batches(settings: Settings, warm_up_s: float, seconds: float, tell: A
 
 @contextmanager
 def quixstreams_consumer(settings: Settings, client: Elasticsearch) -> Iterator[str]:
-    """A consumer with the latest event of each station in an index, refreshed as often as ours; gives its name."""
+    """A consumer with the latest event of each station in an index that is refreshed every 200 ms; gives its name."""
     index = f"peer-{uuid4().hex[:6]}"
     properties = {
         "station_id": {"type": "keyword"},
@@ -191,7 +191,7 @@ def quixstreams_consumer(settings: Settings, client: Elasticsearch) -> Iterator[
     }
     client.indices.create(
         index=index,
-        settings=definition(STATION_STATE)["settings"],
+        settings=definition(STATION_STATE)["settings"] | {"refresh_interval": "200ms"},
         mappings={"dynamic": "strict", "properties": properties},
     )
     process = PROCESSES.Process(target=_consume, args=(settings, index), daemon=True)

@@ -59,7 +59,7 @@ class Effort:
     """How many stations there are, and how long either side is asked in each round."""
 
     stations: int = 85_000
-    seconds: float = 10.0
+    seconds: float = 20.0
     #: At each rate, of either side: Elasticsearch's code is compiled in earnest only after some thousand questions.
     warm_up_s: float = 120.0
     rounds: int = 3

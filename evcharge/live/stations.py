@@ -67,6 +67,9 @@ class StationFolder:
                 by_station.setdefault(row["station_id"], []).append(row)
             hours.add(row[time_field] for row in rows)
             self._fold(by_station)
+            # By us and not by a clock: what was written shows at once, and a refresh takes a processor of its own only when
+            # writing has done, so that questions have the other one.
+            shared_client(self.settings).indices.refresh(index=self.index)
         yield hours.report()
 
     def _fold(self, rows: Mapping[str, Sequence[Record]]) -> None:
