@@ -51,7 +51,7 @@ CONNECTOR, RADIUS_KM, LIMIT = "J1772COMBO", 10.0, 20
 QUERY_RATES = (100, 200)
 THREADS = 16
 
-HOUR_STATIONS, HOUR_READS = 200, 1_000
+HOUR_STATIONS, HOUR_READS = 200, 3_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Effort:
 
     stations: int = 85_000
     seconds: float = 20.0
-    #: At each rate, of either side: Elasticsearch's code is compiled in earnest only after some thousand questions.
+    #: At each rate, of either side, and of hours: a server's code is compiled in earnest only after some thousand questions.
     warm_up_s: float = 120.0
     rounds: int = 3
 
@@ -72,13 +72,13 @@ def queries(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     report(f"writing {effort.stations:,} stations")
     network = build_network(effort.stations, SEED)
     places = _places(network)
-    seconds = 2 * len(QUERY_RATES) * (effort.warm_up_s + effort.rounds * effort.seconds)
+    seconds = 2 * len(QUERY_RATES) * (effort.warm_up_s + effort.rounds * effort.seconds) + effort.warm_up_s
     with elasticsearch(settings) as client, cassandra(settings) as session, Queries(settings) as asked:
         _write_stations(settings, client, network)
         days = _write_hours(settings, session)
         report("starting the stream")
-        # hours are few seconds' work
-        with running_stream(settings, client), sending(settings, _updates(network), UPDATES_PER_S, seconds + 60):
+        # hours are a minute's work once Cassandra is warm
+        with running_stream(settings, client), sending(settings, _updates(network), UPDATES_PER_S, seconds + 120):
             results = [_nearby(client, asked, places, rate, effort, report) for rate in QUERY_RATES]
             report("reading hours")
             results.append(_hours(settings, session, days, effort))
@@ -229,6 +229,10 @@ def _hours(settings: Settings, session: Session, days: Sequence[tuple[str, date]
     result = Result("hours", "ms", "p95 of reading a station's hours of one day, provisional and final, one by one")
     bare = prepared(session, f"SELECT * FROM {settings.cassandra_keyspace}.{PROVISIONAL} WHERE station_id=? AND day=?")
     draw = random.Random(SEED)
+    warm_at = time.monotonic() + effort.warm_up_s
+    while time.monotonic() < warm_at:
+        station_id, day = draw.choice(days)
+        read_hours(settings, session, station_id, [day])
     taken: dict[str, list[float]] = {"ours": [], "limit": []}
     for _ in range(effort.rounds):
         of_round: dict[str, list[float]] = {"ours": [], "limit": []}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow as pa
 import pytest
 from elasticsearch import Elasticsearch
 from support import NOON, meter, station
@@ -16,7 +18,7 @@ from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, Contract
 from evcharge.live import indices, stations
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.state import StationState
-from evcharge.live.stations import IndexGoneError, KnownStates, fold_into
+from evcharge.live.stations import IndexGoneError, KnownStates, StationFolder, fold_into
 from evcharge.settings import Settings
 
 STATION = "known-states"
@@ -70,6 +72,17 @@ def test_what_it_wrote_is_not_read_again(client: Elasticsearch, index: str) -> N
         # a repeated batch changes nothing and is not forgotten either
         fold_into(client, index, SESSION_EVENTS.topic, {STATION: [session(2)]}, known)
     assert len(state_of(client, index).sessions) == 3
+
+
+def test_what_a_batch_wrote_shows_at_once(platform: Settings, client: Elasticsearch, index: str) -> None:
+    client.indices.put_settings(index=index, settings={"refresh_interval": "-1"})
+    batch = pa.RecordBatch.from_pylist([record(STATION_REGISTRY, station(STATION), 0)])
+    try:
+        list(StationFolder(platform, index, STATION_REGISTRY.topic)([batch]))
+    finally:
+        # the folder hides from the collector what it finds
+        gc.unfreeze()
+    assert client.count(index=index)["count"] == 1
 
 
 def test_two_that_write_in_turn_lose_nothing(client: Elasticsearch, index: str) -> None:
