@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
@@ -111,16 +112,12 @@ def _visible(
     settings: Settings, client: Elasticsearch, messages: Sequence[Message], rate: int, effort: Effort, result: Result
 ) -> float:
     """Fills the result; seconds from the end of sending until the stream has caught up."""
-    latencies: list[float] = []
     with ThreadPoolExecutor(1) as beside, sending(settings, messages, rate, effort.sent_s) as acknowledged:
         # beside the probe, which goes on until its last event shows
         ending = beside.submit(_ending, client, acknowledged)
         time.sleep(effort.warm_up_s)
-        for _ in range(effort.rounds):
-            of_round = probe(settings, client, STATION_STATE, effort.seconds)
-            result.ours.append(round(percentile(of_round, 95), 3))
-            latencies += of_round
-            result.run_ended()
+        result.ours, latencies = _probed(settings, client, STATION_STATE, effort)
+        result.run_ended()
         sent_per_s, lag_s = ending.result()
     result.details |= {
         **percentiles(latencies, 3),
@@ -129,6 +126,12 @@ def _visible(
         "document_bytes": _document_bytes(client, messages),
     }
     return lag_s
+
+
+def _probed(settings: Settings, client: Elasticsearch, index: str, effort: Effort) -> tuple[list[float], list[float]]:
+    """Each round's p95, and the latencies of all rounds; in seconds."""
+    rounds = [probe(settings, client, index, effort.seconds) for _ in range(effort.rounds)]
+    return [round(percentile(latencies, 95), 3) for latencies in rounds], list(chain.from_iterable(rounds))
 
 
 def _ending(client: Elasticsearch, acknowledged: Callable[[], float]) -> tuple[float, float]:
@@ -163,13 +166,9 @@ def _measure_peer(
     effort: Effort,
     result: Result,
 ) -> None:
-    latencies: list[float] = []
     with sending(settings, messages, PEER_RATE, effort.sent_s):
         time.sleep(effort.warm_up_s)
-        for _ in range(effort.rounds):
-            of_round = probe(settings, client, index, effort.seconds)
-            result.peer.append(round(percentile(of_round, 95), 3))
-            latencies += of_round
+        result.peer, latencies = _probed(settings, client, index, effort)
     result.details["peer"] = percentiles(latencies, 3)
 
 
