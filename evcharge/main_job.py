@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evcharge.connections import clickhouse
+from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.dagster_api import launch_job, wait_for_run
 from evcharge.errors import UserError
 from evcharge.lake.repository import Repository
@@ -45,7 +46,8 @@ class Outcome:
 
 
 def run_main_job(settings: Settings, report: Report) -> Outcome:
-    """Simulates the first day by a Dagster run, waits until the sensors have brought it to ClickHouse, and compares.
+    """Simulates the first day by a Dagster run, waits until the sensors have brought its sessions to ClickHouse,
+    and compares.
 
     Repeated, it adds nothing: the day is simulated once. Raises UserError, WaitTimeoutError, ServerDownError.
     """
@@ -76,7 +78,11 @@ def run_main_job(settings: Settings, report: Report) -> Outcome:
             stage_s.setdefault("publish", round(progress.waited_s, 1))
             report("load", f"{progress.unloaded_days} days wait")
 
-    wait_until_loaded(settings, end_offsets(ledger), _days(ledger), LOAD_TIMEOUT_S, show)
+    ends = end_offsets(ledger)
+    # Positions are not waited for: they are published every `telemetry_interval_s`, and a first publication that came
+    # before the day had all been sent would leave the rest of them to the next one.
+    ends.pop(VEHICLE_TELEMETRY.topic, None)
+    wait_until_loaded(settings, ends, _days(ledger), LOAD_TIMEOUT_S, show)
     stage_s.setdefault("publish", 0.0)
     report("publish", "ready")
     report("load", "ready")
