@@ -68,8 +68,8 @@ class StationFolder:
             hours.add(row[time_field] for row in rows)
             self._fold(by_station)
             # By us and not by a clock: what was written shows at once, and a refresh takes a processor of its own only when
-            # writing has done, so that questions have the other one.
-            shared_client(self.settings).indices.refresh(index=self.index)
+            # writing has done, so that questions have the other one. An index removed since is the next batch's to tell.
+            shared_client(self.settings).indices.refresh(index=self.index, ignore_unavailable=True)
         yield hours.report()
 
     def _fold(self, rows: Mapping[str, Sequence[Record]]) -> None:
