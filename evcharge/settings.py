@@ -125,7 +125,8 @@ class Settings(BaseSettings):
         24, ge=1, description="hours without an event after which a station's state reads as unknown"
     )
 
-    simulation_stations: int = Field(500, ge=1)
+    # as many as the example registry has: on the calmest day, a Sunday, some 540 of them see a session
+    simulation_stations: int = Field(640, ge=1)
     simulation_vehicles: int = Field(5_000, ge=1)
     simulation_seed: int = Field(7, ge=0)
 

@@ -44,7 +44,7 @@ def stored(settings: Settings, station_id: str) -> Row:
 
 def test_the_bootstrap_filled_the_collections_and_fills_them_once(platform: Settings) -> None:
     held = {(part.collection, part.source): part.documents for part in reference.held(platform)}
-    assert held[reference.STATIONS, "synthetic"] == 500
+    assert held[reference.STATIONS, "synthetic"] == 640
     assert held[reference.EV_MODELS, "open-ev-data"] == 12
     assert reference.ensure(platform) == {}
 
@@ -111,10 +111,10 @@ def test_a_wrong_file_is_refused_by_the_command(platform: Settings, tmp_path: Pa
 
 def test_the_simulation_gets_the_built_in_network(platform: Settings) -> None:
     synthetic = [row for row in reference.stations(platform, open_only=True) if row["source"] == "synthetic"]
-    network = world_of(synthetic, reference.ev_models(platform), 500, 7).network
+    network = world_of(synthetic, reference.ev_models(platform), 640, 7).network
     sockets, built_in = (
         Counter((evse.connector_type, evse.power_kw) for s in stations for evse in s.evses)
-        for stations in (network.stations, build_network(500, 7).stations)
+        for stations in (network.stations, build_network(640, 7).stations)
     )
     assert sockets == built_in
 

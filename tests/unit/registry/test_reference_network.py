@@ -52,7 +52,7 @@ def afdc(number: int, **fields: Any) -> Row:
     }
 
 
-def world(*rows: Row, count: int = 500, seed: int = 7) -> SimulatedWorld:
+def world(*rows: Row, count: int = 640, seed: int = 7) -> SimulatedWorld:
     return world_of(rows, bundled_models(), count, seed)
 
 
@@ -72,7 +72,7 @@ def mix(network: Network) -> Counter[Any]:
 
 def test_the_synthetic_registry_gives_the_built_in_network(synthetic: list[Row]) -> None:
     found = world(*synthetic)
-    assert mix(found.network) == mix(build_network(500, 7))
+    assert mix(found.network) == mix(build_network(640, 7))
     assert all(station.station_id.startswith("syn-") for station in found.network.stations)
     assert sorted(model.ev_model_id for model, _ in found.models) == sorted(model.ev_model_id for model, _ in MODELS)
 

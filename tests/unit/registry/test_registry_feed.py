@@ -224,7 +224,7 @@ def test_new_york_then_washington_twice(registry: Registry, shared_registry: Pat
 
 def test_the_example_is_loaded_where_no_file_is_named(settings: Settings, kafka: RecordingKafka) -> None:
     report = load_file(settings, open_publisher=kafka)
-    assert (report.scope, report.published) == ("source", 500)
+    assert (report.scope, report.published) == ("source", 640)
     assert {row["source"] for row in kafka.rows} == {"synthetic"}
 
 

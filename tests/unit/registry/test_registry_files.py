@@ -142,7 +142,7 @@ def test_the_example_is_ours_and_says_so() -> None:
     from evcharge.registry.feed import EXAMPLE
 
     snapshot = read_file(EXAMPLE, Scope("source"))
-    assert len(snapshot.stations) == 500
+    assert len(snapshot.stations) == 640
     assert not snapshot.rejected
     assert not snapshot.corrected
     for key, row in snapshot.stations.items():
