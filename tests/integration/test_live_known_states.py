@@ -74,15 +74,31 @@ def test_what_it_wrote_is_not_read_again(client: Elasticsearch, index: str) -> N
     assert len(state_of(client, index).sessions) == 3
 
 
-def test_what_a_batch_wrote_shows_at_once(platform: Settings, client: Elasticsearch, index: str) -> None:
+@pytest.fixture
+def folder(platform: Settings, index: str) -> Iterator[StationFolder]:
+    yield StationFolder(platform, index, STATION_REGISTRY.topic)
+    # it hides from the collector what it finds
+    gc.unfreeze()
+
+
+def registration() -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([record(STATION_REGISTRY, station(STATION), 0)])
+
+
+def test_what_a_batch_wrote_shows_at_once(client: Elasticsearch, index: str, folder: StationFolder) -> None:
     client.indices.put_settings(index=index, settings={"refresh_interval": "-1"})
-    batch = pa.RecordBatch.from_pylist([record(STATION_REGISTRY, station(STATION), 0)])
-    try:
-        list(StationFolder(platform, index, STATION_REGISTRY.topic)([batch]))
-    finally:
-        # the folder hides from the collector what it finds
-        gc.unfreeze()
+    list(folder([registration()]))
     assert client.count(index=index)["count"] == 1
+
+
+def test_an_index_that_is_gone_once_all_is_written_ends_no_batch(
+    client: Elasticsearch, index: str, folder: StationFolder
+) -> None:
+    list(folder([registration()]))
+    client.indices.delete(index=index)
+    # nothing is left to write, only to refresh
+    (report,) = folder([registration()])
+    assert report.num_rows == 1
 
 
 def test_two_that_write_in_turn_lose_nothing(client: Elasticsearch, index: str) -> None:
