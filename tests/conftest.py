@@ -22,6 +22,12 @@ from evcharge.stack.stack import Stack
 FIRST_OFFSET = 7 * OFFSET_STEP
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--save-interface", action="store_true", help="save commands, settings, assets, tables and formats as they are now"
+    )
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Settings]:
     """Every server with an empty home and free ports, started once for the whole session and then removed.
