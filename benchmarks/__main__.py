@@ -24,9 +24,9 @@ from benchmarks.queries import Effort as QueriesEffort
 from benchmarks.queries import queries
 from benchmarks.simulation import Effort as SimulationEffort
 from benchmarks.simulation import World, simulation
+from evcharge.cli.progress import Progress
 from evcharge.settings import PROJECT, Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
-from evcharge.stack.progress import Progress
 from evcharge.stack.services import SERVERS
 from evcharge.stack.stack import Stack
 

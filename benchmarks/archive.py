@@ -24,11 +24,12 @@ from benchmarks.harness import Result
 from evcharge.connections import kafka_options, lake_files, lakefs_client, spark_session
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.contracts.spark import ddl
+from evcharge.feeds.producer import KafkaPublisher
+from evcharge.kafka_log import TopicState, topic_states
 from evcharge.lake.candidate import RunIdentity, kafka_rows
-from evcharge.lake.planner import TopicState, plan, topic_states
+from evcharge.lake.planner import plan
 from evcharge.lake.publish import publish_range
 from evcharge.lake.repository import Repository
-from evcharge.sessions.producer import KafkaPublisher
 from evcharge.settings import Settings
 from simulation import Simulation, build_fleet, build_network
 

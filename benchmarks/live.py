@@ -39,9 +39,9 @@ from benchmarks.traffic import (
 )
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS
+from evcharge.feeds.producer import KafkaPublisher
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.status import read_status
-from evcharge.sessions.producer import KafkaPublisher
 from evcharge.settings import Settings
 from evcharge.stack.stack import last_lines
 from simulation import build_network

@@ -23,9 +23,9 @@ from elasticsearch import Elasticsearch
 from benchmarks.traffic import PROCESSES
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, Contract
+from evcharge.feeds.messages import message
+from evcharge.feeds.producer import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, REQUEST_TIMEOUT_S, Ack
 from evcharge.live.indices import STATION_STATE, definition
-from evcharge.sessions.messages import message
-from evcharge.sessions.producer import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, REQUEST_TIMEOUT_S, Ack
 from evcharge.settings import PROJECT, Settings
 
 #: How often the peer writes.

@@ -20,8 +20,8 @@ from benchmarks.harness import Report, Result
 from benchmarks.peers import LibrdkafkaPublisher, librdkafka_options
 from benchmarks.simulation import SEED, START_AT, Effort, World
 from evcharge.contracts import SESSION_EVENTS
-from evcharge.sessions.messages import message
-from evcharge.sessions.producer import FLUSH_TIMEOUT_S, KafkaPublisher, Publisher
+from evcharge.feeds.messages import message
+from evcharge.feeds.producer import FLUSH_TIMEOUT_S, KafkaPublisher, Publisher
 from evcharge.settings import Settings
 from simulation import Simulation
 

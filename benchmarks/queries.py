@@ -23,6 +23,7 @@ from elasticsearch import Elasticsearch
 from benchmarks.harness import Report, Result, percentile, percentiles
 from benchmarks.live import SEED, running_stream
 from benchmarks.traffic import Message, charging_all_the_time, registered, sending, session_event
+from evcharge.clock import HOUR_MS, day_start
 from evcharge.connections import cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.live.hours import (
@@ -34,8 +35,8 @@ from evcharge.live.hours import (
     write_provisional,
 )
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.stations import fold_into
-from evcharge.live.usage import HOUR_MS, Hour, day_start
+from evcharge.live.station_folder import fold_into
+from evcharge.live.usage import Hour
 from evcharge.queries.asking import Queries
 from evcharge.queries.nearby import NearbyQuestion
 from evcharge.settings import Settings

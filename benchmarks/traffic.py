@@ -15,11 +15,12 @@ from uuid import uuid4
 from elasticsearch import Elasticsearch
 from kafka import KafkaProducer
 
+from evcharge.clock import to_iso
 from evcharge.connections import kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.contracts.session_events import event_id
-from evcharge.sessions.messages import instant, message
-from evcharge.sessions.producer import KafkaPublisher
+from evcharge.feeds.messages import message
+from evcharge.feeds.producer import KafkaPublisher
 from evcharge.settings import Settings
 from simulation import Network, Simulation, build_fleet
 
@@ -152,7 +153,7 @@ def _send(settings: Settings, messages: Sequence[Message], rate: int, seconds: f
     begun, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - begun) < seconds:
         due = int(elapsed * rate)
-        now = instant(datetime.now(UTC)).encode()
+        now = to_iso(datetime.now(UTC)).encode()
         for key, value in islice(rows, due - sent):
             producer.produce(topic, value.replace(NOW.encode(), now), key)
         producer.poll(0)
@@ -196,7 +197,7 @@ def probe(settings: Settings, client: Elasticsearch, index: str, seconds: float)
             visit, number = divmod(sent, PROBE_STATIONS)
             at = datetime.now(UTC)
             producer.send(SESSION_EVENTS.topic, *_probe_event(own, stations[number], visit, at))
-            waiting.setdefault(stations[number], []).append((instant(at), now))
+            waiting.setdefault(stations[number], []).append((to_iso(at), now))
             sent += 1
         found = client.search(
             index=index,

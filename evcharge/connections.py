@@ -28,6 +28,10 @@ REQUEST_TIMEOUT_S = 60
 MONGODB_AUTHENTICATION_FAILED = 18
 
 
+#: Every new Cassandra has it (its documentation, "Password authentication").
+CASSANDRA_DEFAULT_LOGIN = ("cassandra", "cassandra")
+
+
 class ServerDownError(ConnectionError):
     """A server does not answer."""
 
@@ -82,6 +86,26 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
         yield
     except (KafkaTimeoutError, KafkaConnectionError) as error:
         raise server_down(settings, "kafka", settings.kafka_bootstrap_servers, error) from error
+
+
+def minio_client(settings: Settings) -> Any:
+    """A boto3 S3 client on MinIO itself (the lake's files are read through lakeFS)."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.minio_endpoint,
+        aws_access_key_id=settings.minio_access_key,
+        aws_secret_access_key=settings.minio_secret_key.get_secret_value(),
+        region_name="us-east-1",
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=REQUEST_TIMEOUT_S,
+            retries={"max_attempts": 2},
+            s3={"addressing_style": "path"},
+        ),
+    )
 
 
 def lakefs_client(settings: Settings) -> lakefs_sdk.ApiClient:

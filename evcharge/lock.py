@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-import fcntl
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from evcharge.errors import UserError
 
-_AGAIN_AFTER_S = 0.2
+
+@contextmanager
+def only_one(path: Path, refusal: UserError, wait_s: float = 0.0) -> Iterator[None]:
+    """Holds the lock, whose file is made where it is missing. Raises `refusal` if another process has it after `wait_s`."""
+    lock = _lock(path)
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout:
+        raise refusal from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def only_one(path: Path, refusal: UserError, tries: int = 1) -> Iterator[None]:
-    """Holds the lock, which is made where it is missing; raises `refusal` if another process still has it after `tries`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        for attempt in range(tries):
-            if attempt:
-                time.sleep(_AGAIN_AFTER_S)
-            if _locked(file):
-                yield
-                return
-        raise refusal
+def in_turn(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds the lock once whoever has it lets go. Calls `on_wait` first if somebody has it."""
+    lock = _lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process has the lock. Asking takes it for an instant."""
+    """Whether a process has the lock. To ask takes the lock for an instant."""
     if not path.exists():
         return False
-    with path.open("w") as file:
-        return not _locked(file)
-
-
-def _locked(file: IO[str]) -> bool:
+    lock = _lock(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _lock(path: Path) -> FileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)

@@ -10,17 +10,17 @@ from datetime import date, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evcharge.audit.reconcile import Reconciliation, reconcile
 from evcharge.connections import clickhouse
 from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.dagster_api import launch_job, wait_for_run
 from evcharge.errors import UserError
+from evcharge.feeds.sent_ledger import end_offsets, read_sent
 from evcharge.lake.repository import Repository
-from evcharge.lake.wait import Progress, wait_until_loaded
-from evcharge.reconcile import Reconciliation, reconcile
-from evcharge.registry.reference import available
-from evcharge.sessions.ledger import end_offsets, read_ledger
-from evcharge.sessions.simulated import FEED, first_day_end
+from evcharge.reference.collections import available
 from evcharge.settings import Settings
+from evcharge.simulated.live_feed import FEED, first_day_end
+from evcharge.warehouse.wait import Progress, wait_until_loaded
 
 JOB = "simulate_first_day"
 #: Makes and models for the analysts' views; nothing waits for it.
@@ -70,7 +70,7 @@ def run_main_job(settings: Settings, report: Report) -> Outcome:
     day_end = first_day_end(settings)
     if day_end is None:
         raise UserError(f"Dagster's job {JOB} succeeded, but the simulated day is not complete")
-    ledger = read_ledger(settings, FEED, until=day_end)
+    ledger = read_sent(settings, FEED, until=day_end)
 
     def show(progress: Progress) -> None:
         report("publish", f"{progress.unpublished_rows} rows wait" if progress.unpublished_rows else "ready")

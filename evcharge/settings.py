@@ -1,7 +1,7 @@
 """Every setting of the platform: where the servers are, who logs in, how large a publication may grow.
 
 A setting is read, in this order, from the environment (`EVCHARGE_…`), from the platform's `credentials.env`, and from
-the defaults here, which are the addresses of the natively run servers (`deploy/native/stack.toml`). A server whose
+the defaults here, which are the addresses of the natively run servers (`stack.toml` beside this file). A server whose
 address the environment sets is used as it is and not started.
 """
 
@@ -19,7 +19,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from evcharge.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
-STACK_FILE = PROJECT / "deploy" / "native" / "stack.toml"
+#: Versions and ports of the natively run servers; `deploy/native/stack.toml` is a link to it.
+STACK_FILE = Path(__file__).parent / "stack.toml"
 
 #: Which setting, when the user gives it, replaces which natively run server.
 EXTERNAL = {
@@ -182,7 +183,7 @@ class Settings(BaseSettings):
 
 @cache
 def stack_file() -> dict[str, Any]:
-    """`deploy/native/stack.toml` as a dict with `versions` and `ports`."""
+    """`stack.toml` as a dict with `versions` and `ports`."""
     return tomllib.loads(STACK_FILE.read_text())
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 import pyarrow as pa
 
 from evcharge.contracts import Contract
-from evcharge.contracts.dictionary import warehouse_tables
+from evcharge.dictionary import warehouse_tables
 from evcharge.lake.layout import ARCHIVE_FIELDS
 from evcharge.warehouse.schema import SQL
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from evcharge.registry.reference import available
+from evcharge.reference.collections import available
 from evcharge.settings import load_settings
 from evcharge_assets import feeds, kafka, live, reference, registry, simulation, warehouse
 from evcharge_assets.jobs import jobs

@@ -28,7 +28,7 @@ from evcharge_assets.resources import Platform
 )
 def simulated_day(context: dg.AssetExecutionContext, platform: Platform) -> Any:
     # imported here: no other run needs the simulation
-    from evcharge.sessions.simulated import simulate_day
+    from evcharge.simulated.live_feed import simulate_day
 
     with platform.naming_servers(context, "kafka"):
         report = simulate_day(platform.settings(), datetime.now(UTC))

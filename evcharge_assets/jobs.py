@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from evcharge.contracts import CONTRACTS
-from evcharge.registry.reference import EV_MODELS, STATIONS
+from evcharge.reference.collections import EV_MODELS, STATIONS
 from evcharge_assets.kafka import simulated_key, snake
 from evcharge_assets.lake import archive_key, candidate_key
 from evcharge_assets.live import HOURLY_USAGE, STATION_STATE, live_stream_job

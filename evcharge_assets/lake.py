@@ -16,7 +16,7 @@ from dagster_pyspark import LazyPySparkResource
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
 from evcharge.lake.archive import ReplanError, discard_branch, merge_candidate
 from evcharge.lake.candidate import Manifest, write_candidate
-from evcharge.lake.checks import GATES, Gate
+from evcharge.lake.gates import GATES, Gate
 from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
 from evcharge.lake.locate import candidate_of_run, published_in_hour
 from evcharge.lake.planner import plan

@@ -16,8 +16,7 @@ from dagster_pyspark import LazyPySparkResource
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.live import indices
-from evcharge.live.final import write_final_usage
-from evcharge.live.quality import (
+from evcharge.live.checks import (
     Finding,
     last_closed_hour,
     no_more_busy_than_outlets,
@@ -25,6 +24,7 @@ from evcharge.live.quality import (
     stream_is_fresh,
     stream_keeps_up,
 )
+from evcharge.live.final_usage import write_final_usage
 from evcharge.live.rebuild import catch_up_station_state, recompute_positions
 from evcharge.live.stream import StreamProgress, run_stream
 from evcharge.live.tables import columns as table_columns

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from evcharge.contracts import STATION_REGISTRY
-from evcharge.registry import reference
+from evcharge.reference import collections as reference
 from evcharge_assets.columns import contract_columns
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import archive_key
@@ -44,7 +44,7 @@ def _done(upserted: reference.Upserted) -> dict[str, int]:
 )
 def mongodb_stations(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
     # imported here: no other run needs it
-    from evcharge.registry.from_lake import sync_stations
+    from evcharge.reference.from_lake import sync_stations
 
     if not reference.available(platform.settings()):
         return dg.MaterializeResult(metadata={"outcome": "this platform has no MongoDB (EVCHARGE_PROFILE=small)"})

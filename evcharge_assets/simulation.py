@@ -40,8 +40,8 @@ def simulated_sessions_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def simulated_sessions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
         # imported here: no other run needs the simulation
-        from evcharge.sessions.simulated import FeedError
-        from evcharge.sessions.simulated_days import DayReport, simulate_past_day
+        from evcharge.simulated.live_feed import FeedError
+        from evcharge.simulated.past_days import DayReport, simulate_past_day
 
         def simulated(key: str) -> DayReport | FeedError:
             # returned, so that a Kafka that happens to be down is not blamed for a day that can not be

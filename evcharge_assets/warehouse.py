@@ -9,8 +9,8 @@ from dagster_pyspark import LazyPySparkResource
 from evcharge.connections import clickhouse
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.settings import Settings
+from evcharge.warehouse.day_rules import DAY_RULES, DayRule, broken_rows
 from evcharge.warehouse.load import POSITIONS, load_ev_models, load_sessions, load_stations, load_vehicle_positions
-from evcharge.warehouse.quality import DAY_RULES, DayRule, broken_rows
 from evcharge_assets.columns import warehouse_columns
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import any_hour_of, archive_key

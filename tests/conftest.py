@@ -11,10 +11,10 @@ from types import FrameType
 
 import pytest
 
+from evcharge.cli.progress import Progress
 from evcharge.connections import spark_session
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
-from evcharge.stack.progress import Progress
 from evcharge.stack.services import SERVERS
 from evcharge.stack.stack import Stack
 
@@ -24,7 +24,9 @@ FIRST_OFFSET = 7 * OFFSET_STEP
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--save-interface", action="store_true", help="save commands, settings, assets, tables and formats as they are now"
+        "--save-interface",
+        action="store_true",
+        help="save commands, settings, assets, tables and formats as they are now",
     )
 
 

@@ -19,8 +19,8 @@ from support import record, send
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.live.status import QueryStatus, read_status
-from evcharge.sessions.simulated import BEHAVIOUR
 from evcharge.settings import Settings
+from evcharge.simulated.live_feed import BEHAVIOUR
 from simulation import Simulation, build_fleet, build_network
 
 #: What the design promises after a kill: fresh again within a minute. A test machine is shared and slower.

@@ -21,13 +21,13 @@ from pyspark.sql import SparkSession
 from evcharge.connections import clickhouse, kafka_options, lake_files, lakefs_client, spark_session
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.contracts.session_events import event_id
+from evcharge.feeds.messages import message
 from evcharge.lake.archive import Published
 from evcharge.lake.candidate import RunIdentity
 from evcharge.lake.ledger import OffsetRange
 from evcharge.lake.planner import plan
 from evcharge.lake.publish import publish_range
 from evcharge.lake.repository import Repository
-from evcharge.sessions.messages import message
 from evcharge.settings import Settings
 from evcharge.warehouse.load import LoadReport, load_sessions, load_stations, load_vehicle_positions
 from evcharge.warehouse.pending import pending_loads

@@ -4,54 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
 
-from kafka.admin import KafkaAdminClient, OffsetSpec
-from kafka.structs import TopicPartition
-
-from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.kafka_log import TopicMissingError, TopicState, topic_states
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class TopicState:
-    """What Kafka says of a topic: its id, and per partition the log's start and end offset."""
-
-    topic: str
-    topic_id: str
-    log_start: dict[int, int]
-    log_end: dict[int, int]
-
-
-def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]:
-    """State of each topic. Raises ServerDownError, or LedgerError for a topic that does not exist."""
-    with kafka_errors(settings):
-        # a sensor's tick, in which this runs, has a minute
-        timeouts = {"request_timeout_ms": 20_000, "bootstrap_timeout_ms": CONNECT_TIMEOUT_S * 1000}
-        admin = KafkaAdminClient(**kafka_options(settings), **timeouts)
-        try:
-            found = {}
-            for description in admin.describe_topics(topics):
-                if description.get("error_code"):
-                    raise LedgerError(
-                        f"topic {description['name']} does not exist in Kafka; `evcharge stack up` makes it"
-                    )
-                name = description["name"]
-                partitions = [TopicPartition(name, p["partition_index"]) for p in description["partitions"]]
-                first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
-                last = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-                found[name] = TopicState(
-                    topic=name,
-                    topic_id=str(UUID(str(description["topic_id"]))),
-                    log_start={tp.partition: first[tp].offset for tp in partitions},
-                    log_end={tp.partition: last[tp].offset for tp in partitions},
-                )
-            return found
-        finally:
-            admin.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +40,10 @@ def plan(
     # only sessions are judged by the stations that the registry names
     topics = [topic, STATION_REGISTRY.topic] if topic == SESSION_EVENTS.topic else [topic]
     # One call per topic, the planned one first: whoever registers a station before its sessions has both seen here.
-    states = {name: topic_states(settings, [name])[name] for name in topics}
+    try:
+        states = {name: topic_states(settings, [name])[name] for name in topics}
+    except TopicMissingError as error:
+        raise LedgerError(str(error)) from error
     state = states[topic]
     ledger = read_ledger(repository, topic)
     lag_rows = _check(ledger, state)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from evcharge.errors import UserError
 from evcharge.lake.archive import Published, discard_branch, merge_candidate, published_manifest
 from evcharge.lake.candidate import Manifest, OnStep, RunIdentity, write_candidate
-from evcharge.lake.checks import GATES, GateResult
+from evcharge.lake.gates import GATES, GateResult
 from evcharge.lake.ledger import OffsetRange, read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings

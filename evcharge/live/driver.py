@@ -7,9 +7,9 @@ import sys
 from string import Template
 from typing import TYPE_CHECKING
 
+from evcharge.components import NATIVE, components
 from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings
-from evcharge.stack.provision import NATIVE, components
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

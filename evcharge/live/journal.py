@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from evcharge.connections import cassandra_cluster, server_down
+from evcharge.live.batch_report import TouchedHours
 from evcharge.live.hours import execute_all
-from evcharge.live.report import TouchedHours
-from evcharge.live.stations import gathered
+from evcharge.live.worker import gathered
 from evcharge.priority import BACKGROUND, yield_to_others
 from evcharge.settings import Settings
 

@@ -18,10 +18,10 @@ from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.live import indices
+from evcharge.live.batch_report import REPORT_DDL
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, Offsets
-from evcharge.live.report import REPORT_DDL
-from evcharge.live.stations import StationFolder
-from evcharge.live.vehicles import PositionWriter
+from evcharge.live.station_folder import StationFolder
+from evcharge.live.vehicle_positions import PositionWriter
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
+from evcharge.clock import ms_to_iso
 from evcharge.live.indices import STREAM_STATUS
-from evcharge.live.state import iso
-from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
-    from kafka import KafkaConsumer
 
 #: A quarter of an hour, asked every second: a stream that is farther behind tells no age but its last one.
 SAMPLES = 900
@@ -47,41 +44,6 @@ class QueryStatus:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-class LogEnds:
-    """The ends of topics' partitions, asked over one connection."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._consumer: KafkaConsumer | None = None
-
-    def of(self, topic: str) -> dict[int, int]:
-        """The offset after the last record of each partition. Raises ServerDownError."""
-        from kafka import KafkaConsumer
-        from kafka.errors import KafkaConnectionError
-        from kafka.structs import TopicPartition
-
-        with kafka_errors(self._settings):
-            if self._consumer is None:
-                self._consumer = KafkaConsumer(
-                    **kafka_options(self._settings),
-                    enable_auto_commit=False,
-                    bootstrap_timeout_ms=CONNECT_TIMEOUT_S * 1000,
-                    request_timeout_ms=CONNECT_TIMEOUT_S * 1000,
-                )
-            partitions = self._consumer.partitions_for_topic(topic)
-            if not partitions:
-                # a client that has just lost its broker knows of none: that is no empty topic
-                self.close()
-                raise KafkaConnectionError(f"the partitions of {topic} are not known")
-            ends = self._consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
-            return {tp.partition: offset for tp, offset in ends.items()}
-
-    def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
 
 
 class AsOf:
@@ -125,7 +87,7 @@ def progressed(
     return replace(
         status,
         lag_rows=lag_rows if progress else status.lag_rows,
-        as_of=iso(round(reached.timestamp() * 1000)) if reached else status.as_of,
+        as_of=ms_to_iso(round(reached.timestamp() * 1000)) if reached else status.as_of,
         rows_per_s=round(progress.get("processedRowsPerSecond") or 0.0, 1),
         batch_s=round((progress.get("durationMs") or {}).get("triggerExecution", 0) / 1000, 3),
     )

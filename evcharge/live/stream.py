@@ -32,21 +32,23 @@ import orjson
 import structlog
 
 from evcharge import lock
+from evcharge.clock import ms_to_iso
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors, spark_kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.errors import UserError
+from evcharge.kafka_log import LogEnds, topic_states
 from evcharge.lake.judge import judged
 from evcharge.live import indices
+from evcharge.live.batch_report import REPORT_DDL
 from evcharge.live.driver import stream_session
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, LiveIndex
 from evcharge.live.journal import LEFT_OUT, JournalWriter
-from evcharge.live.provisional import UsageWriter
+from evcharge.live.provisional_usage import UsageWriter
 from evcharge.live.rebuild import in_milliseconds, rebuild_station_state
-from evcharge.live.report import REPORT_DDL
-from evcharge.live.state import iso
-from evcharge.live.stations import IndexGoneError, StationFolder
-from evcharge.live.status import AsOf, LogEnds, QueryStatus, progressed, write_status
-from evcharge.live.vehicles import PositionWriter, remove_expired
+from evcharge.live.station_folder import StationFolder
+from evcharge.live.status import AsOf, QueryStatus, progressed, write_status
+from evcharge.live.vehicle_positions import PositionWriter, remove_expired
+from evcharge.live.worker import IndexGoneError
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ log = structlog.get_logger()
 #: How often the stream looks after its queries and says how current it is.
 LOOK_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
-LOCK_TRIES = 5
+LOCK_WAIT_S = 1.0
 #: How long one query may fail again and again before the stream gives up; its keeper then starts it anew.
 GIVE_UP_AFTER_S = 300.0
 LONGEST_BACKOFF_S = 15.0
@@ -151,7 +153,7 @@ def only_one(settings: Settings) -> AbstractContextManager[None]:
     """Holds the stream's lock. Raises StreamError if another stream runs."""
     path = lock_file(settings)
     # whoever only asks whether a stream runs holds the lock for an instant
-    return lock.only_one(path, StreamError(f"another stream runs on this platform ({path} is locked)"), LOCK_TRIES)
+    return lock.only_one(path, StreamError(f"another stream runs on this platform ({path} is locked)"), LOCK_WAIT_S)
 
 
 def is_running(settings: Settings) -> bool:
@@ -369,8 +371,6 @@ class _Stream:
 
     def _is_in_log(self, index: LiveIndex) -> bool:
         """Whether Kafka still has everything after what the index began with."""
-        from evcharge.lake.planner import topic_states
-
         for topic in (STATION_REGISTRY.topic, SESSION_EVENTS.topic):
             state = topic_states(self.settings, [topic])[topic]
             begins = index.begins_at.get(topic, {})
@@ -436,4 +436,4 @@ _CHECKPOINT_TROUBLE = (
 
 
 def _now() -> str:
-    return str(iso(time.time_ns() // 1_000_000))
+    return str(ms_to_iso(time.time_ns() // 1_000_000))

@@ -10,18 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-
-
-def hour_start(at_ms: int) -> int:
-    """The start of the UTC hour that an instant lies in; both ms since the epoch."""
-    return at_ms - at_ms % HOUR_MS
-
-
-def day_start(at_ms: int) -> int:
-    """The start of the UTC day that an instant lies in; both ms since the epoch."""
-    return at_ms - at_ms % DAY_MS
+from evcharge.clock import DAY_MS, HOUR_MS, hour_start
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from elasticsearch import Elasticsearch
 
 from evcharge.errors import UserError
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.state import unpacked
+from evcharge.live.station_state import unpacked
 from evcharge.places import box_around, check_place, check_radius, nearest_first
 from evcharge.queries.connectors import connector_type
 from evcharge.queries.freshness import Freshness

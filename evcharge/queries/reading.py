@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from evcharge.live.state import INOPERATIVE, PLANNED, UNKNOWN
+from evcharge.live.station_state import INOPERATIVE, PLANNED, UNKNOWN
 from evcharge.queries.freshness import Freshness, duration_text
 
 #: Registry status codes of stations that nobody can charge at, whatever their EVSEs last told.

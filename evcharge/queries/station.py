@@ -13,7 +13,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 from evcharge.errors import UserError
 from evcharge.live.hours import prepared, read_hours
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.state import LISTED_FIELDS
+from evcharge.live.station_state import LISTED_FIELDS
 from evcharge.queries.freshness import Freshness
 from evcharge.queries.reading import Station, read_station, read_status
 from evcharge.queries.typical import DayComparison, compare, days_compared, utc_days

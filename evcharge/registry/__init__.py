@@ -1,1 +1,1 @@
-"""What is known of stations and vehicles before anything happens: the registry feed, and reference data in MongoDB."""
+"""The station registry: AFDC's API and downloads, what changed in them, and the feed that publishes it."""

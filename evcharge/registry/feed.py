@@ -16,6 +16,9 @@ import structlog
 from evcharge.connections import ServerDownError
 from evcharge.contracts import STATION_REGISTRY
 from evcharge.errors import UserError
+from evcharge.feeds.durable_files import replace_durably, write_durably
+from evcharge.feeds.producer import KafkaPublisher, Publisher
+from evcharge.feeds.sent_ledger import end_offsets, publish_chunk
 from evcharge.registry import state as states
 from evcharge.registry.afdc import SOURCE, Row
 from evcharge.registry.api import AfdcClient, NoKeyError
@@ -31,8 +34,6 @@ from evcharge.registry.snapshot import (
     diff,
 )
 from evcharge.registry.state import FEED, Change, State
-from evcharge.sessions.ledger import end_offsets, publish_chunk, replace_durably, write_durably
-from evcharge.sessions.producer import KafkaPublisher, Publisher
 from evcharge.settings import PROJECT, Settings
 
 #: Our own small registry: what is loaded where no file is named.

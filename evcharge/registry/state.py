@@ -17,9 +17,9 @@ from typing import Any, Self
 import orjson
 
 from evcharge import lock
+from evcharge.feeds.durable_files import write_durably
 from evcharge.registry.afdc import Row
 from evcharge.registry.snapshot import RegistryError
-from evcharge.sessions.ledger import write_durably
 from evcharge.settings import Settings
 
 FEED = "afdc"

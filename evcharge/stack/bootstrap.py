@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from evcharge.connections import (
-    CONNECT_TIMEOUT_S,
+    CASSANDRA_DEFAULT_LOGIN,
     REQUEST_TIMEOUT_S,
     LoginRefusedError,
     cassandra,
     kafka_errors,
     kafka_options,
     lakefs_client,
+    minio_client,
 )
 from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.errors import UserError
@@ -29,8 +30,6 @@ TOPIC_CONFIGS = {
     # a producer's clock may be wrong: what lies in the future is judged by Kafka's
     "message.timestamp.type": "LogAppendTime",
 }
-#: Every new Cassandra has it (its documentation, "Password authentication"); the bootstrap takes it away.
-CASSANDRA_DEFAULT_LOGIN = ("cassandra", "cassandra")
 
 
 def bootstrap(settings: Settings, services: Collection[str] = STORES) -> None:
@@ -47,26 +46,6 @@ def bootstrap(settings: Settings, services: Collection[str] = STORES) -> None:
     for service, step in steps:
         if service in services:
             step(settings)
-
-
-def minio_client(settings: Settings) -> Any:
-    """A boto3 S3 client on MinIO itself (the lake's files are read through lakeFS)."""
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=settings.minio_endpoint,
-        aws_access_key_id=settings.minio_access_key,
-        aws_secret_access_key=settings.minio_secret_key.get_secret_value(),
-        region_name="us-east-1",
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=REQUEST_TIMEOUT_S,
-            retries={"max_attempts": 2},
-            s3={"addressing_style": "path"},
-        ),
-    )
 
 
 def create_buckets(settings: Settings) -> None:
@@ -148,7 +127,7 @@ def create_keyspace(settings: Settings) -> None:
 
 def create_reference(settings: Settings) -> None:
     """The reference data's collections."""
-    from evcharge.registry import reference
+    from evcharge.reference import collections as reference
 
     reference.ensure(settings)
 

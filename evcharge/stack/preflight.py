@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from evcharge.components import Component, components
 from evcharge.settings import Settings, stack_file
 from evcharge.stack.errors import StackError
 from evcharge.stack.programs import (
@@ -22,7 +23,7 @@ from evcharge.stack.programs import (
     secantus_command,
     setpriv_command,
 )
-from evcharge.stack.provision import MAVEN, Component, components
+from evcharge.stack.provision import MAVEN
 from evcharge.stack.services import in_profile
 from evcharge.stack.supervisor import Supervisor
 

@@ -43,9 +43,9 @@ def probe_kafka(settings: Settings) -> None:
 
 def probe_minio(settings: Settings) -> None:
     """Asks for readiness and lists the buckets with the platform's key."""
-    _get(f"{settings.minio_endpoint}/minio/health/ready")
-    from evcharge.stack.bootstrap import minio_client
+    from evcharge.connections import minio_client
 
+    _get(f"{settings.minio_endpoint}/minio/health/ready")
     minio_client(settings).list_buckets()
 
 
@@ -128,8 +128,7 @@ def probe_elasticsearch(settings: Settings) -> None:
 
 def probe_cassandra(settings: Settings) -> None:
     """Logs in and reads the server's version; a new server, which has no role of ours yet, with its default login."""
-    from evcharge.connections import LoginRefusedError, cassandra
-    from evcharge.stack.bootstrap import CASSANDRA_DEFAULT_LOGIN
+    from evcharge.connections import CASSANDRA_DEFAULT_LOGIN, LoginRefusedError, cassandra
 
     for point in settings.cassandra_contact_points.split(","):
         _listening(*point.rsplit(":", 1))

@@ -6,25 +6,23 @@ not at all, whoever else is at it. What is there needs no network.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evcharge.settings import STACK_FILE, Settings, stack_file
+from evcharge.components import NATIVE, Component, components
+from evcharge.lock import in_turn
+from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
 from evcharge.stack.programs import go_command, maven_command, npm_command
 
-NATIVE = STACK_FILE.parent
 #: What Maven brings.
 MAVEN = ("kafka", "spark", "elasticsearch", "cassandra")
 #: A build on a slow machine and line; the measured times are in stack.toml.
@@ -32,56 +30,6 @@ BUILD_TIMEOUT_S = 3600
 
 Report = Callable[[str, str], None]
 """Called with a component and what is going on with it."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """Something to download or build. `result` is the file (or folder) that services use, inside the cache folder."""
-
-    name: str
-    version: str
-    result: str
-    build_files: tuple[str, ...] = ()
-    service: str = ""
-
-    def folder(self, cache: Path) -> Path:
-        """The cache folder: keyed by version and, where there are build files, by their content."""
-        digest = hashlib.sha256(b"".join((NATIVE / name).read_bytes() for name in self.build_files)).hexdigest()[:10]
-        return cache / self.name / (f"{self.version}-{digest}" if self.build_files else self.version)
-
-    def path(self, cache: Path) -> Path:
-        """Where the component's `result` is once provisioned."""
-        return self.folder(cache) / self.result
-
-    def is_cached(self, cache: Path) -> bool:
-        return self.path(cache).exists()
-
-
-def components() -> dict[str, Component]:
-    """Every component by the name of the service that needs it."""
-    versions = stack_file()["versions"]
-    every = (
-        Component("kafka", versions["kafka"], "jars", ("kafka/pom.xml",), "kafka"),
-        Component("minio", versions["minio"], "minio", (), "minio"),
-        Component("lakefs", versions["lakefs"], "lakefs", ("lakefs/go.mod", "lakefs/go.sum"), "lakefs"),
-        Component(
-            "clickhouse",
-            versions["clickhouse"],
-            "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so",
-            (),
-            "clickhouse",
-        ),
-        Component("spark", versions["spark"], "jars", ("spark/pom.xml",), "spark-connect"),
-        Component(
-            "elasticsearch",
-            versions["elasticsearch"],
-            f"elasticsearch-{versions['elasticsearch']}",
-            ("elasticsearch/pom.xml",),
-            "elasticsearch",
-        ),
-        Component("cassandra", versions["cassandra"], "jars", ("cassandra/pom.xml",), "cassandra"),
-    )
-    return {component.service: component for component in every}
 
 
 @dataclass
@@ -122,7 +70,8 @@ class Provisioner:
     def _provision(self, component: Component) -> None:
         target = component.folder(self.settings.cache)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked(component, target.parent / ".lock"):
+        waiting = "waiting for another clone that is fetching it"
+        with in_turn(target.parent / ".lock", lambda: self.report(component.name, waiting)):
             if component.is_cached(self.settings.cache):
                 self.report(component.name, "ready")
                 return
@@ -228,13 +177,3 @@ class Provisioner:
             spent = time.monotonic() - started
             tail = "\n  ".join(lines[-12:])
             raise StackError(f"{component.name} {component.version}: {doing} failed after {spent:.0f} s\n  {tail}")
-
-    @contextmanager
-    def _locked(self, component: Component, path: Path) -> Iterator[None]:
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.report(component.name, "waiting for another clone that is fetching it")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from evcharge.components import NATIVE, components
 from evcharge.priority import BACKGROUND, STREAM
 from evcharge.settings import PROJECT, Settings, stack_file
 from evcharge.stack import probes
 from evcharge.stack.errors import StackError
 from evcharge.stack.programs import java_command, unprivileged
-from evcharge.stack.provision import NATIVE, components
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from evcharge.lock import in_turn
 from evcharge.settings import Settings
 from evcharge.stack.bootstrap import bootstrap
 from evcharge.stack.credentials import ensure_credentials
@@ -235,17 +235,11 @@ class Stack:
             note=service.note,
         )
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         """One command at a time changes a platform."""
         self.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.settings.home / "stack.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.report("stack", "waits for another command that is changing this stack")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        waiting = "waits for another command that is changing this stack"
+        return in_turn(self.settings.home / "stack.lock", lambda: self.report("stack", waiting))
 
 
 _ABSENT = Process("", "STOPPED", 0, "")

@@ -21,7 +21,7 @@ from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
-from evcharge.registry.reference import ev_models
+from evcharge.reference.collections import ev_models
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:

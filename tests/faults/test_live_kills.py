@@ -13,12 +13,12 @@ import pytest
 from live_stream import Feed, Stream
 from support import Lake
 
+from evcharge.audit.live_stores import Sides, disagreements, final_hours, station_documents
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.ledger import read_ledger
 from evcharge.live import indices
-from evcharge.live.compare import Sides, disagreements, final_hours, station_documents
-from evcharge.live.final import write_final_usage
+from evcharge.live.final_usage import write_final_usage
 from evcharge.live.indices import STATION_STATE, live_index
 from evcharge.live.rebuild import catch_up_station_state
 from evcharge.stack.supervisor import Supervisor

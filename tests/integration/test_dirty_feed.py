@@ -14,12 +14,12 @@ from support import Lake, Record, Row
 
 from evcharge.connections import clickhouse
 from evcharge.lake.ledger import OffsetRange
-from evcharge.registry.network import SimulatedWorld
-from evcharge.sessions.dirty import encoded, quarantined_as
-from evcharge.sessions.simulated import BEHAVIOUR
+from evcharge.simulated.dirty_feed import encoded, quarantined_as
+from evcharge.simulated.live_feed import BEHAVIOUR
+from evcharge.simulated.world import SimulatedWorld
+from evcharge.warehouse.day_rules import DAY_RULES
 from evcharge.warehouse.load import FACT
 from evcharge.warehouse.pending import pending_loads
-from evcharge.warehouse.quality import DAY_RULES
 from simulation import Simulation, build_fleet
 from simulation.dirt import Delivery, Dirt, DirtRates, Fault
 

@@ -15,10 +15,11 @@ from support import NOON, meter, station
 
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, Contract
-from evcharge.live import indices, stations
+from evcharge.live import indices
+from evcharge.live import station_folder as stations
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.state import StationState
-from evcharge.live.stations import IndexGoneError, KnownStates, StationFolder, fold_into
+from evcharge.live.station_folder import IndexGoneError, KnownStates, StationFolder, fold_into
+from evcharge.live.station_state import StationState
 from evcharge.settings import Settings
 
 STATION = "known-states"

@@ -13,7 +13,7 @@ from evcharge.connections import elasticsearch
 from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.live import indices
 from evcharge.live.indices import VEHICLE_POSITION
-from evcharge.live.vehicles import PositionWriter
+from evcharge.live.vehicle_positions import PositionWriter
 from evcharge.settings import Settings
 
 CAR = "live-positions-1"

@@ -13,8 +13,9 @@ from support import Lake, Record, meter, record, send, station
 
 from evcharge.connections import kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.kafka_log import TopicState, topic_states
 from evcharge.lake.ledger import Ledger, LedgerError, read_ledger
-from evcharge.lake.planner import TopicState, plan, topic_states
+from evcharge.lake.planner import plan
 
 STATIONS = [f"plan-{letter}" for letter in "abcdefgh"]
 

@@ -19,10 +19,10 @@ from evcharge.errors import UserError
 from evcharge.live import indices, tables
 from evcharge.live.hours import FINAL, PROVISIONAL, StationHour, execute_all, write_final, write_provisional
 from evcharge.live.indices import STATION_STATE, STREAM_STATUS, VEHICLE_POSITION
-from evcharge.live.stations import fold_into
+from evcharge.live.station_folder import fold_into
 from evcharge.live.status import QueryStatus, write_status
 from evcharge.live.usage import Hour
-from evcharge.live.vehicles import write_positions
+from evcharge.live.vehicle_positions import write_positions
 from evcharge.queries.asking import Queries
 from evcharge.queries.freshness import utc_text
 from evcharge.queries.nearby import NearbyAnswer, NearbyQuestion

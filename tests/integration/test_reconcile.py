@@ -15,15 +15,15 @@ import pytest
 from support import NOON, RUN, Lake, Record, changed, evcharge, meter, parquet, record, send, station, stopped
 from typer.testing import CliRunner
 
-from evcharge.cli import app
+from evcharge.cli.app import app
 from evcharge.contracts import SESSION_EVENTS
+from evcharge.feeds import sent_ledger as producers
+from evcharge.feeds.producer import KafkaPublisher
 from evcharge.lake.archive import discard_branch, merge_candidate
 from evcharge.lake.candidate import write_candidate
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.publish import free_attempt
-from evcharge.sessions import ledger as producers
-from evcharge.sessions.producer import KafkaPublisher
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.bootstrap import create_buckets, create_repository, create_tables
 from evcharge.warehouse.load import FACT
@@ -202,7 +202,7 @@ def test_a_row_twice_in_clickhouse(lake: Lake, healthy: dict[str, Any]) -> None:
 
 
 def test_an_acknowledged_event_that_kafka_does_not_have(lake: Lake, healthy: dict[str, Any]) -> None:
-    rows = producers.read_ledger(lake.settings, FEED).slice(0, 1)
+    rows = producers.read_sent(lake.settings, FEED).slice(0, 1)
     index = rows.schema.get_field_index("event_id")
     chunk = producers.write_chunk(
         lake.settings, f"lost-{MARK}", "000000", rows.set_column(index, "event_id", pa.array([f"lost-{MARK}-0"]))
@@ -261,7 +261,7 @@ def test_trace_of_a_finished_session(lake: Lake, healthy: dict[str, Any]) -> Non
     found = json.loads(done.stdout)
     assert found["session_id"] == SESSIONS[3]
     assert [event["event_type"] for event in found["events"]] == ["queued", "started", "stopped"]
-    known = {row["event_id"]: row for row in producers.read_ledger(lake.settings, FEED).to_pylist()}
+    known = {row["event_id"]: row for row in producers.read_sent(lake.settings, FEED).to_pylist()}
     for event in found["events"]:
         sent = known[f"{SESSIONS[3]}-{event['sequence']}"]
         assert (event["kafka_partition"], event["kafka_offset"]) == (sent["partition"], sent["offset"])

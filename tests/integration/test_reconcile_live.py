@@ -8,15 +8,15 @@ from secrets import token_hex
 import pytest
 from support import NOON, Lake, meter, station, stopped
 
+from evcharge.audit.live_stores import disagreements, final_hours, station_documents
+from evcharge.audit.reconcile import LOAD_GRACE
 from evcharge.connections import cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.ledger import read_ledger
 from evcharge.live import indices
-from evcharge.live.compare import disagreements, final_hours, station_documents
-from evcharge.live.final import write_final_usage
+from evcharge.live.final_usage import write_final_usage
 from evcharge.live.indices import STATION_STATE, live_index
 from evcharge.live.rebuild import catch_up_station_state, rebuild_station_state
-from evcharge.reconcile import LOAD_GRACE
 
 STATION = f"live-reconcile-{token_hex(3)}"
 DAY = NOON + timedelta(days=500)

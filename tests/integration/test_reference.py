@@ -12,11 +12,11 @@ import pytest
 from support import NOON, Lake, evcharge, station, stopped
 
 from evcharge.connections import mongodb
-from evcharge.registry import reference
-from evcharge.registry.from_lake import sync_stations
-from evcharge.registry.network import world_of
-from evcharge.registry.reference import Upserted
+from evcharge.reference import collections as reference
+from evcharge.reference.collections import Upserted
+from evcharge.reference.from_lake import sync_stations
 from evcharge.settings import Settings
+from evcharge.simulated.world import world_of
 from evcharge.warehouse.load import load_ev_models
 from simulation import build_network
 

@@ -10,11 +10,11 @@ from kafka import KafkaConsumer, TopicPartition
 
 from evcharge.connections import ServerDownError, kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
-from evcharge.sessions.ledger import ledger_totals, read_ledger
-from evcharge.sessions.messages import message, session_events
-from evcharge.sessions.producer import KafkaPublisher
-from evcharge.sessions.readers import read_sessions
-from evcharge.sessions.replay import replay
+from evcharge.feeds.messages import message, session_events
+from evcharge.feeds.producer import KafkaPublisher
+from evcharge.feeds.sent_ledger import ledger_totals, read_sent
+from evcharge.recorded.readers import read_sessions
+from evcharge.recorded.replay import replay
 from evcharge.settings import PROJECT, Settings
 
 EXAMPLE = PROJECT / "examples" / "sessions-generic.csv"
@@ -63,7 +63,7 @@ def test_every_message_is_where_the_ledger_says(platform: Settings, consumer: Ka
     assert sorted(key for *_, key, _ in stations) == [b"demo-harbor", b"demo-mile-high"]
     assert {orjson.loads(value)["source"] for *_, value in stations} == {"generic"}
 
-    ledger = read_ledger(platform, report.feed)
+    ledger = read_sent(platform, report.feed)
     told = {(row["topic"], row["partition"], row["offset"]) for row in ledger.to_pylist()}
     on_kafka = {(SESSION_EVENTS.topic, partition, offset) for partition, offset, *_ in events}
     on_kafka |= {(STATION_REGISTRY.topic, partition, offset) for partition, offset, *_ in stations}
@@ -77,7 +77,7 @@ def test_every_message_is_where_the_ledger_says(platform: Settings, consumer: Ka
     middle = ends(consumer, SESSION_EVENTS.topic)
     replay(platform, recording)
     assert sorted(value for *_, value in read(consumer, middle)) == sorted(expected)
-    again = read_ledger(platform, report.feed)
+    again = read_sent(platform, report.feed)
     assert ledger_totals(again).energy_wh == recording.energy_delivered_wh
     assert set(ledger["event_id"].to_pylist()) <= set(again["event_id"].to_pylist())
     assert again.num_rows == ledger.num_rows + len(stations)

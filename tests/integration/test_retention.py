@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 from kafka import KafkaAdminClient, TopicPartition
 from support import NOON, Lake, parquet, record, send, station, stopped
 
+from evcharge.audit.reconcile import reconcile
 from evcharge.connections import kafka_options
 from evcharge.contracts import SESSION_EVENTS
+from evcharge.feeds.producer import KafkaPublisher
+from evcharge.feeds.sent_ledger import publish_chunk
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import read_ledger
-from evcharge.reconcile import reconcile
-from evcharge.sessions.ledger import publish_chunk
-from evcharge.sessions.producer import KafkaPublisher
 
 
 def test_rows_that_left_the_log_are_compared_with_the_producers_ledgers(lake: Lake) -> None:

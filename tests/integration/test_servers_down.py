@@ -9,11 +9,11 @@ from secrets import token_hex
 import pytest
 from support import Lake, evcharge, station, stopped
 
+from evcharge.audit.reconcile import reconcile
 from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS
 from evcharge.lake.planner import plan
 from evcharge.lake.repository import Repository
-from evcharge.reconcile import reconcile
 from evcharge.settings import Settings
 from evcharge.stack.stack import Stack
 from evcharge.warehouse.pending import pending_loads
@@ -62,7 +62,7 @@ def down(request: pytest.FixtureRequest, lake: Lake) -> Iterator[str]:
 
 
 def test_a_server_that_is_down_is_named_with_its_log(lake: Lake, down: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("evcharge.lake.planner", "evcharge.reconcile"):
+    for module in ("evcharge.lake.planner", "evcharge.audit.reconcile"):
         monkeypatch.setattr(f"{module}.CONNECT_TIMEOUT_S", 2)
     log = lake.settings.log_dir / f"{down}.log"
     assert log.stat().st_size > 0

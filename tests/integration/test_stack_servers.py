@@ -15,9 +15,16 @@ import pytest
 from pydantic import SecretStr
 from pymongo import WriteConcern
 
-from evcharge.connections import LoginRefusedError, cassandra, elasticsearch, mongodb
+from evcharge.connections import (
+    CASSANDRA_DEFAULT_LOGIN,
+    LoginRefusedError,
+    cassandra,
+    elasticsearch,
+    minio_client,
+    mongodb,
+)
 from evcharge.settings import Settings
-from evcharge.stack.bootstrap import CASSANDRA_DEFAULT_LOGIN, bootstrap, minio_client
+from evcharge.stack.bootstrap import bootstrap
 from evcharge.stack.health import unhealthy_servers
 from evcharge.stack.probes import (
     NotHealthy,

@@ -22,9 +22,9 @@ from evcharge.connections import clickhouse
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA, raw_prefix
 from evcharge.settings import Settings
+from evcharge.warehouse.day_rules import DAY_RULES, broken_rows
 from evcharge.warehouse.load import FACT, load_stations
 from evcharge.warehouse.pending import pending_loads
-from evcharge.warehouse.quality import DAY_RULES, broken_rows
 from evcharge.warehouse.schema import YEARS_AHEAD
 
 COAST, ALPS, ISLANDS, NOWHERE = (f"wh-{name}" for name in ("coast", "alps", "islands", "utc"))

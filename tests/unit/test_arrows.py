@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,42 @@ ARROWS = {
 #: The one module that assembles everything.
 ASSEMBLER = "evcharge_assets.definitions"
 
+#: The floors of `evcharge/`, from the ground up. A module imports from the floors below its own, from its own package, and
+#: from nothing else: packages that share a floor do not know each other. A module at the top of `evcharge/` is a package of
+#: its own here.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "clock", "priority"),
+    ("settings", "lock", "places"),
+    ("connections", "components"),
+    ("kafka_log", "dagster_api"),
+    ("contracts",),
+    ("feeds", "lake"),
+    ("registry", "recorded", "live"),
+    ("reference", "queries"),
+    ("warehouse", "simulated"),
+    ("stack", "audit", "dictionary"),
+    ("main_job",),
+    ("cli",),
+)
+FLOOR_OF = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
+
 #: Modules that must stay usable without any server's client: what a message is, what a recorded file holds, what an error
 #: says. Whatever they import of ours when they are loaded counts too.
 CLIENT_FREE = (
     "evcharge.contracts",
-    "evcharge.contracts.dictionary",
+    "evcharge.dictionary",
     "evcharge.contracts.model",
     "evcharge.contracts.session_events",
+    "evcharge.clock",
     "evcharge.contracts.spark",
     "evcharge.contracts.station_registry",
+    "evcharge.dictionary",
     "evcharge.errors",
     "evcharge.lake.layout",
-    "evcharge.sessions.messages",
-    "evcharge.sessions.readers",
+    "evcharge.feeds.messages",
+    "evcharge.recorded.readers",
     "evcharge.settings",
-    "evcharge.warehouse.quality",
+    "evcharge.warehouse.day_rules",
     "evcharge.warehouse.schema",
 )
 CLIENTS = {"boto3", "botocore", "clickhouse_driver", "dagster", "grpc", "kafka", "lakefs", "lakefs_sdk", "pyspark"}
@@ -105,6 +127,63 @@ def test_a_module_imports_only_along_the_arrows(name: str) -> None:
         assert third_party <= {"numpy", "simpy"}
 
 
+def upward_imports(name: str, imported: Iterable[str]) -> list[str]:
+    """Those of a module's imports that break the floors of `evcharge/`."""
+    package = package_of(name)
+    broken = []
+    for other in imported:
+        target = package_of(other)
+        if not target or target == package:
+            continue
+        if target not in FLOOR_OF or FLOOR_OF[target] >= FLOOR_OF[package]:
+            broken.append(f"{package} imports {other}")
+    return broken
+
+
+def package_of(name: str) -> str:
+    """The package or module directly inside `evcharge/` that a module belongs to; empty for others."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "evcharge" and len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("name", sorted(name for name in sources() if package_of(name)))
+def test_a_module_of_the_library_imports_only_from_the_floors_below(name: str) -> None:
+    assert package_of(name) in FLOOR_OF, "give the new package a floor"
+    assert not upward_imports(name, imports(name))
+
+
+def test_a_planted_upward_import_is_found() -> None:
+    assert upward_imports("evcharge.lake.planner", ["evcharge.warehouse.wait"]) == [
+        "lake imports evcharge.warehouse.wait"
+    ]
+    assert upward_imports("evcharge.lake.planner", ["evcharge.feeds.producer"])
+    assert upward_imports("evcharge.lake.planner", ["evcharge.nowhere"])
+    assert not upward_imports(
+        "evcharge.lake.planner", ["evcharge.lake.ledger", "evcharge.contracts", "simulation.clock"]
+    )
+
+
+def circles(imports_of: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:
+    """Modules that import each other, directly or by way of others."""
+    try:
+        TopologicalSorter(imports_of).prepare()
+    except CycleError as error:
+        return [tuple(error.args[1])]
+    return []
+
+
+def test_no_modules_import_each_other() -> None:
+    assert not circles({name: {i for i in imports(name) if i in sources()} - {name} for name in sources()})
+
+
+def test_a_planted_circle_is_found() -> None:
+    assert circles({"a": ["b"], "b": ["c"], "c": ["a"]})
+
+
+def test_every_floor_has_its_packages() -> None:
+    assert {package_of(name) for name in sources()} - {""} == FLOOR_OF.keys()
+
+
 def test_the_sources_are_found() -> None:
     assert {name.partition(".")[0] for name in sources()} == ARROWS.keys()
     assert "evcharge_sensors.plan" in set(imports(ASSEMBLER))
@@ -117,4 +196,4 @@ def test_a_domain_module_loads_no_client(name: str) -> None:
 
 def test_the_command_starts_with_typer_alone() -> None:
     """`evcharge --help` is quick because nothing heavier is loaded."""
-    assert loaded_with("evcharge.cli") - sys.stdlib_module_names == {"typer"}
+    assert loaded_with("evcharge.cli.app") - sys.stdlib_module_names == {"typer"}

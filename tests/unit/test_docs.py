@@ -9,8 +9,9 @@ import click
 import pytest
 import typer
 
-from evcharge.cli import app
-from evcharge.contracts import CONTRACTS, dictionary
+from evcharge import dictionary
+from evcharge.cli.app import app
+from evcharge.contracts import CONTRACTS
 from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA
 from evcharge.settings import PROJECT, Settings
 

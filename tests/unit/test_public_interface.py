@@ -19,17 +19,19 @@ import pytest
 import typer
 from pydantic import SecretStr
 
-from evcharge.cli import app
+from evcharge.cli.app import app
 from evcharge.contracts import CONTRACTS
-from evcharge.contracts.dictionary import warehouse_tables
+from evcharge.dictionary import warehouse_tables
+from evcharge.feeds import sent_ledger as sent
 from evcharge.lake import layout
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import Ledger, OffsetRange
 from evcharge.live import indices, tables
-from evcharge.registry import reference
-from evcharge.sessions import ledger as sent
-from evcharge.sessions import simulated, simulated_days, simulating
+from evcharge.reference import collections as reference
 from evcharge.settings import Settings, stack_file
+from evcharge.simulated import live_feed as simulated
+from evcharge.simulated import offline_run as simulating
+from evcharge.simulated import past_days as simulated_days
 from evcharge.stack.services import definitions as services
 from evcharge.warehouse.schema import SQL
 from evcharge_assets.definitions import defs

@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, Contract
-from evcharge.sessions import simulated_days
 from evcharge.settings import load_settings
+from evcharge.simulated import past_days as simulated_days
 from evcharge_assets.definitions import defs
 from evcharge_assets.kafka import SIMULATED_SESSIONS, topic_key
 from evcharge_assets.partitions import ended_days

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evcharge.live import provisional
-from evcharge.live.provisional import EVERY_S, UsageWriter
+from evcharge.live import provisional_usage as provisional
+from evcharge.live.provisional_usage import EVERY_S, UsageWriter
 from evcharge.settings import Settings
 
 SHORTEST_S, LONGEST_S = EVERY_S

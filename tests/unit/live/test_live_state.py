@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from live_events import MINUTE, NOON, event, record
 
+from evcharge.clock import HOUR_MS
 from evcharge.contracts.session_events import EVENT_TYPES
-from evcharge.live.state import HORIZON_MS, StationState
-from evcharge.live.usage import HOUR_MS
+from evcharge.live.station_state import HORIZON_MS, StationState
 
 Rows = list[dict[str, Any]]
 

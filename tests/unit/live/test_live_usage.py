@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from live_events import MINUTE, NOON, event
 from test_live_state import fold_all, folded
 
-from evcharge.live.final import folded as folded_in_time_order
-from evcharge.live.state import HORIZON_MS
-from evcharge.live.usage import HOUR_MS, Usage, pieces
+from evcharge.clock import HOUR_MS
+from evcharge.live.final_usage import folded as folded_in_time_order
+from evcharge.live.station_state import HORIZON_MS
+from evcharge.live.usage import Usage, pieces
 
 Rows = list[dict[str, Any]]
 

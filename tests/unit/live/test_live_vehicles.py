@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evcharge.live.vehicles import Place, is_jump
+from evcharge.live.vehicle_positions import Place, is_jump
 
 MINUTE_MS = 60_000
 HOME = Place(40.0, -74.0, 0)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from evcharge.contracts import SESSION_EVENTS
-from evcharge.live.stations import COLLECTED_EVERY, StationFolder
+from evcharge.live.station_folder import StationFolder
+from evcharge.live.worker import COLLECTED_EVERY
 from evcharge.settings import Settings
 
 

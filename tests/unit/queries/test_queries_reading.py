@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evcharge.live.state import StationState
+from evcharge.live.station_state import StationState
 from evcharge.queries.freshness import Freshness
 from evcharge.queries.reading import Availability, Station, read_station
 from evcharge.queries.station import station_now

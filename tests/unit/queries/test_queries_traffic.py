@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evcharge.live.vehicles import document
+from evcharge.live.vehicle_positions import document
 from evcharge.queries.traffic import InboundCar, inbound
 
 #: The station; a degree of latitude is 111.2 km.

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from afdc_downloads import DOWNLOADED, RecordingKafka, WriteCsv
 from afdc_server import KEY, AfdcServer
-from downloads import DOWNLOADED, RecordingKafka, WriteCsv
 
 from evcharge.settings import PROJECT, Settings, load_settings
 

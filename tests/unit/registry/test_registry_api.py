@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from afdc_downloads import RecordingKafka, WriteCsv
 from afdc_server import (
     KEY,
     PREFIX,
@@ -28,7 +29,6 @@ from afdc_server import (
     status,
     truncated,
 )
-from downloads import RecordingKafka, WriteCsv
 from typer.testing import CliRunner
 
 from evcharge.connections import ServerDownError
@@ -303,7 +303,7 @@ def test_the_key_is_in_no_address_and_no_log(
 def test_the_command(
     poll: Poller, afdc: AfdcServer, kafka: RecordingKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evcharge.cli import app
+    from evcharge.cli.app import app
 
     monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
     monkeypatch.setenv("EVCHARGE_AFDC_API_URL", afdc.url)

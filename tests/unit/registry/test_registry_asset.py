@@ -6,8 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from afdc_downloads import RecordingKafka
 from afdc_server import KEY, AfdcServer, electric, html
-from downloads import RecordingKafka
 
 from evcharge.registry import feed
 from evcharge.settings import load_settings

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from downloads import RecordingKafka, WriteCsv
+from afdc_downloads import RecordingKafka, WriteCsv
 from typer.testing import CliRunner
 
 from evcharge.connections import ServerDownError
+from evcharge.feeds.sent_ledger import read_sent
 from evcharge.registry import feed, state
 from evcharge.registry.feed import LoadReport, load_file
 from evcharge.registry.snapshot import RegistryError, Scope, VanishingError
-from evcharge.sessions.ledger import read_ledger
 from evcharge.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -150,7 +150,7 @@ def test_a_killed_load_repeated_ends_as_if_it_had_not_been_killed(
     times = {row["observed_at"] for row in kafka.rows if row["station_id"] in ("afdc-10", "afdc-11")}
     assert times == {"2026-05-01T12:01:00.123Z", "2026-05-01T12:02:00.123Z"}, "the same rows were sent again"
     assert feed.status(settings)["pending"] == 0
-    ledger = Counter(read_ledger(settings, "afdc")["event_id"].to_pylist())
+    ledger = Counter(read_sent(settings, "afdc")["event_id"].to_pylist())
     assert len(ledger) == 12
     assert set(ledger.values()) == {1}
 
@@ -231,7 +231,7 @@ def test_the_example_is_loaded_where_no_file_is_named(settings: Settings, kafka:
 def test_the_command_tells_what_it_did(
     tmp_path: Path, kafka: RecordingKafka, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evcharge.cli import app
+    from evcharge.cli.app import app
 
     monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
     monkeypatch.setitem(load_file.__kwdefaults__, "open_publisher", kafka)

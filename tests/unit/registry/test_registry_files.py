@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from afdc_downloads import DOWNLOADED, WriteCsv
 from afdc_server import electric
-from downloads import DOWNLOADED, WriteCsv
 
 from evcharge.registry.files import read_file
 from evcharge.registry.snapshot import RegistryError, Scope, Snapshot, by_reason

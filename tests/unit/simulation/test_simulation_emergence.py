@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from evcharge.sessions.simulating import Result, Scenario, simulate
+from evcharge.simulated.offline_run import Result, Scenario, simulate
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small_sites import MONDAY
 
-from evcharge.sessions.simulating import Scenario, simulate
+from evcharge.simulated.offline_run import Scenario, simulate
 from simulation import EventBatch, Simulation, Totals
 from simulation.clock import _slot_offset_ms
 from simulation.profile import SHIPPED, shipped
@@ -26,7 +26,7 @@ _GO_ON = """
 import json, sys
 from datetime import timedelta
 from hashlib import sha256
-from evcharge.sessions.simulating import Scenario
+from evcharge.simulated.offline_run import Scenario
 from simulation.profile import shipped
 told = json.load(sys.stdin)
 profile = told["profile"] and shipped(told["profile"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_sites import MODEL, MONDAY, PLAIN, patient
 
-from evcharge.sessions.simulating import Result, Scenario, simulate
+from evcharge.simulated.offline_run import Result, Scenario, simulate
 from simulation import Simulation
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY
 from simulation.profile import SHIPPED, SiteProfile, Visits, shipped

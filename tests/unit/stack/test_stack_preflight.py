@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from evcharge.components import components
 from evcharge.settings import load_settings
 from evcharge.stack.errors import StackError
 from evcharge.stack.preflight import (
@@ -21,7 +22,6 @@ from evcharge.stack.preflight import (
     require,
 )
 from evcharge.stack.programs import java_command
-from evcharge.stack.provision import components
 from evcharge.stack.services import SERVERS
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from evcharge.components import Component, components
 from evcharge.settings import load_settings
 from evcharge.stack.errors import StackError
-from evcharge.stack.provision import Component, Provisioner, components
+from evcharge.stack.provision import Provisioner
 
 
 def fetched_by(monkeypatch: pytest.MonkeyPatch, content: str | None) -> list[str]:

@@ -1,0 +1,1 @@
+"""The `evcharge` command: one module per area; `app` assembles them."""

@@ -1,0 +1,188 @@
+"""`evcharge stack …`: the servers that the platform runs on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from evcharge.cli.progress import Progress
+    from evcharge.stack.preflight import Check
+    from evcharge.stack.stack import Stack, Status
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Bring the servers up and down, look at them. A server whose address is set (EVCHARGE_KAFKA_BOOTSTRAP_SERVERS, "
+    "EVCHARGE_MINIO_ENDPOINT, EVCHARGE_LAKEFS_ENDPOINT, EVCHARGE_CLICKHOUSE_HOST, EVCHARGE_SPARK_REMOTE, "
+    "EVCHARGE_ELASTICSEARCH_URL, EVCHARGE_CASSANDRA_CONTACT_POINTS, EVCHARGE_MONGODB_HOST) is used, not started. "
+    "EVCHARGE_PROFILE=small goes without the last three.",
+)
+
+ServiceName = Annotated[str, typer.Argument(help="a service's name, as `evcharge stack status` shows it")]
+
+
+@app.command("preflight")
+def preflight_command() -> None:
+    """Look at this machine: what is missing for the stack, what the first start downloads and how long it takes.
+
+    Exit code 1 if something is missing; each such line says what brings it.
+    """
+    from evcharge.settings import load_settings
+    from evcharge.stack.preflight import Verdict, preflight
+
+    checks = preflight(load_settings())
+    print_checks(checks)
+    if any(check.verdict == Verdict.MISSING for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    only: Annotated[
+        str | None, typer.Option(help="start these services only, with commas between: --only kafka,minio")
+    ] = None,
+) -> None:
+    """Start the servers and wait until they are healthy.
+
+    The first time this downloads or builds them (see `preflight`), into a cache that all clones share. What runs
+    already is left alone; interrupted, it can simply be started again.
+    """
+    with _progress() as progress:
+        stack = _stack(progress)
+        stack.up(only.split(",") if only else None)
+    print_left_out(stack)
+
+
+@app.command()
+def provision() -> None:
+    """Download and build what the profile's servers need, and start nothing."""
+    with _progress() as progress:
+        _stack(progress).provision()
+
+
+@app.command()
+def down() -> None:
+    """Stop the servers cleanly. Their data stay."""
+    with _progress() as progress:
+        _stack(progress).down()
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="a list of objects, for programs")] = False,
+) -> None:
+    """Show each service: version, health, port, memory, log. Exit code 1 if one is not healthy."""
+    stack = _stack()
+    found = stack.status()
+    if as_json:
+        typer.echo(json.dumps([status.as_dict() for status in found], indent=2))
+    else:
+        _print_table(found)
+        print_left_out(stack)
+    if not all(status.healthy for status in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def start(service: ServiceName) -> None:
+    """Start one service and wait until it is healthy."""
+    with _progress() as progress:
+        _stack(progress).start(service)
+
+
+@app.command()
+def stop(service: ServiceName) -> None:
+    """Stop one service; it stays down until it is started again."""
+    with _progress() as progress:
+        _stack(progress).stop(service)
+
+
+@app.command()
+def restart(service: ServiceName) -> None:
+    """Stop one service, start it again and wait until it is healthy."""
+    with _progress() as progress:
+        stack = _stack(progress)
+        stack.stop(service)
+        stack.start(service)
+
+
+@app.command()
+def logs(
+    service: ServiceName,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="how many of its last lines")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with what is written from now on")] = False,
+) -> None:
+    """Show the end of a service's log."""
+    import subprocess
+
+    from evcharge.stack.errors import StackError
+
+    stack = _stack()
+    log = stack.log(stack.known(service).name)
+    if not log.exists():
+        raise StackError(f"{service} has no log yet ({log})")
+    subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)], check=False)
+
+
+@app.command()
+def clean(yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False) -> None:
+    """Stop the servers and remove their data, logs and credentials. What was downloaded or built stays cached."""
+    stack = _stack()
+    if not yes:
+        typer.confirm(f"Remove everything in {stack.settings.home}?", abort=True)
+    with _progress() as progress:
+        stack.report = progress
+        stack.clean()
+
+
+def _stack(progress: Progress | None = None) -> Stack:
+    from evcharge.settings import load_settings
+    from evcharge.stack.stack import Stack
+
+    return Stack(load_settings(), progress) if progress else Stack(load_settings())
+
+
+def _progress() -> Progress:
+    from evcharge.cli.progress import Progress
+
+    return Progress()
+
+
+def print_checks(checks: list[Check]) -> None:
+    """Prints the preflight, one line per check and one per remedy."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "", "found", box=None, pad_edge=False, show_header=False)
+    style = {"ok": "green", "note": "yellow", "missing": "red"}
+    for check in checks:
+        found = escape(check.found) + (f"\n-> {escape(check.remedy)}" if check.remedy else "")
+        table.add_row(f"[{style[check.verdict]}]{check.verdict}[/]", check.what, found)
+    Console().print(table)
+
+
+def print_left_out(stack: Stack) -> None:
+    """Prints what the platform goes without, if it is a small one."""
+    from evcharge.stack.services import missing_without
+
+    if left_out := stack.left_out():
+        typer.echo(f"profile small: {missing_without(left_out)}")
+
+
+def _print_table(found: list[Status]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("service", "healthy", "port", "memory", box=None, pad_edge=False)
+    table.add_column("version", overflow="fold")
+    table.add_column("note", overflow="fold")
+    for status in found:
+        healthy = "[green]yes[/]" if status.healthy else "[red]no[/]"
+        memory = f"{status.memory_mb} MB" if status.memory_mb else ""
+        note = status.note if status.healthy else "; ".join(filter(None, (status.detail, status.note)))
+        table.add_row(status.service, healthy, str(status.port or ""), memory, status.version, escape(note))
+    Console().print(table)

@@ -1,0 +1,35 @@
+"""Instants as the platform writes them, and the UTC hours and days that they lie in."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+def to_iso(at: datetime) -> str:
+    """ISO-8601 in UTC with milliseconds (cut off, not rounded) and Z. Raises ValueError for a time without a zone."""
+    if at.tzinfo is None:
+        raise ValueError(f"{at} has no time zone")
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def ms_to_iso(at_ms: int | None) -> str | None:
+    """Milliseconds since the epoch as `to_iso` writes them; None for 0 or None."""
+    return to_iso(datetime.fromtimestamp(at_ms / 1000, UTC)) if at_ms else None
+
+
+def hour_start(at_ms: int) -> int:
+    """The start of the UTC hour that an instant lies in; both ms since the epoch."""
+    return at_ms - at_ms % HOUR_MS
+
+
+def day_start(at_ms: int) -> int:
+    """The start of the UTC day that an instant lies in; both ms since the epoch."""
+    return at_ms - at_ms % DAY_MS
+
+
+def day_to_ms(day: date) -> int:
+    """The start of a UTC day, ms since the epoch."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)

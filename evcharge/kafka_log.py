@@ -1,0 +1,134 @@
+"""What Kafka says of its topics: their ids, where their logs start and end, and the records in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from evcharge.connections import CONNECT_TIMEOUT_S, kafka_errors, kafka_options
+from evcharge.errors import UserError
+from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer
+
+#: A sensor's tick, in which `topic_states` runs, has a minute.
+_ADMIN_TIMEOUT_MS = 20_000
+_POLL_TIMEOUT_MS = 10_000
+_POLL_RECORDS = 20_000
+
+
+class TopicMissingError(UserError):
+    """Kafka has no such topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic's id, and for each partition the log's start and end offset."""
+
+    topic: str
+    topic_id: str
+    log_start: dict[int, int]
+    log_end: dict[int, int]
+
+
+def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]:
+    """State of each topic. Raises ServerDownError, or TopicMissingError for a topic that does not exist."""
+    from kafka.admin import KafkaAdminClient, OffsetSpec
+    from kafka.structs import TopicPartition
+
+    with kafka_errors(settings):
+        timeouts = {"request_timeout_ms": _ADMIN_TIMEOUT_MS, "bootstrap_timeout_ms": CONNECT_TIMEOUT_S * 1000}
+        admin = KafkaAdminClient(**kafka_options(settings), **timeouts)
+        try:
+            found = {}
+            for description in admin.describe_topics(topics):
+                name = description["name"]
+                if description.get("error_code"):
+                    raise TopicMissingError(f"topic {name} does not exist in Kafka; `evcharge stack up` makes it")
+                partitions = [TopicPartition(name, p["partition_index"]) for p in description["partitions"]]
+                first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+                last = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+                found[name] = TopicState(
+                    topic=name,
+                    topic_id=str(UUID(str(description["topic_id"]))),
+                    log_start={tp.partition: first[tp].offset for tp in partitions},
+                    log_end={tp.partition: last[tp].offset for tp in partitions},
+                )
+            return found
+        finally:
+            admin.close()
+
+
+class LogEnds:
+    """The ends of topics' partitions, read over one connection."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: KafkaConsumer | None = None
+
+    def of(self, topic: str) -> dict[int, int]:
+        """The offset after the last record of each partition. Raises ServerDownError."""
+        from kafka.errors import KafkaConnectionError
+        from kafka.structs import TopicPartition
+
+        with kafka_errors(self._settings):
+            if self._consumer is None:
+                self._consumer = _consumer(self._settings, request_timeout_ms=CONNECT_TIMEOUT_S * 1000)
+            partitions = self._consumer.partitions_for_topic(topic)
+            if not partitions:
+                # a client that has just lost its broker knows no partitions: the topic is not empty
+                self.close()
+                raise KafkaConnectionError(f"the partitions of {topic} are not known")
+            ends = self._consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
+            return {tp.partition: offset for tp, offset in ends.items()}
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+
+@contextmanager
+def log_records(
+    settings: Settings, topic: str, ends: Mapping[int, int]
+) -> Iterator[tuple[dict[int, int], Iterator[Any]]]:
+    """The log's start by partition, and kafka-python's records from there up to `ends` (exclusive, by partition).
+
+    Raises ServerDownError.
+    """
+    from kafka.structs import TopicPartition
+
+    with kafka_errors(settings):
+        consumer = _consumer(settings, fetch_max_wait_ms=100)
+        try:
+            partitions = {TopicPartition(topic, p): end for p, end in ends.items()}
+            consumer.assign(list(partitions))
+            first = consumer.beginning_offsets(list(partitions))
+            for tp, offset in first.items():
+                consumer.seek(tp, offset)
+            yield {tp.partition: offset for tp, offset in first.items()}, _records(consumer, partitions)
+        finally:
+            consumer.close()
+
+
+def _records(consumer: KafkaConsumer, ends: Mapping[Any, int]) -> Iterator[Any]:
+    waiting = {tp for tp, end in ends.items() if consumer.position(tp) < end}
+    while waiting:
+        for tp, records in consumer.poll(timeout_ms=_POLL_TIMEOUT_MS, max_records=_POLL_RECORDS).items():
+            yield from (record for record in records if record.offset < ends[tp])
+        waiting = {tp for tp in waiting if consumer.position(tp) < ends[tp]}
+
+
+def _consumer(settings: Settings, **options: Any) -> KafkaConsumer:
+    from kafka import KafkaConsumer
+
+    return KafkaConsumer(
+        **kafka_options(settings),
+        enable_auto_commit=False,
+        bootstrap_timeout_ms=CONNECT_TIMEOUT_S * 1000,
+        **options,
+    )

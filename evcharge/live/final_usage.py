@@ -1,0 +1,164 @@
+"""Hourly usage from the lake: the hours of whole UTC days, computed from every event that main has.
+
+The rows of a station are folded by the rules that fold the stream, but in the order in which things happened, without
+re-sent events and with no limit on lateness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import structlog
+
+from evcharge.clock import day_start, day_to_ms
+from evcharge.connections import cassandra
+from evcharge.contracts import SESSION_EVENTS
+from evcharge.lake.repository import Repository
+from evcharge.lake.rows import raw_rows
+from evcharge.live.hours import StationHour, execute_all, write_final
+from evcharge.live.rebuild import in_milliseconds
+from evcharge.live.station_state import StationState
+from evcharge.live.worker import records_of
+from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = structlog.get_logger()
+
+#: Events are read from this many days before and after the days that are computed: a session that is plugged in for longer
+#: counts from its first event that was read. The stopped event comes up to a day late (OCPP's daily clock synchronisation).
+MARGIN_DAYS = 3
+TASKS = 2
+_WRITE_ROWS = 5_000
+
+_ONE_PER_EVENT = """
+SELECT * EXCEPT (arrival) FROM (
+    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY topic_generation, kafka_partition, kafka_offset) AS arrival
+    FROM {events}
+) WHERE arrival = 1
+"""
+
+_REPORT_DDL = "rows BIGINT, stations BIGINT, sessions BIGINT, energy_wh BIGINT"
+
+
+@dataclass(frozen=True, slots=True)
+class FinalReport:
+    """What was computed: days, hours that were over (until `hours_to`), rows, stations and what they add up to."""
+
+    lake_commit: str
+    hours_to: datetime
+    rows: int
+    stations: int
+    sessions: int
+    energy_kwh: float
+
+
+def write_final_usage(
+    settings: Settings, repository: Repository, spark: SparkSession, days: Iterable[date], now: datetime
+) -> FinalReport:
+    """Computes the hours of the given UTC days that are over at `now`, and writes them to Cassandra.
+
+    Raises ServerDownError. Running it twice changes nothing but `written_at`.
+    """
+    wanted = sorted(set(days))
+    commit = repository.head().id
+    hours_to = now.replace(minute=0, second=0, microsecond=0)
+    rows = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, days_to_read(wanted))
+    report = FinalReport(commit, hours_to, 0, 0, 0, 0.0)
+    if rows is not None:
+        rows.createOrReplaceTempView("events_of_days")
+        unique = spark.sql(_ONE_PER_EVENT.format(events="events_of_days"))
+        ordered = (
+            in_milliseconds(unique, SESSION_EVENTS)
+            .repartition(TASKS, "station_id")
+            .sortWithinPartitions("station_id", "occurred_at", "session_id", "sequence")
+        )
+        writer = FinalWriter(
+            settings, frozenset(day_to_ms(day) for day in wanted), int(hours_to.timestamp() * 1000), commit
+        )
+        reports = ordered.mapInArrow(writer, _REPORT_DDL).collect()
+        report = FinalReport(
+            commit,
+            hours_to,
+            sum(r.rows for r in reports),
+            sum(r.stations for r in reports),
+            sum(r.sessions for r in reports),
+            sum(r.energy_wh for r in reports) / 1000,
+        )
+    with cassandra(settings) as session:
+        statement = (
+            f"INSERT INTO {settings.cassandra_keyspace}.usage_days "
+            "(year, day, lake_commit, hours_to, stations, written_at) VALUES (?, ?, ?, ?, ?, ?)"
+        )
+        execute_all(
+            session,
+            statement,
+            (
+                (day.year, day, commit, min(hours_to, _end_of(day)), report.stations, datetime.now(UTC))
+                for day in wanted
+            ),
+        )
+    log.info("hourly usage written", commit=commit, days=len(wanted), rows=report.rows, stations=report.stations)
+    return report
+
+
+@dataclass(frozen=True)
+class FinalWriter:
+    """Call it with the Arrow batches of a task: unique session events, all of a station together and in time order.
+
+    `days` are starts of UTC days and `hours_to` an instant, in ms since the epoch.
+    """
+
+    settings: Settings
+    days: frozenset[int]
+    hours_to: int
+    lake_commit: str
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        rows: list[StationHour] = []
+        total = {"rows": 0, "stations": 0, "sessions": 0, "energy_wh": 0}
+        with cassandra(self.settings) as session:
+            for state in folded(row for batch in batches for row in records_of(batch)):
+                mine = [
+                    StationHour(state.station_id, start, hour)
+                    for start, hour in sorted(state.usage.hours.items())
+                    if day_start(start) in self.days and start < self.hours_to
+                ]
+                rows += mine
+                total["rows"] += len(mine)
+                total["stations"] += bool(mine)
+                total["sessions"] += sum(row.hour.sessions for row in mine)
+                total["energy_wh"] += sum(row.hour.energy_wh for row in mine)
+                if len(rows) >= _WRITE_ROWS:
+                    write_final(self.settings, session, rows, self.lake_commit)
+                    rows = []
+            if rows:
+                write_final(self.settings, session, rows, self.lake_commit)
+        yield pa.RecordBatch.from_pylist([total])
+
+
+def folded(events: Iterable[dict[str, Any]]) -> Iterator[StationState]:
+    """Each station's state after all its events, which come station by station, in time order."""
+    state: StationState | None = None
+    for event in events:
+        if state is None or state.station_id != event["station_id"]:
+            if state is not None:
+                yield state
+            state = StationState(event["station_id"], keeps_all=True)
+        state.apply(event)
+    if state is not None:
+        yield state
+
+
+def days_to_read(days: Iterable[date]) -> list[str]:
+    """The event dates whose rows the hours of the given UTC days are computed from."""
+    return sorted({str(day + timedelta(days=d)) for day in days for d in range(-MARGIN_DAYS, MARGIN_DAYS + 1)})
+
+
+def _end_of(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC)

@@ -1,0 +1,168 @@
+"""ACN-Data: sessions of the Adaptive Charging Network, as its API and website give them, and as its CSV exports have them.
+
+Lee, Li, Low: "ACN-Data: Analysis and Applications of an Open EV Charging Dataset", ACM e-Energy 2019. A site of ACN-Data is
+a charging station here; each space (`spaceID`, in exports `station_id`) is an EVSE of it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+from evcharge.recorded.readers import fields
+from evcharge.recorded.readers.model import (
+    CONNECTOR_ID,
+    Columns,
+    Connector,
+    RecordedSession,
+    Site,
+    UnknownSiteError,
+    registry_record,
+)
+
+CALTECH = Site(
+    station_id="acn-caltech",
+    station_name="Caltech ACN",
+    latitude=34.1377,
+    longitude=-118.1253,
+    time_zone="America/Los_Angeles",
+    city="Pasadena",
+    state="CA",
+    zip="91125",
+    country="US",
+    network="ACN",
+)
+JPL = Site(
+    station_id="acn-jpl",
+    station_name="JPL ACN",
+    latitude=34.2013,
+    longitude=-118.1714,
+    time_zone="America/Los_Angeles",
+    city="Pasadena",
+    state="CA",
+    zip="91109",
+    country="US",
+    network="ACN",
+)
+# ACN-Data tells no address of the office, only that it is in the Silicon Valley: the place is that of San Jose.
+OFFICE001 = Site(
+    station_id="acn-office001",
+    station_name="Office001 ACN",
+    latitude=37.3382,
+    longitude=-121.8863,
+    time_zone="America/Los_Angeles",
+    state="CA",
+    country="US",
+    network="ACN",
+)
+# The API numbers sites with leading zeros ("0002"), its CSV without; its queries use names.
+SITES = {"1": JPL, "2": CALTECH, "19": OFFICE001, "jpl": JPL, "caltech": CALTECH, "office001": OFFICE001}
+CALTECH_EVSE_PREFIX = "CA-"
+# The paper's EVSEs: level 2, 32 A at 208 V.
+CONNECTOR = Connector("J1772", 6.6)
+
+
+class _Acn:
+    """What both forms have in common. `site` replaces the one that the rows tell."""
+
+    source = "acn"
+    ignores_others = False
+    site_power_kw: float | None = None
+
+    def __init__(self, site: Site | None = None) -> None:
+        self._site = site
+        self._evses: dict[Site, dict[str, Connector]] = {}
+
+    def stations(self) -> list[dict[str, Any]]:
+        """The sites with the EVSEs that the rows read so far have used."""
+        return [registry_record(site, evses, self.source) for site, evses in self._evses.items()]
+
+    def _session(
+        self, site: Site, evse_id: str, session_id: str, started_at: datetime, ended_at: datetime, energy_kwh: float
+    ) -> RecordedSession:
+        """The file's session id has blanks and colons, which the stores' names may not have."""
+        session = RecordedSession(
+            session_id=f"{site.station_id}-{re.sub(r'[^A-Za-z0-9_-]', '-', session_id)}",
+            station_id=site.station_id,
+            evse_id=evse_id,
+            connector_id=CONNECTOR_ID,
+            started_at=started_at,
+            ended_at=ended_at,
+            energy_delivered_kwh=round(energy_kwh, 3),
+            reason="EVDisconnected",
+        )
+        self._evses.setdefault(site, {})[evse_id] = CONNECTOR
+        return session
+
+    def _site_of(self, column: str, evse_id: str, session_id: str, site_id: str | None = None) -> Site:
+        """By the site's id, else by the session id, which begins with site and cluster (`2_39_…`), else by the EVSE."""
+        if self._site is not None:
+            return self._site
+        if site_id is None:
+            numbered = re.match(r"(\d+)_\d+_", session_id)
+            site_id = numbered[1] if numbered else "2" if evse_id.startswith(CALTECH_EVSE_PREFIX) else ""
+        site = SITES.get(site_id.lstrip("0").lower())
+        if site is None:
+            raise UnknownSiteError(
+                column,
+                f"EVSE {evse_id!r} belongs to no site that is known here: say which with --site-id, --site-latitude, "
+                "--site-longitude and --site-time-zone",
+            )
+        return site
+
+
+class AcnFormat(_Acn):
+    """Reads rows of the CSV exports that the paper's authors and others use for optimization."""
+
+    columns = Columns("session_id", "arrival", "departure", "delivered_energy (kWh)")
+    required: tuple[str, ...] = ("arrival", "departure", "delivered_energy (kWh)", "station_id", "session_id")
+    optional: tuple[str, ...] = ("requested_energy (kWh)", "estimated_departure", "claimed")
+
+    def session(self, row: fields.Row) -> RecordedSession:
+        """The session of a row."""
+        evse_id, session_id = fields.text(row, "station_id"), fields.text(row, "session_id")
+        return self._session(
+            self._site_of("station_id", evse_id, session_id),
+            evse_id,
+            session_id,
+            fields.instant(row, "arrival"),
+            fields.instant(row, "departure"),
+            fields.number(row, "delivered_energy (kWh)"),
+        )
+
+
+class AcnApiFormat(_Acn):
+    """Reads sessions with the API's names, whether from its JSON, the website's download or a CSV that was made of them.
+
+    What users had entered is not used, and CSVs spread it over columns of many names: other columns are left alone.
+    """
+
+    ignores_others = True
+    columns = Columns("sessionID", "connectionTime", "disconnectTime", "kWhDelivered")
+    required: tuple[str, ...] = ("connectionTime", "disconnectTime", "kWhDelivered", "sessionID")
+    optional: tuple[str, ...] = (
+        "_id",
+        "clusterID",
+        "doneChargingTime",
+        "siteID",
+        "spaceID",
+        "stationID",
+        "timezone",
+        "userID",
+        "userInputs",
+    )
+
+    def session(self, row: fields.Row) -> RecordedSession:
+        """The session of a row."""
+        column = "spaceID" if fields.optional_text(row, "spaceID") else "stationID"
+        evse_id, session_id = fields.text(row, column), fields.text(row, "sessionID")
+        site_id = fields.optional_text(row, "siteID")
+        return self._session(
+            self._site_of("siteID" if site_id else column, evse_id, session_id, site_id),
+            evse_id,
+            session_id,
+            fields.http_instant(row, "connectionTime"),
+            fields.http_instant(row, "disconnectTime"),
+            fields.number(row, "kWhDelivered"),
+        )

@@ -1,0 +1,1 @@
+"""Reference data in MongoDB: stations and EV models."""

@@ -1,0 +1,1 @@
+"""The simulated world: its live feed, its past days, runs beside the platform, and their report."""

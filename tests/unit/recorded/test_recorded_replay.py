@@ -1,0 +1,77 @@
+"""Replaying a file: stations first, everything acknowledged, the same ids each time."""
+
+from datetime import UTC, datetime
+
+import pytest
+from fake_kafka import FakePublisher
+
+from evcharge.cli.app import main
+from evcharge.feeds.sent_ledger import ledger_totals, read_sent
+from evcharge.recorded import replay as replaying
+from evcharge.recorded.readers import read_sessions
+from evcharge.recorded.replay import replay
+from evcharge.settings import PROJECT, Settings
+
+EXAMPLE = PROJECT / "examples" / "sessions-generic.csv"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_replay_publishes_stations_then_sessions_in_chunks(
+    settings: Settings, kafka: FakePublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "CHUNK_SESSIONS", 7)
+    done: list[int] = []
+    report = replay(settings, read_sessions(EXAMPLE), publisher=kafka, now=NOW, on_progress=done.append)
+    assert [topic for topic, _ in kafka.messages] == ["station-registry"] * 2 + ["session-events"] * 60
+    assert done == [7, 7, 7, 7, 2]
+    # the fake publisher has one offset for both topics
+    assert report.topic_offsets == {"station-registry": {0: 2}, "session-events": {0: 62}}
+    assert (min(report.ended_on).isoformat(), max(report.ended_on).isoformat()) == ("2025-05-05", "2025-05-10")
+    totals = ledger_totals(read_sent(settings, report.feed))
+    assert (totals.messages, totals.sessions, totals.energy_wh) == (62, 30, 696_809)
+    assert report.energy_delivered_kwh == 696.809
+
+
+def test_a_second_replay_sends_the_same_events_into_the_same_ledger(settings: Settings, kafka: FakePublisher) -> None:
+    first = replay(settings, read_sessions(EXAMPLE), publisher=kafka, now=NOW)
+    before = read_sent(settings)
+    second = replay(settings, read_sessions(EXAMPLE), publisher=kafka, now=NOW)
+    sent = [value for topic, value in kafka.messages if topic == "session-events"]
+    assert sent[:60] == sent[60:]
+    assert first.feed == second.feed
+    assert read_sent(settings).equals(before)
+
+
+def test_a_replay_that_was_cut_off_is_completed_by_the_next(
+    settings: Settings, kafka: FakePublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "CHUNK_SESSIONS", 10)
+
+    def cut_off(done: int) -> None:
+        kafka.fail_after = ConnectionError("cut off")
+
+    with pytest.raises(ConnectionError):
+        replay(settings, read_sessions(EXAMPLE), publisher=kafka, now=NOW, on_progress=cut_off)
+    assert ledger_totals(read_sent(settings)).sessions == 10
+    kafka.fail_after = None
+    replay(settings, read_sessions(EXAMPLE), publisher=kafka, now=NOW)
+    assert ledger_totals(read_sent(settings)).sessions == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["absent.csv"], "evcharge: absent.csv: can not be read"),
+        ([str(EXAMPLE), "--site-id", "x"], "a site needs --site-id"),
+        ([str(PROJECT / "LICENSE")], "row 2: column"),
+        (["--strict", str(EXAMPLE.with_name("sessions-generic-dirty.csv"))], "row 3: column 'ended_at'"),
+    ],
+)
+def test_command_ends_in_one_line(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["evcharge", "replay", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (1, 2)
+    assert told in capsys.readouterr().err

@@ -1,0 +1,192 @@
+"""The warehouse's SQL is written by hand; here it is compared with the contracts that its columns come from."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract, Field, FieldType
+from evcharge.dictionary import Table, warehouse_tables
+from evcharge.lake.layout import ARCHIVE_FIELDS
+from evcharge.warehouse import load
+from evcharge.warehouse.schema import SQL, statements
+
+TABLES = {table.name: table for table in warehouse_tables(SQL)}
+
+#: Column of the fact: field of the stopped event that it is copied from.
+FACT_FIELDS = {
+    "session_id": "session_id",
+    "station_id": "station_id",
+    "evse_id": "evse_id",
+    "connector_id": "connector_id",
+    "vehicle_id": "ev_id",
+    "started_at": "started_at",
+    "ended_at": "occurred_at",
+    "energy_delivered_kwh": "energy_delivered_kwh",
+    "idle_s": "idle_s",
+    "queue_wait_s": "queue_wait_s",
+    "soc_start_percent": "state_of_charge_start",
+    "soc_end_percent": "state_of_charge",
+    "end_reason": "reason",
+}
+#: Columns that are computed, from times of the event and the station's time zone.
+FACT_COMPUTED = {"start_time_id", "end_time_id", "local_date", "local_hour", "duration_s"}
+#: Fields that the fact leaves out: bookkeeping of the message, what every stopped event has alike, the vehicle's model.
+FACT_LEFT_OUT = {"schema_version", "event_id", "sequence", "event_type", "power_kw", "ev_model_id"}
+
+POSITION_FIELDS = {
+    "vehicle_id": "vehicle_id",
+    "occurred_at": "occurred_at",
+    "latitude": "latitude",
+    "longitude": "longitude",
+    "heading": "heading",
+    "speed_kmh": "speed_kmh",
+    "ignition": "ignition",
+    "soc_percent": "state_of_charge",
+    "range_km": "range_km",
+    "destination_station_id": "destination_station_id",
+}
+POSITION_COMPUTED = {"position_time_id"}
+#: The model is the vehicle's, not the position's.
+POSITION_LEFT_OUT = {"schema_version", "ev_model_id"}
+
+STATION_FIELDS = {name: name for name in STATION_REGISTRY.columns}
+STATION_COMPUTED = {"max_power_kw"}
+STATION_LEFT_OUT = {"schema_version", "connectors", "evses", "snapshot_scope"}
+
+TYPES = {
+    FieldType.STRING: ("String", "LowCardinality(String)"),
+    FieldType.INTEGER: ("UInt32", "UInt8"),
+    FieldType.DOUBLE: ("Float64", "Nullable(Float64)", "Decimal(12, 3)"),
+    FieldType.TIMESTAMP: ("DateTime64(3, 'UTC')", "Nullable(DateTime64(3, 'UTC'))"),
+    FieldType.STRINGS: ("Array(String)",),
+    FieldType.BOOLEAN: ("Bool",),
+}
+
+
+#: A column that a table of an earlier version lacks.
+ADDED = re.compile(r"(?:--.*\n)*ALTER TABLE (\w+)\s+ADD COLUMN IF NOT EXISTS (\w+) (.*) COMMENT '(.*)'")
+
+
+def column(table: str, name: str) -> tuple[str, str]:
+    """Type and comment."""
+    return next((kind, comment) for n, kind, comment in TABLES[table].columns if n == name)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_everything_has_a_comment(table: Table) -> None:
+    assert table.comment
+    assert table.columns
+    assert all(comment for _, _, comment in table.columns)
+
+
+def test_nothing_escapes_the_comparison() -> None:
+    """Every statement and every line of a table's body is understood."""
+    made = {}
+    for file in sorted(SQL.glob("*.sql")):
+        for statement in statements(file):
+            if ADDED.match(statement):
+                continue
+            found = re.match(r"CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", statement)
+            assert found, statement
+            made[found[1]] = statement
+    assert made.keys() == TABLES.keys()
+    for name, statement in made.items():
+        if statement.startswith("CREATE TABLE"):
+            body = statement.split("(\n", 1)[1].split("\n)\n", 1)[0]
+            assert len(body.splitlines()) == len(TABLES[name].columns)
+        else:
+            select = statement.split("SELECT\n", 1)[1].split("\nFROM", 1)[0]
+            shown = [line.rsplit(" AS ", 1)[1].rstrip(",") for line in select.splitlines()]
+            assert shown == [column for column, _, _ in TABLES[name].columns]
+
+
+def test_an_added_column_is_the_table_s_last_one() -> None:
+    """So that an old table and a new one have the same columns in the same order, as REPLACE PARTITION demands."""
+    added = [found for file in SQL.glob("*.sql") for s in statements(file) if (found := ADDED.match(s))]
+    assert added
+    for found in added:
+        assert TABLES[found[1]].columns[-1] == (found[2], found[3], found[4])
+
+
+@pytest.mark.parametrize(
+    ("table", "contract", "fields", "computed", "left_out"),
+    [
+        ("fact_charging_sessions", SESSION_EVENTS, FACT_FIELDS, FACT_COMPUTED | {"publication_id"}, FACT_LEFT_OUT),
+        (
+            "fact_vehicle_positions",
+            VEHICLE_TELEMETRY,
+            POSITION_FIELDS,
+            POSITION_COMPUTED | {"publication_id"},
+            POSITION_LEFT_OUT,
+        ),
+        (
+            "dim_station",
+            STATION_REGISTRY,
+            {name: name for name in STATION_FIELDS if name not in STATION_LEFT_OUT},
+            STATION_COMPUTED,
+            STATION_LEFT_OUT,
+        ),
+    ],
+)
+def test_columns_come_from_the_contract(
+    table: str, contract: Contract, fields: dict[str, str], computed: set[str], left_out: set[str]
+) -> None:
+    assert {name for name, _, _ in TABLES[table].columns} == fields.keys() | computed
+    assert set(fields.values()) | left_out == set(contract.columns), "a new field is loaded, or left out on purpose"
+    for name, field_name in fields.items():
+        field = contract.field(field_name)
+        kind, comment = column(table, name)
+        assert kind in TYPES[field.type], name
+        assert says_unit(field, comment), f"{name}: {comment!r} does not say {field.unit}"
+
+
+def says_unit(field: Field, comment: str) -> bool:
+    words = {"": "", "s": "seconds", "degree": "degrees"}
+    return words.get(field.unit, field.unit) in comment
+
+
+def test_numbers_that_a_source_may_not_tell_are_nullable() -> None:
+    """Text is empty instead, which spares analysts a case; energy is always there, the contract's CDR rule sees to it."""
+    for name, field_name in FACT_FIELDS.items():
+        field = SESSION_EVENTS.field(field_name)
+        if field.type is FieldType.DOUBLE and name != "energy_delivered_kwh":
+            assert column("fact_charging_sessions", name)[0] == "Nullable(Float64)"
+    assert "INCOMPLETE_CDR" in {rule.code for rule in SESSION_EVENTS.rules}
+
+
+def test_lineage_comes_from_the_archive() -> None:
+    assert "publication_id" in {field.name for field in ARCHIVE_FIELDS}
+    assert column("fact_charging_sessions", "publication_id")[0] == "LowCardinality(String)"
+
+
+def test_the_load_fills_every_column() -> None:
+    """Spark's query, the staging table and the fact name the same columns, in one order."""
+    selected = re.findall(r"^ {4}(?:.* AS )?(\w+),?$", load._FACT_ROWS.split(")\nSELECT\n", 1)[1], flags=re.MULTILINE)
+    staged = re.findall(r"(\w+) (?:String|U?Int\d+|Float64|Nullable)", load._STAGING_FACT)
+    facts = [name for name, _, _ in TABLES["fact_charging_sessions"].columns]
+    as_staged = ["energy_wh" if name == "energy_delivered_kwh" else name for name in facts]
+    assert selected == staged == [*as_staged, "ev_model_id"]
+    positions = re.findall(
+        r"^ {4}(?:.* AS )?(\w+),?$", load._POSITION_ROWS.split(")\nSELECT\n", 1)[1], flags=re.MULTILINE
+    )
+    staged = re.findall(r"(\w+) (?:String|U?Int\d+|Float64|Nullable)", load._STAGING_POSITIONS)
+    assert positions == staged == [name for name, _, _ in TABLES["fact_vehicle_positions"].columns]
+    stations = re.findall(r"(?:AS )?(\w+)(?:,|\nFROM \(\n)", load._STATION_ROWS.split("FROM stations")[0])
+    assert {name for name, _, _ in TABLES["dim_station"].columns} <= set(stations)
+
+
+def test_the_view_says_of_a_column_what_its_table_says() -> None:
+    view = {column[0]: column for column in TABLES["v_charging_sessions"].columns}
+    for table in ("fact_charging_sessions", "dim_station", "dim_vehicle"):
+        for column in TABLES[table].columns:
+            if column[0] in view and not column[0].endswith("_id"):
+                assert [part.strip() for part in view[column[0]]] == [part.strip() for part in column]
+
+
+def test_the_view_shows_every_fact() -> None:
+    shown = [name for name, _, _ in TABLES["v_charging_sessions"].columns]
+    assert len(set(shown)) == len(shown)
+    facts = {name for name, _, _ in TABLES["fact_charging_sessions"].columns}
+    assert facts - set(shown) == {"start_time_id", "end_time_id"}
