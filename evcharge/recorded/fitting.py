@@ -1,4 +1,4 @@
-"""Fits a site's demand to its recorded sessions, and says how near the fit comes to days that it has not seen."""
+"""Fits a site's demand to its recorded sessions, and measures how near the fit comes to days that it has not seen."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from simulation.estimation import day_kind, day_variance, distribution
 from simulation.profile import WEEKDAYS, WEEKEND, Conditional, DayKind, Floats, SiteProfile, Visits
 from simulation.realism import Interval, dispersion, interval, ks_distance, rank_correlation
 
-#: Fewer tell nothing of a distribution.
+#: Fewer sessions say nothing about a distribution.
 LEAST_SESSIONS = 50
-#: Power of shorter stays is mostly the rounding of their times.
+#: The power of a shorter stay is mostly the rounding of its times.
 _LASTING_H = 0.1
-#: Where no session tells a power: level 2, 32 A at 208 V.
+#: Used where no session has a power: level 2, 32 A at 208 V.
 _LEVEL_2_KW = 6.6
-#: Weekends, or weekdays, with fewer are taken together with the other days.
+#: Weekends with fewer sessions are fitted together with weekdays, and the other way round.
 _LEAST_OF_KIND = 30
 _MOST_SOC_PARTS, _SESSIONS_PER_SOC_PART, _MOST_SOC_KNOTS = 16, 60, 24
-#: Days that are drawn to compare: so many that what differs is the model, not the draw.
+#: Days that are drawn for a comparison: with so many, a difference comes from the model, not from the draw.
 COMPARED_DAYS = 5_000
 
-#: What is compared: the quantities by their columns of `Visits`, and the pairs whose rank correlations are.
+#: What is compared: quantities by their column of `Visits`, and pairs of columns by their rank correlation.
 DISTRIBUTIONS = {"start_hour": "start_hour", "stay": "stay_h", "energy": "energy_kwh"}
 CORRELATIONS = {"stay_energy_correlation": ("stay_h", "energy_kwh"), "start_stay_correlation": ("start_hour", "stay_h")}
 DISPERSION = "day_count_dispersion"
@@ -66,7 +66,7 @@ class Sample:
     days: NDArray[np.int64]
 
     def on(self, days: Days) -> Sample:
-        """Those of some of the days. Raises UserError if they are too few to fit."""
+        """The sessions on some of the days. Raises UserError if they are too few to fit."""
         numbers = np.array([n for n in self.days if days.has(self.first + timedelta(days=int(n)))], dtype=np.int64)
         visits = self.visits.where(np.isin(self.visits.day, numbers))
         if len(visits) < LEAST_SESSIONS:
@@ -85,7 +85,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """Whose sessions they are, and what the site is: its time zone, EVSEs of a power, and what these share (kW)."""
+    """The source of the sessions and the site: time zone, EVSEs, power of an EVSE, and power that all EVSEs share (kW)."""
 
     source: str
     time_zone: str
@@ -97,9 +97,10 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How near a profile is to days: KS distances, and statistics in the interval of those days' own.
+    """How near a profile is to some days: KS distances, and statistics with the interval that these days themselves have.
 
-    Beside each stands that of the days that the profile was fitted to: it can hardly be nearer than these are.
+    `distances` and `fitted` also have the figures of the days that the profile was fitted to. A profile can hardly be
+    nearer than these days are.
     """
 
     days: Days
@@ -109,7 +110,7 @@ class Score:
     fitted: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, None for a figure that does not exist, as the correlation with a stay that is always the same."""
+        """Plain values. A figure that does not exist is None: a stay that never varies has no correlation."""
         return {
             "days": self.days.value,
             "sessions": self.sessions,
@@ -159,18 +160,18 @@ def fit(
     power_kw: float | None = None,
     site_power_kw: float | None = None,
 ) -> SiteProfile:
-    """The profile of the sessions on `days` of a recording of one site. Raises UserError where it can not be fitted.
+    """The profile of the sessions on `days` of a recording of one site. Raises UserError if it cannot be fitted.
 
-    Whose sessions they are and what the site is comes from the recording where the other arguments do not say it.
+    The other arguments replace what the recording says about its source and its site.
     """
     if not recording.stations and not recording.session_count:
         raise UserError(f"{recording.path}: {recording.first_rejected}; no session is left")
     if not recording.stations:
-        raise UserError(f"{recording.path}: no row tells latitude, longitude and time_zone: say --time-zone")
+        raise UserError(f"{recording.path}: no row has latitude, longitude and time_zone: give --time-zone")
     if len(recording.stations) > 1:
         named = ", ".join(sorted(station["station_id"] for station in recording.stations)[:5])
         raise UserError(
-            f"{recording.path}: sessions of {len(recording.stations)} sites ({named}); a profile is of one: "
+            f"{recording.path}: sessions of {len(recording.stations)} sites ({named}); a profile describes one: "
             "choose it with --site"
         )
     (site,) = recording.stations
@@ -206,7 +207,7 @@ def fit_sample(seen: Sample, equipment: Equipment) -> SiteProfile:
 
 
 def score(profile: SiteProfile, recording: Recording, fitted: Days, drawn: Visits | None = None) -> Score:
-    """The profile against the days that it was not fitted to; against its own where it was fitted to all.
+    """Compares the profile with the days that it was not fitted to. A profile fitted to all days is compared with all.
 
     `drawn` are visits of the profile, whose days count from 0; by default it draws COMPARED_DAYS.
     """
@@ -222,9 +223,9 @@ def score(profile: SiteProfile, recording: Recording, fitted: Days, drawn: Visit
 def compare(
     drawn: Visits, drawn_dispersion: float, real: Sample, days: Days, halves: tuple[Sample, Sample] | None
 ) -> Score:
-    """Visits against the real ones of `days`; `drawn_dispersion` is the variance over the mean of their day counts.
+    """Compares drawn visits with the real ones of `days`; `drawn_dispersion` is variance over mean of drawn day counts.
 
-    `halves` are real days, those that were fitted first: what they are apart is the yardstick, nan without them.
+    `halves` are two sets of real days, the fitted ones first. Their distance is the yardstick; it is nan without them.
     """
     visits, counts = real.visits, real.counts
     return Score(
@@ -282,7 +283,7 @@ def _kinds(seen: Sample) -> dict[str, DayKind]:
 
 
 def _soc(visits: Visits) -> Conditional | None:
-    """The state of charge at arrival given the energy, where enough sessions tell it."""
+    """The state of charge at arrival given the energy, if enough sessions have one."""
     known = visits.where(~np.isnan(visits.soc_percent))
     if len(known) < LEAST_SESSIONS:
         return None
@@ -295,7 +296,7 @@ def _soc(visits: Visits) -> Conditional | None:
 
 
 def _least_power_kw(visits: Visits) -> float:
-    """What an EVSE gives at least, to the kW's tenth: all but one of a thousand sessions took less on average."""
+    """The least power that an EVSE must have, to 0.1 kW: 999 of 1,000 sessions took less on average."""
     lasting = visits.where((visits.stay_h >= _LASTING_H) & (visits.energy_kwh > 0))
     if not len(lasting):
         return _LEVEL_2_KW

@@ -1,7 +1,7 @@
-"""How near visits drawn from fits come to recorded days that the fits have not seen: the table of docs/realism.md.
+"""How near drawn visits come to recorded days that the fit has not seen: the table of docs/realism.md.
 
-Each site is fitted to its odd days and scored on its even ones, and the other way round. What two halves of the real days
-are apart is the yardstick: nobody can be expected to be nearer to days unseen than the days of the same site are.
+Each site is fitted to its odd days and scored on its even days, and the other way round. The distance between the two halves
+of the real days is the yardstick: no fit can be expected to come nearer to unseen days than other days of the same site.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evcharge.recorded.readers import Recording
 from simulation.profile import SiteProfile, Visits
 from simulation.realism import Interval
 
-#: Where the table stands in docs/realism.md; between them nothing is written by hand.
+#: The table of docs/realism.md stands between these two; nobody edits it by hand.
 BEGIN, END = "<!-- realism:begin -->", "<!-- realism:end -->"
 
 COLUMNS = (
@@ -61,8 +61,8 @@ def draw_from_profile(profile: SiteProfile) -> Visits:
 def realism_table(recordings: Iterable[Recording], draw: Draw = draw_from_profile) -> list[RealismRow]:
     """Two rows for each recording of one site: fitted to its odd days, and to its even ones.
 
-    `draw` makes the visits that are scored of a profile. Raises UserError where a recording can not be fitted, and where
-    nothing is drawn.
+    `draw` makes the visits of a profile that are scored. Raises UserError if a recording cannot be fitted or nothing is
+    drawn.
     """
     rows = []
     for recording in recordings:
@@ -70,7 +70,7 @@ def realism_table(recordings: Iterable[Recording], draw: Draw = draw_from_profil
             profile = fit(recording, fitted)
             drawn = draw(profile)
             if len(drawn) < 2:
-                raise UserError(f"{recording.path}: {len(drawn)} visits were drawn, which can not be compared")
+                raise UserError(f"{recording.path}: {len(drawn)} visits were drawn, too few to compare")
             rows.append(
                 RealismRow(recording.stations[0]["station_name"], fitted, score(profile, recording, fitted, drawn))
             )
@@ -80,7 +80,8 @@ def realism_table(recordings: Iterable[Recording], draw: Draw = draw_from_profil
 def markdown(rows: Iterable[RealismRow]) -> str:
     """The rows as a Markdown table of `COLUMNS`.
 
-    KS distances are `ours / real / ratio`; statistics are ours and the 95 % interval of the real days, told where outside.
+    KS distances are `ours / real / ratio`. Statistics are ours with the 95 % interval of the real days, and `outside` where
+    ours lies outside.
     """
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in rows:
@@ -88,15 +89,15 @@ def markdown(rows: Iterable[RealismRow]) -> str:
             row.site.replace("|", "\\|"),
             f"{row.fitted.value}, {row.score.days.value}",
             f"{row.score.sessions:,}",
-            *(_told_distance(*row.score.distances[name]) for name in DISTRIBUTIONS),
-            *(_told_interval(row.score.intervals[name]) for name in (*CORRELATIONS, DISPERSION)),
+            *(_distance_text(*row.score.distances[name]) for name in DISTRIBUTIONS),
+            *(_interval_text(row.score.intervals[name]) for name in (*CORRELATIONS, DISPERSION)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def write_table(path: Path, rows: Iterable[RealismRow]) -> None:
-    """Puts the table between the two markers of a document. Raises UserError if it can not be written or lacks them."""
+    """Puts the table between the two markers of a document. Raises UserError if it lacks them or cannot be written."""
     try:
         before, begin, rest = path.read_text().partition(BEGIN)
         _, end, after = rest.partition(END)
@@ -107,9 +108,9 @@ def write_table(path: Path, rows: Iterable[RealismRow]) -> None:
         raise UserError(f"{path}: {error.strerror or error}") from error
 
 
-def _told_distance(ours: float, real: float) -> str:
+def _distance_text(ours: float, real: float) -> str:
     return f"{ours:.3f} / {real:.3f} / {ours / real:.2f}" if real > 0 else f"{ours:.3f} / {real:.3f} / -"
 
 
-def _told_interval(told: Interval) -> str:
-    return f"{told.simulated:.2f} ({told.low:.2f} to {told.high:.2f}{'' if told.inside else ', outside'})"
+def _interval_text(statistic: Interval) -> str:
+    return f"{statistic.simulated:.2f} ({statistic.low:.2f} to {statistic.high:.2f}{'' if statistic.inside else ', outside'})"

@@ -24,7 +24,7 @@ CHUNK_SESSIONS = 10_000
 
 @dataclass
 class ReplayReport:
-    """What a replay published. `topic_offsets` has, by topic and partition, the offset after the last acknowledged one."""
+    """What a replay published. `topic_offsets`: by topic and partition, the offset after the last acknowledged one."""
 
     file: str
     source: str
@@ -40,7 +40,7 @@ class ReplayReport:
     ended_on: set[date] = field(default_factory=set)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON-able dict, with its days as first and last one."""
+        """The report as plain values for JSON. Its days become the first and the last one."""
         days = sorted(self.ended_on)
         return {
             **{name: value for name, value in vars(self).items() if name != "ended_on"},
@@ -59,7 +59,7 @@ class ReplayReport:
 
 
 def feed_name(recording: Recording) -> str:
-    """Feed of a recorded file: the same content at the same site is the same feed, whatever the file is called."""
+    """The feed of a recorded file. The same content at the same site is the same feed, whatever the file's name."""
     return f"replay-{recording.source}-{recording.digest}"
 
 
@@ -71,10 +71,10 @@ def replay(
     now: datetime | None = None,
     on_progress: Callable[[int], None] = lambda sessions: None,
 ) -> ReplayReport:
-    """Publishes the recording's stations, then its sessions chunk by chunk, each acknowledged before the next.
+    """Publishes the recording's stations, then its sessions in chunks. Each chunk is acknowledged before the next.
 
-    A second replay sends the same event ids again, which every reader counts once. `on_progress` gets the number of
-    sessions of each chunk. Raises ServerDownError naming Kafka; replaying again then completes it.
+    A second replay sends the same event ids again; every reader counts them once. `on_progress` gets the number of
+    sessions of each chunk. Raises ServerDownError that names Kafka; another replay then completes it.
     """
     if publisher is None:
         with KafkaPublisher(settings) as opened:
@@ -109,7 +109,7 @@ def replay(
 def session_events(session: RecordedSession) -> tuple[dict[str, Any], dict[str, Any]]:
     """The `started` and the `stopped` event of a recorded session, as rows of the session-events contract.
 
-    Sources that record sessions have no events in between; the sequence numbers are 0 and 1.
+    Recordings have no events in between. The sequence numbers are 0 and 1.
     """
     common = {
         "session_id": session.session_id,

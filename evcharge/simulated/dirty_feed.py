@@ -1,4 +1,4 @@
-"""The dirty feed in the platform's words: deliveries as Kafka records, and which of them the row rules will refuse."""
+"""The dirty feed in the platform's terms: deliveries as Kafka records, and the rule that will refuse each bad one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RULE_OF_KIND = {
 
 
 def encoded(deliveries: Iterable[Delivery]) -> list[tuple[bytes, bytes]]:
-    """Key and value of each delivery, to be sent as they are: messages as the contract's JSON, broken bytes unchanged."""
+    """Key and value of each delivery, ready to send: messages as the contract's JSON, broken bytes unchanged."""
     return [
         (
             delivery.key.encode(),
@@ -29,9 +29,9 @@ def encoded(deliveries: Iterable[Delivery]) -> list[tuple[bytes, bytes]]:
 
 
 def quarantined_as(delivery: Delivery) -> str | None:
-    """The rule under which the delivery goes to quarantine, by its ledger lines alone; None if it is published.
+    """The rule under which the delivery goes to quarantine, judged by its injected faults alone; None if it is published.
 
-    Only what was injected counts: a station that nobody registered is refused all the same.
+    An unregistered station is refused as well, but it is no injected fault.
     """
     code = None
     for injection in delivery.injected:

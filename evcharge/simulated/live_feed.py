@@ -1,10 +1,10 @@
-"""The simulated feed: runs the simulation, publishes what stations and cars tell and remembers how far it has come.
+"""The simulated feed: runs the simulation, publishes the messages of stations and cars, and remembers how far it is.
 
-The feed's folder has `state.json`, the cursor: parameters, and the instant up to which everything is published and in
-the ledger. Beside it are the stations and vehicle models that it began with, `network.json`, and a snapshot of the
-simulation, taken every few minutes of simulated time. After a kill the snapshot is simulated on to the cursor without
-publishing, and from there on with it: since equal arguments give equal events whatever the chunks, an interrupted chunk
-is sent again with the same event ids.
+The feed's folder has `state.json`, the cursor: parameters, and the instant up to which everything is published and in the
+ledger. Beside it are `network.json`, the stations and vehicle models that the feed began with, and a snapshot of the
+simulation, taken every few minutes of simulated time. After a kill the feed loads the snapshot, simulates up to the cursor
+without publishing, and publishes from there. Equal arguments give equal events, whatever the chunks, so an interrupted
+chunk is sent again with the same event ids.
 """
 
 from __future__ import annotations
@@ -42,35 +42,35 @@ from simulation import Behaviour, Simulation, build_fleet
 
 FEED = "simulation"
 FIRST_DAY = timedelta(hours=24)
-#: Fewer meter values than chargers send: a third of the events, which all servers of a small machine have to take in.
+#: Fewer meter values than chargers send: they are a third of the events, and a small machine runs all the servers.
 BEHAVIOUR = Behaviour(ac_meter_s=900.0, dc_meter_s=300.0)
-# Of the first day only this last part of the cars' telemetry is published: it shows where every car is now, while a whole
-# day of 5,000 cars is some 1.6 million messages, which would keep a fresh platform busy for minutes with the past.
+# Only this last part of the first day's telemetry is published: it shows where every car is now. A whole day of 5,000 cars
+# is some 1.6 million messages, which would keep a fresh platform busy with the past for minutes.
 FIRST_TELEMETRY = timedelta(hours=1)
-# Telemetry's ledger is written in smaller files than the events': each tick of the live feed writes the open one anew.
+# Telemetry has smaller ledger files than events: each tick of the live feed rewrites the open one.
 TELEMETRY_CHUNK_MINUTES = 10
-# What a kill costs at most to simulate again; a snapshot of 5,000 cars is 0.2 MB.
+# A kill costs at most this much simulated time. A snapshot of 5,000 cars is 0.2 MB.
 SNAPSHOT_EVERY = timedelta(minutes=5)
 LIVE_INTERVAL_S = 5.0
 LONGEST_BACKOFF_S = 60.0
-# How often the live feed looks whether the first day is there, or another process has let go of the feed.
+# How often the live feed checks for the first day, or for the end of another process that holds the feed.
 WAIT_POLL_S = 5.0
 
 OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
 
-#: Rows of a contract, and the ledger's chunk that they belong to.
+#: Rows of a contract, and their chunk of the ledger.
 _Part = tuple[Contract, str, list[dict[str, Any]]]
 
 log = structlog.get_logger()
 
 
 class FeedError(UserError):
-    """The feed can not go on; the message is one line that says what to do."""
+    """The feed cannot continue. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """What the feed's ledger has for an interval of simulated time, by topic."""
+    """What the feed's ledger holds for an interval of simulated time, by topic."""
 
     simulated_from: datetime
     simulated_until: datetime
@@ -79,17 +79,17 @@ class FeedReport:
     stations: int
 
     def metadata(self, topic: str) -> dict[str, Any]:
-        """Plain values that tell about one topic, for people to look at."""
+        """Plain values about one topic, for people to read."""
         of_topic = self.totals[topic]
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "simulated_from": self.simulated_from.isoformat(),
             "simulated_until": self.simulated_until.isoformat(),
             "already_simulated": self.already_simulated,
             "messages": of_topic.messages,
         }
         if topic == SESSION_EVENTS.topic:
-            told |= {"sessions": of_topic.sessions, "energy_delivered_kwh": of_topic.energy_wh / 1000}
-        return told
+            values |= {"sessions": of_topic.sessions, "energy_delivered_kwh": of_topic.energy_wh / 1000}
+        return values
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON-able dict."""
@@ -99,8 +99,8 @@ class FeedReport:
 def simulate_day(settings: Settings, now: datetime, open_publisher: OpenPublisher = KafkaPublisher) -> FeedReport:
     """Registers the stations and publishes the first simulated day, the 24 hours before `now`; once per platform.
 
-    A day that was killed is completed as it was begun. Raises ServerDownError naming Kafka, and FeedError if the
-    settings are not those that the feed began with or another process feeds.
+    A day that was killed is completed with the same events. Raises ServerDownError that names Kafka. Raises FeedError if the
+    feed began with other settings, or if another process holds the feed.
     """
     cursor = _Cursor.read(settings)
     if cursor is not None and cursor.day_is_done:
@@ -114,7 +114,7 @@ def simulate_day(settings: Settings, now: datetime, open_publisher: OpenPublishe
 
 
 def first_day_end(settings: Settings) -> datetime | None:
-    """The instant at which the first simulated day ends, None as long as it is not published. Raises FeedError."""
+    """The end of the first simulated day; None until the day is published. Raises FeedError."""
     cursor = _Cursor.read(settings)
     return cursor.first_day_ends_at if cursor is not None and cursor.day_is_done else None
 
@@ -126,23 +126,22 @@ def run_live(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     speed: float | None = None,
 ) -> None:
-    """Feeds at wall-clock speed until `stop` is set, going on from where the feed was left, hour by hour if long ago.
+    """Feeds at wall-clock speed until `stop` is set. Resumes where the feed stopped, hour by hour if that was long ago.
 
-    With `speed` (simulated seconds a second) what was missed is not made up for at once but at that pace. Never ahead of the
+    With `speed` (simulated seconds a second) the feed catches up at that pace and not at once. It is never ahead of the
     clock: the platform refuses messages from the future.
 
-    Waits for the first day to be simulated. While Kafka is down it retries for ever, ever more slowly up to once a
-    minute, and then sends what has happened since. Raises FeedError if the settings are not those that the feed began
-    with.
+    Waits until the first day is simulated. While Kafka is down it retries for ever, ever more slowly, at least once a minute,
+    and then sends what has happened since. Raises FeedError if the feed began with other settings.
     """
     cursor = _wait_for_first_day(settings, stop)
     if cursor is None:
         return
     with _only_one(settings):
-        # whoever held the feed until now has moved it on
+        # another process may have held the feed, and moved the cursor
         feed = _Feed.open(settings, _Cursor.read(settings) or cursor)
         since, begun_at = feed.cursor.published_until, clock()
-        log.info("simulated feed goes on", behind_s=round((begun_at - since).total_seconds()))
+        log.info("simulated feed resumes", behind_s=round((begun_at - since).total_seconds()))
         backoff_s = 1.0
         while not stop.is_set():
             try:
@@ -162,13 +161,13 @@ def run_live(
 
 
 def refuse_other_settings(settings: Settings, **begun_with: int) -> None:
-    """Raises FeedError if `simulation_<name>` is not what a feed began with: its saved state would not fit."""
+    """Raises FeedError if a feed began with another `simulation_<name>`: its saved state would not fit."""
     for name, begun in begun_with.items():
         wanted = getattr(settings, f"simulation_{name}")
         if begun != wanted:
             raise FeedError(
                 f"EVCHARGE_SIMULATION_{name.upper()} is {wanted}, but the simulated feed began with {begun}: "
-                "set it back, or begin anew with another EVCHARGE_HOME"
+                "set it back, or start again with another EVCHARGE_HOME"
             )
 
 
@@ -214,10 +213,10 @@ class _Cursor:
         if not path.exists():
             return None
         try:
-            told = orjson.loads(path.read_bytes())
+            content = orjson.loads(path.read_bytes())
             for name in ("start_at", "published_until"):
-                told[name] = datetime.fromisoformat(told[name])
-            cursor = cls(**told)
+                content[name] = datetime.fromisoformat(content[name])
+            cursor = cls(**content)
         except (ValueError, TypeError, KeyError) as error:
             raise FeedError(f"{path} is not a state of this version's simulated feed ({error})") from None
         refuse_other_settings(settings, stations=cursor.stations, vehicles=cursor.vehicles, seed=cursor.seed)
@@ -252,13 +251,13 @@ class _Feed:
             simulation.advance(until=cursor.published_until)
         except (ValueError, KeyError, RuntimeError, OSError) as error:
             raise FeedError(
-                f"the simulated feed's snapshot {cursor.snapshot} in {_folder(settings)} can not be used ({error}): "
-                "go back to the version that wrote it, or begin anew with another EVCHARGE_HOME"
+                f"the simulated feed's snapshot {cursor.snapshot} in {_folder(settings)} cannot be used ({error}): "
+                "return to the version that wrote it, or start again with another EVCHARGE_HOME"
             ) from error
         return cls(settings, cursor, simulation, cursor.published_until, list(world.records))
 
     def publish_stations(self, publisher: Publisher) -> None:
-        """Registers the stations as of the feed's start, unless it has been done."""
+        """Registers the stations as of the feed's start, unless they are registered."""
         if self.cursor.stations_published:
             return
         rows = [{**station, "observed_at": self.cursor.start_at} for station in self.stations]
@@ -266,9 +265,10 @@ class _Feed:
         self._move(stations_published=True)
 
     def publish_until(self, publisher: Publisher, until: datetime, stop: threading.Event | None = None) -> None:
-        """Simulates and publishes on to `until`, in chunks that end with the clock's hours.
+        """Simulates and publishes up to `until`, in chunks that end on the hour.
 
-        Chunk by chunk: simulate, publish, all acknowledged, ledger, cursor. A call that raises is simply repeated.
+        For each chunk: simulate, publish, wait for all acknowledgements, write the ledger, move the cursor. After an error the
+        caller repeats the call.
         """
         while self.cursor.published_until < until and not (stop and stop.is_set()):
             since = self.cursor.published_until
@@ -285,7 +285,7 @@ class _Feed:
                 self._merge_days(before=end)
 
     def _simulate(self, end: datetime) -> tuple[datetime, list[_Part]]:
-        """Simulates on from the cursor to `end`: what stations and cars told until then."""
+        """Simulates from the cursor to `end`: the messages of stations and cars until then."""
         since, first = self.cursor.published_until, self.cursor.telemetry_from
         events = list(self.simulation.advance(until=end).rows())
         parts: list[_Part] = [(SESSION_EVENTS, f"{since:%Y%m%dT%H}", events)]
@@ -316,7 +316,7 @@ class _Feed:
         self.cursor.write(self.settings)
 
     def _merge_days(self, before: datetime) -> None:
-        """One ledger file of events and one of telemetry for each past day instead of many."""
+        """Merges the ledger files of each past day: one of events, one of telemetry."""
         parts: dict[str, list[str]] = {}
         for name in chunks(self.settings, FEED):
             day, is_part, _ = name.partition("T")
@@ -327,7 +327,7 @@ class _Feed:
 
 
 def _world(settings: Settings) -> SimulatedWorld:
-    """The stations and models that the feed began with, kept beside the cursor: going on takes no reference data."""
+    """The stations and models that the feed began with, kept beside the cursor: to resume takes no reference data."""
     path = _folder(settings) / "network.json"
     try:
         if not (_folder(settings) / "state.json").exists():
@@ -335,8 +335,8 @@ def _world(settings: Settings) -> SimulatedWorld:
         return SimulatedWorld.from_json(orjson.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FeedError(
-            f"{path}, the stations that the simulated feed began with, can not be used ({error}): "
-            "begin anew with another EVCHARGE_HOME"
+            f"{path}, the stations of the simulated feed, cannot be used ({error}): "
+            "start again with another EVCHARGE_HOME"
         ) from error
 
 
@@ -348,25 +348,25 @@ def _report(settings: Settings, cursor: _Cursor, already_simulated: bool) -> Fee
 
 
 def _wait_for_first_day(settings: Settings, stop: threading.Event) -> _Cursor | None:
-    """The cursor once the first day is done and nobody holds the feed; None if stopped before."""
-    told = ""
+    """The cursor, once the first day is done and nobody holds the feed; None if stopped before."""
+    logged = ""
     while not stop.is_set():
         cursor = _Cursor.read(settings)
         if cursor is None or not cursor.day_is_done:
             reason = "the first day is not simulated yet: Dagster's job or `evcharge simulate day` does it"
         elif lock.is_held(_lock_file(settings)):
-            reason = "another process feeds"
+            reason = "another process runs the feed"
         else:
             return cursor
-        if reason != told:
+        if reason != logged:
             log.info("simulated feed waits", reason=reason)
-            told = reason
+            logged = reason
         stop.wait(WAIT_POLL_S)
     return None
 
 
 def _only_one(settings: Settings) -> AbstractContextManager[None]:
-    """Holds the feed: two processes at once would each move the cursor. Raises FeedError if it is held."""
+    """Holds the feed: two processes would both move the cursor. Raises FeedError if another process holds it."""
     path = _lock_file(settings)
     return lock.only_one(path, FeedError(f"another process runs the simulated feed ({path} is locked)"))
 

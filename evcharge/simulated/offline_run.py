@@ -1,8 +1,8 @@
-"""Simulations beside the platform: as fast as possible, into files and figures, nothing sent anywhere.
+"""Simulations beside the platform: as fast as possible, into files and figures. Nothing is sent anywhere.
 
-What is told goes to a folder: `events/` (Parquet, a file per simulated day, the session-events message in columns),
-`sessions.parquet`, `ledger.json` and `state.json.gz`, from which the library's `Simulation.load` goes on. With dirt also
-`messages/`, what would reach Kafka and when, and `injected/`, the ledger of every fault in it.
+The output folder has `events/` (Parquet, a file per simulated day, the session-events message in columns),
+`sessions.parquet`, `ledger.json` and `state.json.gz`, from which `Simulation.load` resumes. With dirt it also has
+`messages/`, what would reach Kafka and when, and `injected/`, the ledger of every injected fault.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from simulation.profile import SiteProfile, Visits
 from simulation.realism import concentration, half_from
 from simulation.site import STATION_ID, site_fleet, site_network
 
-#: A Monday: profiles tell of the local week.
+#: A Monday: profiles describe a local week.
 START_AT = datetime(2026, 1, 5, tzinfo=UTC)
-# What is in memory at once, and how often progress is told.
+# How much simulated time is in memory at once, and how often progress is reported.
 _CHUNK = timedelta(hours=6)
 _LEVEL_2 = "level_2"
 _VEHICLES_PER_STATION = 10
 
-#: One row per session that charged; failed starts are in the events alone. Local times are the station's.
+#: One row per session that charged. Failed starts are only in the events. Local times are the station's.
 SESSIONS = pa.schema(
     [
         ("session_id", pa.string()),
@@ -84,11 +84,11 @@ SESSIONS = pa.schema(
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is simulated: the built-in network, stations of a registry's file, or the one site of a profile.
+    """What is simulated: the built-in network, the stations of a registry file, or the one site of a profile.
 
-    `stations` is how many of the network (at most, of a file). `vehicles` None is ten for each station, or as many guests as
-    a profile needs. `behaviour` None is that of its kind: a profile's sessions have been through faults and failed starts
-    already. `dirt` is what happens to messages on their way.
+    `stations` is the number of stations; of a registry file it is the most. `vehicles` None means ten for each station, or
+    as many guests as a profile needs. `behaviour` None means the default of the kind: a profile's sessions already include
+    faults and failed starts. `dirt` is what happens to messages on their way.
     """
 
     seed: int
@@ -101,12 +101,12 @@ class Scenario:
     dirt: DirtRates | None = None
 
     def begin(self) -> Simulation:
-        """The simulation at its start. Raises UserError for a scenario that can not be simulated."""
+        """The simulation at its start. Raises UserError for an impossible scenario."""
         network, fleet = self._world
         return Simulation(network, fleet, seed=self.seed, start_at=self.begins_at, **self._options())
 
-    def go_on(self, state: dict[str, Any]) -> Simulation:
-        """The simulation where `state` was saved."""
+    def resume(self, state: dict[str, Any]) -> Simulation:
+        """The simulation from a saved `state`."""
         network, fleet = self._world
         return Simulation.load(network, fleet, state, **self._options())
 
@@ -116,7 +116,7 @@ class Scenario:
 
     @property
     def begins_at(self) -> datetime:
-        """A profile's days are local: its clocks show `start_at` when it begins."""
+        """The UTC start. A profile's days are local: `start_at` is what the site's clocks show."""
         if self.profile is None:
             return self.start_at
         return to_datetime(to_utc_ms(self.profile.time_zone, to_ms(self.start_at)))
@@ -144,7 +144,7 @@ class Scenario:
 
 @dataclass
 class Result:
-    """What a simulation of `scenario` until `end_at` gave."""
+    """The result of simulating `scenario` until `end_at`."""
 
     scenario: Scenario
     end_at: datetime
@@ -170,7 +170,7 @@ class Result:
         return self.totals.sessions - self.totals.failed_starts
 
     def utilisation(self) -> dict[str, float]:
-        """Share of the time that EVSEs are plugged in, by kind of site and of all level 2, of sessions that are over."""
+        """Share of the time that EVSEs are plugged in, by kind of site and for all level 2. Only finished sessions count."""
         evses = Counter(station.site_kind.value for station in self.network.stations for _ in station.evses)
         hours = (self.end_at - self.start_at) / timedelta(hours=1)
         plugged = self.sessions.group_by("site_kind").aggregate([("stay_h", "sum")]).to_pydict()
@@ -181,7 +181,7 @@ class Result:
         return {kind: round(stay_h[kind] / (count * hours), 4) for kind, count in sorted(evses.items())}
 
     def half_of_energy(self) -> dict[str, float]:
-        """The smallest share of EVSEs that gave half of the energy, of level 2 and of DC fast sites that gave any."""
+        """The smallest share of EVSEs that delivered half of the energy, for level 2 and for DC fast sites."""
         by_evse = self.sessions.group_by("evse_id").aggregate([("energy_kwh", "sum")])
         energy = dict(zip(by_evse["evse_id"].to_pylist(), by_evse["energy_kwh_sum"].to_pylist(), strict=True))
         given: dict[str, list[float]] = {}
@@ -242,12 +242,12 @@ def simulate(
     out: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Result:
-    """Simulates `duration`; with `resume_at` a new process goes on from the state that was saved then.
+    """Simulates `duration`. With `resume_at` the state is saved then, and a new process resumes from it.
 
-    Raises UserError for an impossible duration or scenario, or a folder that can not be written.
+    Raises UserError for an impossible duration or scenario, or a folder that cannot be written.
     """
     if duration <= timedelta(0):
-        raise UserError(f"{duration} is no duration: simulate at least an hour")
+        raise UserError(f"{duration} is not a duration: simulate at least an hour")
     if resume_at is not None and not timedelta(0) < resume_at < duration:
         raise UserError(f"--resume-at must lie within the {duration / timedelta(hours=1):g} simulated hours")
     if out is not None:
@@ -257,11 +257,11 @@ def simulate(
     start_at = scenario.begins_at
     parts = [_run(scenario, simulation, dirt, start_at, start_at + (resume_at or duration), out, on_progress)]
     if resume_at is not None:
-        # A fresh interpreter, to which nothing but the scenario and the saved state goes.
+        # A fresh interpreter, which gets nothing but the scenario and the saved state.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
             saved = json.dumps(parts[0].state)
-            going_on = other.submit(_go_on, scenario, saved, start_at + resume_at, start_at + duration, out)
-            parts.append(going_on.result())
+            rest = other.submit(_resume, scenario, saved, start_at + resume_at, start_at + duration, out)
+            parts.append(rest.result())
         if on_progress:
             on_progress(duration - resume_at)
     wall_s = time.perf_counter() - began
@@ -281,10 +281,10 @@ def simulate(
     return result
 
 
-def _go_on(scenario: Scenario, saved: str, since: datetime, until: datetime, out: Path | None) -> _Part:
+def _resume(scenario: Scenario, saved: str, since: datetime, until: datetime, out: Path | None) -> _Part:
     state = json.loads(saved)
     dirt = None if scenario.dirt is None else Dirt.load(state["dirt"])
-    return _run(scenario, scenario.go_on(state["simulation"]), dirt, since, until, out, None)
+    return _run(scenario, scenario.resume(state["simulation"]), dirt, since, until, out, None)
 
 
 def _run(
@@ -305,16 +305,16 @@ def _run(
     injected: list[Injection] = []
     day_from = since
     while at < until:
-        # Chunks end with the day, so that a file is a day's.
+        # Chunks end with the day, so that each file holds one day.
         end = min(at + _CHUNK, until, (at + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0))
         batch = simulation.advance(end)
         sessions.append(_sessions(batch, kinds, zones))
         left = batch.arrays["station_id"][batch.arrays["event_type"] == "abandoned"]
         abandoned.update(kinds[station] for station in left.tolist())
-        told = [] if dirt is None else dirt.deliver(batch.rows(), end)
+        delivered = [] if dirt is None else dirt.deliver(batch.rows(), end)
         if out is not None:
             day.append(batch)
-            deliveries += told
+            deliveries += delivered
             injected += [] if dirt is None else dirt.injected
             if end.date() > at.date() or end == until:
                 name = f"{day_from:%Y%m%dT%H%M}.parquet"
@@ -336,7 +336,7 @@ def _run(
 
 def _sessions(batch: EventBatch, kinds: dict[str, str], zones: dict[str, str]) -> dict[str, NDArray[Any]]:
     arrays = batch.arrays
-    # A failed start stops before any energy flows, for another reason than drivers have.
+    # A failed start stops before any energy flows, with a reason that no driver gives.
     chosen = (arrays["event_type"] == "stopped") & ~(
         (arrays["reason"] == "Other") & (arrays["energy_delivered_kwh"] == 0)
     )
@@ -370,7 +370,7 @@ def _table(parts: list[dict[str, NDArray[Any]]]) -> pa.Table:
 
 
 def _prepare(out: Path, folders: Sequence[str]) -> None:
-    """A folder for the files; those of an earlier simulation go, others are left alone."""
+    """Prepares the folder: removes the files of an earlier simulation and no others."""
     try:
         for name in folders:
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -418,12 +418,12 @@ def _peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-# So many visits that what differs from real ones is the model, not the draw.
+# With so many visits a difference from real ones comes from the model, not from the draw.
 _COMPARED_VISITS = 60_000
 
 
 def simulated_visits(profile: SiteProfile) -> Visits:
-    """Visits of a profile as they come out of the simulated site, from a Monday on; days without one at the end are lost."""
+    """Visits of a profile after the simulated site has handled them, from a Monday on. Empty days at the end are lost."""
     days = min(max(round(7 * _COMPARED_VISITS / sum(profile.visits)), 28), 5_000)
     sessions = simulate(Scenario(seed=0, profile=profile), timedelta(days=days)).sessions.sort_by("started_at")
     day = sessions["local_day"].cast(pa.int32()).to_numpy()

@@ -1,13 +1,13 @@
-"""Days of simulation, each from the day before: what Dagster's partitions of `feeds/simulated_sessions` are.
+"""Simulated days, each resumed from the day before: Dagster's partitions of `feeds/simulated_sessions`.
 
-A day is [00:00, 24:00) UTC. The first one that is asked for begins with an empty network, and every other goes on from the
-state that the day before ended in, so that days are what one long simulation of them would be.
+A day is [00:00, 24:00) UTC. The first requested day begins with an empty network. Every other day resumes from the state in
+which the day before ended, so that the days together equal one long simulation.
 
-The feed's folder has `feed.json`, what the feed began with, and of each day `<day>.state.json.gz`: the simulation as the
-day left it, and the hash of what the ledger has of the day. It is written last: a day without it is published again, with
-the same event ids. Every state is kept (0.2 MB for 5,000 cars), so that any day can be simulated again from the one before.
+The feed's folder has `feed.json`, the parameters that the feed began with, and for each day `<day>.state.json.gz`: the
+simulation at the day's end, and the hash of the day's ledger. This file is written last: a day without it is published
+again, with the same event ids. Every state is kept (0.2 MB for 5,000 cars), so that any day can be simulated again.
 
-Stations and cars are the feed's own, and built in: those of the live feed have a past and a present of their own.
+The feed has built-in stations and cars of its own, because those of the live feed have their own past and present.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """What the feed's ledger has of a simulated day. `ledger_hash` does not depend on where Kafka put the events."""
+    """What the feed's ledger holds for a simulated day. `ledger_hash` does not depend on Kafka's partitions and offsets."""
 
     day: date
     already_simulated: bool
@@ -58,7 +58,7 @@ class DayReport:
     state_bytes: int
 
     def metadata(self) -> dict[str, Any]:
-        """Plain values for people to look at."""
+        """Plain values for people to read."""
         return {
             "already_simulated": self.already_simulated,
             "events": self.totals.messages,
@@ -72,12 +72,11 @@ class DayReport:
 def simulate_past_day(
     settings: Settings, day: date, now: datetime, *, open_publisher: OpenPublisher = KafkaPublisher
 ) -> DayReport:
-    """Simulates a UTC day from the state that the day before ended in, and publishes its session events.
+    """Simulates a UTC day from the state in which the day before ended, and publishes its session events.
 
-    The feed's first day registers the stations. A day that is done is left as it is, one that was killed is published again
-    under the same event ids. Raises ServerDownError naming Kafka, and FeedError if the day is not over at `now` or lies
-    before the first event day, if the day before is missing, if the settings are not those that the feed began with, or if
-    another process has the feed.
+    The feed's first day registers the stations. A finished day stays as it is. A day that was killed is published again with
+    the same event ids. Raises ServerDownError that names Kafka. Raises FeedError if the day is not over at `now`, lies before
+    the first event day, or follows a missing day, if the feed began with other settings, or if another process holds it.
     """
     _refuse_impossible(settings, day, now)
     with _only_one(settings):
@@ -101,7 +100,7 @@ class _Feed:
 
     @classmethod
     def begin(cls, settings: Settings, day: date) -> Self:
-        """Begins with `day`: from then on no other day can be the first."""
+        """Begins the feed with `day`. No other day can be the first from then on."""
         feed = cls(day, settings.simulation_stations, settings.simulation_vehicles, settings.simulation_seed)
         write_durably(_folder(settings) / "feed.json", orjson.dumps(asdict(feed)))
         return feed
@@ -113,15 +112,15 @@ class _Feed:
         if not path.exists():
             return None
         try:
-            told = orjson.loads(path.read_bytes())
-            feed = cls(**told | {"first_day": date.fromisoformat(told["first_day"])})
+            content = orjson.loads(path.read_bytes())
+            feed = cls(**content | {"first_day": date.fromisoformat(content["first_day"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise FeedError(f"{path} is not of this version's simulated days ({error})") from None
+            raise FeedError(f"{path} is not a file of this version's simulated days ({error})") from None
         refuse_other_settings(settings, stations=feed.stations, vehicles=feed.vehicles, seed=feed.seed)
         return feed
 
     def simulate(self, settings: Settings, day: date, open_publisher: OpenPublisher) -> tuple[_State, pa.Table]:
-        """Hour by hour simulated, acknowledged and in the ledger; then the state, which says that the day is done.
+        """Simulates and publishes hour by hour, then writes the state, which marks the day as done.
 
         Returns the state and the day's ledger.
         """
@@ -144,31 +143,31 @@ class _Feed:
         return network, build_fleet(network, self.vehicles, seed, id_prefix=VEHICLE_PREFIX)
 
     def _as_of_midnight(self, settings: Settings, day: date, network: Network, fleet: Fleet) -> Simulation:
-        """The simulation as `day` begins. Raises FeedError if the day before is missing or can not be gone on from."""
+        """The simulation as `day` begins. Raises FeedError if the state of the day before is missing or broken."""
         if day == self.first_day:
             return Simulation(network, fleet, seed=_own_seed(self.seed), start_at=_midnight(day), behaviour=BEHAVIOUR)
         if day < self.first_day:
             raise FeedError(
-                f"{day} can not be simulated: simulated days began with {self.first_day}, and go on from there; "
-                "an earlier begin takes another EVCHARGE_HOME"
+                f"{day} cannot be simulated: simulated days began with {self.first_day}; "
+                "an earlier first day needs another EVCHARGE_HOME"
             )
         before = _State.read(settings, day - _DAY)
         if before is None:
             missing = self._first_missing(settings, day)
             raise FeedError(
-                f"{day} goes on from the day before, but {missing} is not simulated: "
+                f"{day} resumes from the day before, but {missing} is not simulated: "
                 f"launch the backfill from {missing} to {day}"
             )
         try:
             return Simulation.load(network, fleet, before.simulation, behaviour=BEHAVIOUR)
         except (ValueError, KeyError, TypeError) as error:
             raise FeedError(
-                f"{_state_file(settings, day - _DAY)} can not be gone on from ({error}): "
-                "go back to the version that wrote it, or begin anew with another EVCHARGE_HOME"
+                f"{_state_file(settings, day - _DAY)} cannot be resumed ({error}): "
+                "return to the version that wrote it, or start again with another EVCHARGE_HOME"
             ) from error
 
     def _first_missing(self, settings: Settings, day: date) -> date:
-        """The first of the missing days that lie directly before `day`."""
+        """The first of the missing days directly before `day`."""
         missing = day - _DAY
         while missing > self.first_day and not _state_file(settings, missing - _DAY).exists():
             missing -= _DAY
@@ -185,7 +184,7 @@ class _Feed:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """How a day ended, and what was told of it."""
+    """The simulation at a day's end, and the hash of the day's ledger."""
 
     ledger_hash: str
     simulation: dict[str, Any]
@@ -200,21 +199,21 @@ class _State:
             return cls(**orjson.loads(gzip.decompress(path.read_bytes())))
         except (OSError, EOFError, ValueError, TypeError) as error:
             raise FeedError(
-                f"{path} can not be read ({error}): delete it and launch {day} again, which comes out the same"
+                f"{path} cannot be read ({error}): delete it and launch {day} again; the day comes out the same"
             ) from None
 
     def write(self, settings: Settings, day: date) -> None:
-        # without its clock's time equal states are equal files
+        # without a time in gzip's header equal states are equal files
         write_durably(_state_file(settings, day), gzip.compress(orjson.dumps(asdict(self)), mtime=0))
 
 
 def _refuse_impossible(settings: Settings, day: date, now: datetime) -> None:
     today = now.astimezone(UTC).date()
     if day >= today:
-        raise FeedError(f"{day} can not be simulated: only UTC days that are over can, up to {today - _DAY}")
+        raise FeedError(f"{day} cannot be simulated: only UTC days that are over can, up to {today - _DAY}")
     if day < date.fromisoformat(settings.event_days_from):
         raise FeedError(
-            f"{day} can not be simulated: event days begin with {settings.event_days_from} (EVCHARGE_EVENT_DAYS_FROM)"
+            f"{day} cannot be simulated: event days begin with {settings.event_days_from} (EVCHARGE_EVENT_DAYS_FROM)"
         )
 
 
@@ -224,12 +223,12 @@ def _only_one(settings: Settings) -> AbstractContextManager[None]:
 
 
 def _ledger_hash(ledger: pa.Table) -> str:
-    told = ledger.select(["event_id", "station_id", "event_type", "occurred_at", "energy_wh"]).to_pydict()
-    return sha256(orjson.dumps(told)).hexdigest()[:16]
+    content = ledger.select(["event_id", "station_id", "event_type", "occurred_at", "energy_wh"]).to_pydict()
+    return sha256(orjson.dumps(content)).hexdigest()[:16]
 
 
 def _own_seed(seed: int) -> int:
-    """Another than the live feed's: with the same one its stations would stand in the same places."""
+    """A seed that differs from the live feed's: with the same seed the stations would stand in the same places."""
     return seed + 1
 
 

@@ -1,6 +1,6 @@
-"""The simulation's network and vehicle models, made of the reference data.
+"""The network and the vehicle models of the simulation, made from the reference data.
 
-Only stations of registries are simulated: those of recorded sessions have their own. Equal reference data and an equal
+Only stations of registries are simulated: stations of recordings have recorded sessions. Equal reference data and an equal
 seed give an equal network.
 """
 
@@ -26,9 +26,9 @@ Row = dict[str, Any]
 #: Sources that are simulated, preferred in this order: real stations, our own synthetic ones, Kaggle's.
 _SOURCES = ("afdc", "synthetic", "kaggle")
 
-# Power (kW) where the registry does not tell, as in AFDC's downloads: 240 V x 30 A, the most common Level 2 port in the US
-# (ChargePoint CT4000 data sheet); 150 kW a port, what US federal funding asks for since 2023 (NEVI, 23 CFR 680.106); 50 kW,
-# what nearly all CHAdeMO plugs have; 240 V x 48 A, Tesla's Wall Connector. Simulated cars fit no other connector.
+# Power (kW) where the registry has none, as in AFDC's downloads: 240 V x 30 A, the most common Level 2 port in the US
+# (ChargePoint CT4000 data sheet); 150 kW a port, which US federal funding requires since 2023 (NEVI, 23 CFR 680.106); 50 kW
+# for nearly all CHAdeMO plugs; 240 V x 48 A, Tesla's Wall Connector. Simulated cars fit no other connector.
 _POWER_KW = {J1772: 7.2, COMBO: 150.0, CHADEMO: 50.0, TESLA: 11.5}
 # AFDC's name of the Supercharger network (the others are "Tesla Destination"); a V2 Supercharger gives 150 kW.
 _SUPERCHARGERS, _SUPERCHARGER_KW = "Tesla", 150.0
@@ -41,13 +41,13 @@ _FACILITIES = {
     ),
     SiteKind.RESIDENTIAL: ("MULTI_UNIT_DWELLING", "HOTEL", "INN", "B_AND_B", "CAMPGROUND", "RV_PARK"),
 }
-# Most records have no facility type; words of a station's name then tell.
+# Most records have no facility type. Then words of the station's name decide.
 _WORDS = {
     SiteKind.WORKPLACE: ("campus", "university", "college", "office", "school", "hospital", "corporate"),
     SiteKind.RESIDENTIAL: ("residence", "apartment", "condo", "hotel", "inn ", "lofts"),
     SiteKind.PUBLIC: ("parking", "garage", "mall", "plaza", "center", "market", "library", "park "),
 }
-# And where neither tells: the shares that AC sites have in the built-in network.
+# If neither decides: the shares of AC sites in the built-in network.
 _KIND_SHARES = ((SiteKind.WORKPLACE, 0.29), (SiteKind.RESIDENTIAL, 0.18), (SiteKind.PUBLIC, 0.53))
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SimulatedWorld:
-    """What a simulation runs on: the network, the models with their shares in the fleet, and the stations' records.
+    """The network, the models with their shares of the fleet, and the stations' registry records.
 
     `records` are messages of the station-registry contract, in the network's order, without `observed_at`.
     """
@@ -71,16 +71,16 @@ class SimulatedWorld:
         return cls(network, MODELS, tuple(network.registry_records()))
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Self:
-        """What `to_json` gave. Raises KeyError, TypeError or ValueError if it is something else."""
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Reads what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         return cls(
-            Network(tuple(_told_station(entry) for entry in told["stations"])),
-            tuple((_model(entry), entry["fleet_share"]) for entry in told["models"]),
-            tuple(entry["record"] for entry in told["stations"]),
+            Network(tuple(_station_of(entry) for entry in content["stations"])),
+            tuple((_model(entry), entry["fleet_share"]) for entry in content["models"]),
+            tuple(entry["record"] for entry in content["stations"]),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON-able dict; the models as rows of the reference data."""
+        """Plain values for JSON. The models are rows of the reference data."""
         return {
             "stations": [
                 {"record": record, "site_kind": station.site_kind.value, "site_power_kw": station.site_power_kw}
@@ -91,7 +91,7 @@ class SimulatedWorld:
 
 
 def simulated_world(settings: Settings) -> SimulatedWorld:
-    """`settings.simulation_stations` stations and the models of MongoDB; the built-in ones where there is none."""
+    """`settings.simulation_stations` stations and the models of MongoDB; the built-in ones if there are none."""
     count, seed = settings.simulation_stations, settings.simulation_seed
     reason = "EVCHARGE_PROFILE=small has no reference data"
     if available(settings):
@@ -112,9 +112,9 @@ def simulated_world(settings: Settings) -> SimulatedWorld:
 def world_of(
     station_rows: Iterable[Mapping[str, Any]], model_rows: Iterable[Mapping[str, Any]], count: int, seed: int
 ) -> SimulatedWorld:
-    """At most `count` of the stations, by id, and the models that have a share in the fleet, a charging curve and a plug.
+    """At most `count` stations, sorted by id, and the models that have a share of the fleet, a curve and a fitting plug.
 
-    Real stations come first, and whole areas of them: cars need other stations near.
+    Real stations come first, in whole areas: cars need other stations nearby.
     """
     candidates = [
         (row, station)
@@ -140,13 +140,13 @@ def _rank(row: Mapping[str, Any]) -> int:
 
 
 def _area(row: Mapping[str, Any], seed: int) -> tuple[str, str]:
-    """Sorts areas in an order drawn by the seed. A US area is a sectional centre: the first three digits of the ZIP."""
+    """The sort key of an area: the seed draws the order. A US area is a sectional centre, the first three digits of the ZIP."""
     area = f"{row['country']} {row['state']} {(row['zip'] or '')[:3] or row['city']}"
     return sha256(f"{seed} {area}".encode()).hexdigest(), area
 
 
 def _station(row: Mapping[str, Any]) -> Station | None:
-    """None if no simulated car could charge there."""
+    """The simulated station; None if no simulated car could charge there."""
     evses = tuple(_evses(row))
     if not evses:
         return None
@@ -168,7 +168,7 @@ def _station(row: Mapping[str, Any]) -> Station | None:
 
 
 def _evses(row: Mapping[str, Any]) -> Iterator[Evse]:
-    """The registry's EVSEs if it lists them, else one for each outlet, strongest first."""
+    """The registry's EVSEs if it lists them. Otherwise one for each outlet, the strongest first."""
     if row.get("evses"):
         for evse in row["evses"]:
             if evse["connector_type"] in _POWER_KW:
@@ -181,10 +181,10 @@ def _evses(row: Mapping[str, Any]) -> Iterator[Evse]:
 
 
 def _sockets(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Connector type and power of each outlet, which has one connector here.
+    """Connector type and power of each outlet. An outlet has one connector here.
 
-    Where an outlet has two cables the registry counts its connectors, so there are more than outlets: the types take the
-    outlets in turn.
+    The registry counts both cables of an outlet that has two, so it may have more connectors than outlets. Then the types
+    take the outlets in turn.
     """
     connectors = row["connectors"] or [
         {"connector_type": connector_type, "power_kw": None, "ports": row["total_outlets"]}
@@ -231,9 +231,9 @@ def _site_kind(row: Mapping[str, Any], evses: Sequence[Evse]) -> SiteKind:
 
 
 def _record(row: Mapping[str, Any], station: Station) -> Row:
-    """What the registry says, with the EVSEs that the simulation has there."""
-    told = {n: row.get(n) for n in STATION_REGISTRY.columns if n not in ("schema_version", "observed_at")}
-    return told | {
+    """The registry's record with the EVSEs of the simulation."""
+    record = {n: row.get(n) for n in STATION_REGISTRY.columns if n not in ("schema_version", "observed_at")}
+    return record | {
         "evses": [
             {
                 "evse_id": evse.evse_id,
@@ -246,7 +246,7 @@ def _record(row: Mapping[str, Any], station: Station) -> Row:
     }
 
 
-def _told_station(entry: Mapping[str, Any]) -> Station:
+def _station_of(entry: Mapping[str, Any]) -> Station:
     record = entry["record"]
     texts = {name: record[name] or "" for name in ("city", "state", "zip", "country", "network")}
     return Station(
@@ -277,7 +277,7 @@ def _model(row: Mapping[str, Any]) -> EvModel:
 
 
 def _shares_of_one(models: list[tuple[EvModel, float]]) -> tuple[tuple[EvModel, float], ...]:
-    """Shares that add up to 1, the given ones if they do."""
+    """The shares, scaled so that they add up to 1."""
     total = sum(share for _, share in models)
     scale = 1.0 if abs(total - 1) < 1e-6 else total
     return tuple((model, share / scale) for model, share in models)

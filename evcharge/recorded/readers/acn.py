@@ -1,7 +1,7 @@
-"""ACN-Data: sessions of the Adaptive Charging Network, as its API and website give them, and as its CSV exports have them.
+"""ACN-Data: sessions of the Adaptive Charging Network, from its API, its website and its CSV exports.
 
 Lee, Li, Low: "ACN-Data: Analysis and Applications of an Open EV Charging Dataset", ACM e-Energy 2019. A site of ACN-Data is
-a charging station here; each space (`spaceID`, in exports `station_id`) is an EVSE of it.
+a charging station here; each space (`spaceID`, in exports `station_id`) is one of its EVSEs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ JPL = Site(
     country="US",
     network="ACN",
 )
-# ACN-Data tells no address of the office, only that it is in the Silicon Valley: the place is that of San Jose.
+# ACN-Data gives no address of the office, only Silicon Valley. The place is that of San Jose.
 OFFICE001 = Site(
     station_id="acn-office001",
     station_name="Office001 ACN",
@@ -64,7 +64,7 @@ CONNECTOR = Connector("J1772", 6.6)
 
 
 class _Acn:
-    """What both forms have in common. `site` replaces the one that the rows tell."""
+    """What both forms have in common. `site` replaces the site of the rows."""
 
     source = "acn"
     ignores_others = False
@@ -75,13 +75,13 @@ class _Acn:
         self._evses: dict[Site, dict[str, Connector]] = {}
 
     def stations(self) -> list[dict[str, Any]]:
-        """The sites with the EVSEs that the rows read so far have used."""
+        """The sites, with the EVSEs of the rows read so far."""
         return [registry_record(site, evses, self.source) for site, evses in self._evses.items()]
 
     def _session(
         self, site: Site, evse_id: str, session_id: str, started_at: datetime, ended_at: datetime, energy_kwh: float
     ) -> RecordedSession:
-        """The file's session id has blanks and colons, which the stores' names may not have."""
+        """A session. Blanks and colons of the file's session id are replaced: names in the stores may not have them."""
         session = RecordedSession(
             session_id=f"{site.station_id}-{re.sub(r'[^A-Za-z0-9_-]', '-', session_id)}",
             station_id=site.station_id,
@@ -96,7 +96,7 @@ class _Acn:
         return session
 
     def _site_of(self, column: str, evse_id: str, session_id: str, site_id: str | None = None) -> Site:
-        """By the site's id, else by the session id, which begins with site and cluster (`2_39_…`), else by the EVSE."""
+        """The site by its id, else by the session id (it begins with site and cluster, `2_39_…`), else by the EVSE."""
         if self._site is not None:
             return self._site
         if site_id is None:
@@ -133,9 +133,9 @@ class AcnFormat(_Acn):
 
 
 class AcnApiFormat(_Acn):
-    """Reads sessions with the API's names, whether from its JSON, the website's download or a CSV that was made of them.
+    """Reads sessions with the API's names: its JSON, the website's download, or a CSV made from them.
 
-    What users had entered is not used, and CSVs spread it over columns of many names: other columns are left alone.
+    The users' own inputs are not used. CSVs spread them over columns of many names, so other columns are ignored.
     """
 
     ignores_others = True

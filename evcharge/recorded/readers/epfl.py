@@ -35,7 +35,7 @@ POWER_MAX, SOC_START, SOC_END = "Pmax (W)", "SOC arrival", "SOC departure"
 class EpflFormat:
     """Reads EPFL rows. `site` replaces the campus charger.
 
-    Local times in the hour that the end of daylight saving repeats are read as its first occurrence (fold=0).
+    The end of daylight saving repeats an hour: local times in it are read as the first occurrence (fold=0).
     """
 
     source = "epfl"
@@ -61,7 +61,7 @@ class EpflFormat:
         self._evses = {} if site else dict.fromkeys(PLUGS, CONNECTOR)
 
     def session(self, row: fields.Row) -> RecordedSession:
-        """The session of a row; the file numbers sessions per site, so the id starts with the site's."""
+        """The session of a row. The file numbers sessions per site, so the id starts with the site's id."""
         evse_id = fields.text(row, PLUG)
         power_max_w = fields.optional_number(row, POWER_MAX, 0, MAX_POWER_KW * 1000)
         session = RecordedSession(

@@ -1,4 +1,4 @@
-"""Takes typed values out of a row; raises RowError with the reason code where there is none to take."""
+"""Takes typed values out of a row. Raises RowError with the reason code if there is no such value."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def optional_text(row: Row, column: str) -> str | None:
 
 
 def name(row: Row, column: str) -> str:
-    """An id of letters, digits, hyphen and underscore, which are safe in every store."""
+    """An id of letters, digits, hyphen and underscore. These are safe in every store."""
     value = text(row, column)
     if not _SAFE.fullmatch(value):
         raise RowError("UNSAFE_ID", column, f"{value!r} has other characters than letters, digits, - and _")
@@ -70,7 +70,7 @@ def instant(row: Row, column: str) -> datetime:
 
 
 def http_instant(row: Row, column: str) -> datetime:
-    """A time as HTTP has it (Wed, 25 Apr 2018 11:08:04 GMT), or ISO-8601 with its UTC offset, as an aware UTC datetime."""
+    """A time as HTTP writes it (Wed, 25 Apr 2018 11:08:04 GMT), or ISO-8601 with UTC offset, as an aware UTC datetime."""
     try:
         parsed = parsedate_to_datetime(text(row, column))
     except ValueError:
@@ -79,15 +79,15 @@ def http_instant(row: Row, column: str) -> datetime:
 
 
 def zoned_instant(row: Row, column: str, zone: ZoneInfo) -> datetime:
-    """A time with its UTC offset or, without, in `zone`, as an aware UTC datetime."""
+    """A time as an aware UTC datetime. A time without UTC offset is in `zone`."""
     return local_instant(row, column, zone) if _time(row, column).tzinfo is None else instant(row, column)
 
 
 def local_instant(row: Row, column: str, zone: ZoneInfo) -> datetime:
     """A local time without offset, as an aware UTC datetime.
 
-    The hour that the end of daylight saving repeats is read as its first occurrence (fold=0, still daylight saving
-    time); a time within the hour that its start skips does not exist and raises RowError.
+    The end of daylight saving repeats an hour: a time in it is read as the first occurrence (fold=0, still daylight saving
+    time). The start of daylight saving skips an hour: a time in it does not exist and raises RowError.
     """
     parsed = _time(row, column)
     if parsed.tzinfo is not None:

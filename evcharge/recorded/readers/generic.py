@@ -1,4 +1,4 @@
-"""The documented CSV of our own for everybody else's sessions: see docs/formats.md."""
+"""Our own documented CSV, for sessions from anywhere: see docs/formats.md."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from evcharge.recorded.readers.model import (
 class GenericFormat:
     """Reads rows of the generic format.
 
-    A station is registered if some row of it gives latitude, longitude and time zone; the first row that gives a
-    station's place, or an EVSE's connector, tells for all. Other stations must be in the registry already.
+    A station is registered if one of its rows has latitude, longitude and time zone. The first row with a station's place,
+    or with an EVSE's connector, counts for all rows. Other stations must be in the registry already.
     """
 
     source = "generic"
@@ -61,7 +61,7 @@ class GenericFormat:
         self._evses: dict[str, dict[str, Connector]] = {}
 
     def session(self, row: fields.Row) -> RecordedSession:
-        """The session of a row, with what the row tells about its station remembered for `stations`."""
+        """The session of a row. `stations` remembers what the row says about its station."""
         session = RecordedSession(
             session_id=fields.name(row, "session_id"),
             station_id=fields.name(row, "station_id"),
@@ -89,7 +89,7 @@ class GenericFormat:
         return session
 
     def stations(self) -> list[dict[str, Any]]:
-        """The stations whose place the rows read so far have told."""
+        """The stations whose place is known from the rows read so far."""
         return [registry_record(site, self._evses[site.station_id], self.source) for site in self._sites.values()]
 
 

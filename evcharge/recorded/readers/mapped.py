@@ -1,4 +1,4 @@
-"""Anybody's table of sessions, once its columns have been named: start, end or duration, and energy are enough."""
+"""Any table of sessions whose columns the user has named. Start, end or duration, and energy are enough."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from evcharge.recorded.readers.model import (
     registry_record,
 )
 
-#: What --columns can name; a duration instead of the end, watt-hours instead of kilowatt-hours.
+#: What --columns can name. A duration may replace the end, and watt-hours may replace kilowatt-hours.
 NAMES = (
     "started_at",
     "ended_at",
@@ -47,11 +47,11 @@ _DATED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})[ T]+(\d{1,2}:\d\d(?::\d
 
 
 class MappedFormat:
-    """Reads rows of a table by a mapping from NAMES to its columns; its other columns are left alone.
+    """Reads rows of a table by a mapping from NAMES to its columns. It ignores the other columns.
 
-    Times are ISO-8601 or have the day before or after the month; `day_first` says which (None: no row tells). Those without
-    UTC offset are local, in the hour that the end of daylight saving repeats its first occurrence. Raises RecordingError
-    for a mapping that lacks a start, an end or an energy, or has two of one.
+    Times are ISO-8601, or dates with the day before or after the month: `day_first` says which (None: no row shows it).
+    Times without UTC offset are local; in an hour that daylight saving repeats they are the first occurrence. Raises
+    RecordingError for a mapping that lacks a start, an end or an energy, or has two of one.
     """
 
     source = "generic"
@@ -76,7 +76,7 @@ class MappedFormat:
         self._evses: dict[str, dict[str, Connector]] = {}
 
     def session(self, row: fields.Row) -> RecordedSession:
-        """The session of a row; without an id of its own it has its number."""
+        """The session of a row. A row without an id gets its number as id."""
         self._rows += 1
         station_id = _safe(self._optional(row, "station_id") or _ONLY_SITE)
         evse_id = self._optional(row, "evse_id") or _ONLY_EVSE
@@ -99,7 +99,7 @@ class MappedFormat:
         return session
 
     def stations(self) -> list[dict[str, Any]]:
-        """The sites of the rows read so far. Where they are is not known: they are not for the registry."""
+        """The sites of the rows read so far. Their places are unknown, so they do not go to the registry."""
         return [
             registry_record(Site(name, name, 0.0, 0.0, self._zone.key), evses, self.source)
             for name, evses in self._evses.items()
@@ -125,7 +125,7 @@ class MappedFormat:
         try:
             return started_at + timedelta(seconds=seconds)
         except OverflowError:
-            raise RowError("OUT_OF_RANGE", column, f"{row[column]} is no duration") from None
+            raise RowError("OUT_OF_RANGE", column, f"{row[column]} is not a duration") from None
 
     def _time(self, row: fields.Row, column: str) -> datetime:
         value = fields.text(row, column)
@@ -135,7 +135,9 @@ class MappedFormat:
         first, separator, second, year, clock, half = dated.groups()
         day_first = True if separator == "." else self._day_first
         if day_first is None:
-            raise RowError("UNPARSABLE_TIME", column, f"{value!r}: which is the day? No row tells; write ISO-8601")
+            raise RowError(
+                "UNPARSABLE_TIME", column, f"{value!r}: no row shows which is the day; write ISO-8601"
+            )
         day, month = (first, second) if day_first else (second, first)
         hour, rest = clock.split(":", 1)
         if half:
@@ -144,8 +146,8 @@ class MappedFormat:
         return fields.zoned_instant({column: iso}, column, self._zone)
 
 
-def tells_day_first(value: str) -> bool | None:
-    """Whether a date has its day before its month; None if it can be either, or is written otherwise."""
+def is_day_first(value: str) -> bool | None:
+    """Whether a date has its day before its month. None if both are possible or the text is no such date."""
     dated = _DATED.fullmatch(value.strip())
     if dated is None or (int(dated[1]) > 12) == (int(dated[3]) > 12):
         return None
@@ -165,8 +167,8 @@ def _decimal(row: fields.Row, column: str) -> float:
 def _clock(row: fields.Row, column: str) -> float:
     """Seconds of a duration such as 1:30, 26:05:10 or 1 day 2:05:10 (hours, minutes, seconds)."""
     value = fields.text(row, column)
-    told = _CLOCK.fullmatch(value)
-    if told is None:
+    clock = _CLOCK.fullmatch(value)
+    if clock is None:
         raise RowError("UNPARSABLE_NUMBER", column, f"{value!r} is not hours:minutes:seconds")
-    days, hours, minutes, seconds = (float(part or 0) for part in told.groups())
+    days, hours, minutes, seconds = (float(part or 0) for part in clock.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

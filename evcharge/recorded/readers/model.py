@@ -1,4 +1,4 @@
-"""What every recorded file is turned into: sessions at sites, and rows that can not be."""
+"""What every recorded file becomes: sessions at sites, and impossible rows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from evcharge.errors import UserError
 
-# Recorded files name the EVSE only; each has a single connector, which OCPP numbers from 1.
+# Recorded files name only the EVSE. Each EVSE has one connector, which OCPP numbers from 1.
 CONNECTOR_ID = "1"
 
 
 class RecordingError(UserError):
-    """A recorded file can not be read; the message is one line that names file, row and column where they are known."""
+    """A recorded file cannot be read. The message is one line that names file, row and column where they are known."""
 
 
 class RowError(ValueError):
-    """A row is impossible. `reason` is the code that it is counted under; `column` is the one to look at."""
+    """A row is impossible. `reason` is the code under which it is counted; `column` is the one to look at."""
 
     def __init__(self, reason: str, column: str, detail: str) -> None:
         super().__init__(f"{reason} ({detail})")
@@ -26,7 +26,7 @@ class RowError(ValueError):
 
 
 class UnknownSiteError(RowError):
-    """The row's EVSE belongs to no known site, so that no row of the file has a station."""
+    """The row's EVSE belongs to no known site. Then no row of the file has a station."""
 
     def __init__(self, column: str, detail: str) -> None:
         super().__init__("UNKNOWN_SITE", column, detail)
@@ -34,7 +34,7 @@ class UnknownSiteError(RowError):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What a format calls the columns that every format has."""
+    """A format's names for the columns that every format has."""
 
     session: str
     started: str
@@ -44,7 +44,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class RecordedSession:
-    """One charging session as its source recorded it; None where the source does not tell.
+    """One charging session as its source recorded it. A value that the source lacks is None.
 
     Times are aware UTC instants, energy is in kWh to the Wh, state of charge in percent, `reason` is an OCPP stop reason.
     """
@@ -68,7 +68,7 @@ class RecordedSession:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A charging station (OCPI location) as far as a recorded file or its reader tells."""
+    """A charging station (OCPI location), as far as a recorded file or its reader knows it."""
 
     station_id: str
     station_name: str
@@ -93,7 +93,7 @@ class Connector:
 def registry_record(site: Site, evses: dict[str, Connector], source: str) -> dict[str, Any]:
     """The station-registry record of a site, without schema_version and observed_at.
 
-    `evses` maps evse_id to its connector. The snapshot covers only what the file showed, so its scope is its source.
+    `evses` maps evse_id to its connector. The snapshot covers only what the file shows, so its scope is its source.
     """
     groups: dict[tuple[str, float | None], int] = {}
     for connector in evses.values():

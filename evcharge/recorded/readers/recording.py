@@ -1,4 +1,4 @@
-"""Opens a recorded file, recognises its format and tells possible rows from impossible ones."""
+"""Opens a recorded file, recognises its format, and separates possible rows from impossible ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evcharge.recorded.readers.acn import AcnApiFormat, AcnFormat
 from evcharge.recorded.readers.epfl import EpflFormat
 from evcharge.recorded.readers.fields import Row
 from evcharge.recorded.readers.generic import GenericFormat
-from evcharge.recorded.readers.mapped import NAMES, MappedFormat, tells_day_first
+from evcharge.recorded.readers.mapped import NAMES, MappedFormat, is_day_first
 from evcharge.recorded.readers.model import (
     Columns,
     RecordedSession,
@@ -32,18 +32,18 @@ from evcharge.recorded.readers.model import (
     UnknownSiteError,
 )
 
-# A cable that stays plugged in for a month is a lost stop message, not a session; the longest of ACN-Data's is a week.
+# A cable that stays plugged in for a month is a lost stop message. The longest session of ACN-Data lasts a week.
 MAX_STAY = timedelta(days=30)
-#: The first day for readers whose sessions no partition has to hold.
+#: The first day for callers that put sessions into no partition.
 ANY_YEAR = date(2000, 1, 1)
-#: How many row numbers are kept for each reason.
+#: Row numbers kept for each reason.
 ROWS_KEPT = 5
 
 
 class Format(Protocol):
     """A file format: the columns of its header, and how a row becomes a session.
 
-    `site_power_kw` is what all EVSEs of its site share, where that is known.
+    `site_power_kw` is the power that all EVSEs of the site share, None where it is unknown.
     """
 
     source: str
@@ -60,13 +60,13 @@ class Format(Protocol):
 
 @dataclass
 class Recording:
-    """A recorded file that has been read once: what it holds and what had to be dropped.
+    """A recorded file that has been read once: what it holds and what was dropped.
 
-    `stations` are station-registry records without schema_version and observed_at; `rejected` counts dropped rows by
-    reason code and `rejected_rows` has the first row numbers of each (the header of a CSV is row 1, the first session of
-    a JSON as well), `first_rejected` what was wrong with the first one; `digest` is a hash of the uncompressed content;
-    `site_power_kw` is what all EVSEs share, where the format knows it. `sessions()` reads the file again, so that a CSV may
-    be larger than memory.
+    `stations` are station-registry records without schema_version and observed_at. `rejected` counts dropped rows by reason
+    code. `rejected_rows` has the first row numbers of each reason; the header of a CSV is row 1, and so is the first session
+    of a JSON file. `first_rejected` says what was wrong with the first dropped row. `digest` is a hash of the uncompressed
+    content. `site_power_kw` is the power that all EVSEs share, where the format knows it. `sessions()` reads the file again,
+    so that a CSV may be larger than memory.
     """
 
     path: Path
@@ -96,12 +96,12 @@ def read_sessions(
     table: Table | None = None,
     only: str | None = None,
 ) -> Recording:
-    """Reads a .csv, .json, or either gzipped, of ACN-Data, EPFL or generic sessions; its columns tell the format.
+    """Reads ACN-Data, EPFL or generic sessions from .csv or .json, plain or gzipped. The columns decide the format.
 
-    `site` replaces the site that the ACN and EPFL formats stand for; `table` tells how another table is read, and how the
-    generic one is without places. With `only` (a station id) sessions elsewhere are passed over. Sessions that start
-    before `first_day` (UTC) or end after `now` are impossible. Impossible rows are dropped and counted, or with `strict`
-    an error. Raises RecordingError naming file, row and column.
+    `site` replaces the site of the ACN and EPFL formats. `table` says how to read any other table, and a generic file
+    without places. With `only` (a station id) sessions elsewhere are skipped. A session is impossible if it starts before
+    `first_day` (UTC) or ends after `now`. Impossible rows are dropped and counted; with `strict` they are an error. Raises
+    RecordingError that names file, row and column.
     """
     first_at = datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC)
     opener = _Opener(path, site, strict, first_at, now, table, only)
@@ -133,9 +133,9 @@ def read_sessions(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How a table of no known format is read: its column for each of mapped.NAMES, and the zone of its local times.
+    """How to read a table of no known format: its column for each of mapped.NAMES, and the zone of its local times.
 
-    Without `columns` they have the names of the generic format.
+    Without `columns` the table uses the names of the generic format.
     """
 
     time_zone: str
@@ -144,7 +144,7 @@ class Table:
 
 @dataclass
 class Rejected:
-    """Dropped rows: how many of each reason, the first rows of each, and what was wrong with the very first."""
+    """Dropped rows: the count and the first rows of each reason, and what was wrong with the very first row."""
 
     counts: Counter[str] = field(default_factory=Counter)
     rows: dict[str, list[int]] = field(default_factory=dict)
@@ -160,7 +160,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class _Opener:
-    """A file with everything that decides how it is read, so that reading it twice gives the same sessions."""
+    """A file with everything that decides how it is read. Two readings give the same sessions."""
 
     path: Path
     site: Site | None
@@ -175,12 +175,12 @@ class _Opener:
         return self.until or datetime.now(UTC)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Row number and values of every row that is not blank; the first are the names of the columns."""
+        """Row number and values of every row that is not blank. The first row has the column names."""
         try:
             with self._bytes() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as lines:
                 yield from self._json_rows(lines) if ".json" in self.path.suffixes[-2:] else self._csv_rows(lines)
         except (OSError, EOFError) as error:
-            raise RecordingError(f"{self.path}: can not be read ({error})") from None
+            raise RecordingError(f"{self.path}: cannot be read ({error})") from None
 
     def _csv_rows(self, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
         number = 0
@@ -196,16 +196,16 @@ class _Opener:
             raise RecordingError(f"{self.path}: row {number + 1}: not CSV ({error})") from None
 
     def _json_rows(self, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
-        """The items of ACN-Data's `_items`, or of a bare list, as rows; what an item does not have is empty."""
+        """The items of ACN-Data's `_items`, or of a bare list, as rows. A value that an item lacks is empty."""
         try:
-            told = json.load(lines)
+            content = json.load(lines)
         except UnicodeDecodeError as error:
             raise RecordingError(f"{self.path}: not UTF-8 ({error.reason})") from None
         except json.JSONDecodeError as error:
             raise RecordingError(
                 f"{self.path}: row {error.lineno}: column {error.colno}: not JSON ({error.msg})"
             ) from None
-        items = told.get("_items") if isinstance(told, dict) else told
+        items = content.get("_items") if isinstance(content, dict) else content
         if not isinstance(items, list):
             raise RecordingError(f"{self.path}: neither a list of sessions nor an object with the list '_items'")
         for number, item in enumerate(items, start=1):
@@ -226,7 +226,7 @@ class _Opener:
         return state.hexdigest()
 
     def new_format(self) -> Format:
-        """The format that shares most columns with the header, once the header has been found to be right."""
+        """The format that shares most columns with the header. Raises RecordingError if the header is wrong."""
         header = next(self.rows(), None)
         if header is None:
             raise RecordingError(f"{self.path}: empty file")
@@ -264,19 +264,19 @@ class _Opener:
     def _mapped(self, names: list[str], mapping: Mapping[str, str]) -> MappedFormat:
         assert self.table is not None
         started = mapping.get("started_at")
-        told: bool | None = None
+        day_first: bool | None = None
         if started in names:
             place = names.index(started)
             rows = (values[place] for _, values in self.rows() if place < len(values))
-            told = next((first for first in map(tells_day_first, rows) if first is not None), None)
-        return MappedFormat(mapping, self.table.time_zone, told)
+            day_first = next((first for first in map(is_day_first, rows) if first is not None), None)
+        return MappedFormat(mapping, self.table.time_zone, day_first)
 
     def _bytes(self) -> gzip.GzipFile | io.BufferedReader:
         return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")
 
 
 def _text(value: Any) -> str:
-    """A JSON value as a CSV would have it."""
+    """A JSON value as a CSV would hold it."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)
@@ -304,7 +304,7 @@ def _parse(opener: _Opener, rejected: Rejected, recording_format: Format) -> Ite
 
 
 def _check(session: RecordedSession, columns: Columns, opener: _Opener, seen: set[str]) -> None:
-    """Raises RowError if the session can not have happened, or not a second time."""
+    """Raises RowError if the session is impossible or was in the file before."""
     stay = session.ended_at - session.started_at
     energy_kwh = session.energy_delivered_kwh
     if stay < timedelta(0):
@@ -314,7 +314,7 @@ def _check(session: RecordedSession, columns: Columns, opener: _Opener, seen: se
     if session.started_at < opener.first_at:
         raise RowError("BEFORE_FIRST_DAY", columns.started, f"before {opener.first_at:%Y-%m-%d}")
     if session.ended_at > opener.now:
-        raise RowError("IN_THE_FUTURE", columns.ended, f"{session.ended_at:%Y-%m-%dT%H:%M:%SZ} is yet to come")
+        raise RowError("IN_THE_FUTURE", columns.ended, f"{session.ended_at:%Y-%m-%dT%H:%M:%SZ} lies in the future")
     if energy_kwh < 0:
         raise RowError("NEGATIVE_ENERGY", columns.energy, f"{energy_kwh} kWh")
     if energy_kwh > MAX_ENERGY_KWH:

@@ -1,6 +1,6 @@
 """Small charts as inline SVG: bars, steps and curves over two axes, legible at the width of a phone.
 
-Colours are the classes of the series (`simulated`, `real`), which the page's style gives; a chart has no style of its own.
+The page styles the classes of the series (`simulated`, `real`). A chart has no style of its own.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from simulation.profile import Floats
 
-# As wide as a phone shows without scaling, so that type keeps its size there.
+# A phone shows this width without scaling, so that type keeps its size.
 _WIDTH, _HEIGHT = 380, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 24, 38
-# More points than this are not seen on so small a chart.
+# So small a chart cannot show more points.
 _MOST_POINTS = 240
 
 
@@ -50,7 +50,7 @@ def reaching(high: float) -> float:
 
 @dataclass
 class Chart:
-    """A chart of `name` (unique in the page); `title` and `description` are what is read aloud."""
+    """A chart. `name` is unique in the page; screen readers read `title` and `description`."""
 
     name: str
     title: str
@@ -83,11 +83,11 @@ class Chart:
         below = np.searchsorted(ordered, xs, side="right") / len(ordered) * 100
         self.steps(series, np.concatenate([[self.x.low], xs]), np.concatenate([[0.0], below[:-1]]))
 
-    def tell(self, edges: Floats, texts: Sequence[str]) -> None:
-        """What a pointer over the part of the chart between two edges is told."""
+    def hints(self, edges: Floats, texts: Sequence[str]) -> None:
+        """Adds a text for each part between two edges; it shows while the pointer is there."""
         for (low, high), text in zip(pairwise(edges), texts, strict=True):
             left, top = self._x(low), self._y(self.y.high)
-            area = self._mark("rect", "told", x=left, y=top, width=self._x(high) - left, height=self._y(0) - top)
+            area = self._mark("rect", "hint", x=left, y=top, width=self._x(high) - left, height=self._y(0) - top)
             ElementTree.SubElement(area, "title").text = text
 
     def svg(self) -> str:
@@ -140,6 +140,6 @@ def _texts(attributes: dict[str, float | str]) -> dict[str, str]:
 
 
 def _round_step(least: float) -> float:
-    """1, 2 or 5 times a power of ten, `least` or the next above."""
+    """The next number from `least` up that is 1, 2 or 5 times a power of ten."""
     power = 10.0 ** floor(log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))

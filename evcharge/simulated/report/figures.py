@@ -1,4 +1,4 @@
-"""The simulated sessions of some kinds of site, and what they come to."""
+"""The figures of a report: what the simulated sessions of some kinds of site add up to."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _UNKNOWN = float("nan")
 
 
 class Simulated:
-    """The simulated sessions of some kinds of site, and what they come to."""
+    """The simulated sessions of some kinds of site, and their figures."""
 
     def __init__(self, name: str, run: SimulatedRun, kinds: tuple[SiteKind, ...], sessions: pa.Table) -> None:
         self.name, self.kinds, self._run = name, kinds, run
-        self._stations = {name: told for name, told in run.stations.items() if told[0] in kinds}
+        self._stations = {name: station for name, station in run.stations.items() if station[0] in kinds}
         self._station_id, self._evse_id = sessions["station_id"], sessions["evse_id"]
         day = sessions["local_day"].cast(pa.int32()).to_numpy()
-        # Days are counted from a Monday that no time zone's first session is before.
+        # Days count from a Monday before the first session of every time zone.
         monday = run.start_at.date() - timedelta(days=1)
         self._monday = monday - timedelta(days=monday.weekday())
         self.visits = Visits(
@@ -81,25 +81,25 @@ class Simulated:
 
     @property
     def waited(self) -> float:
-        """Share of all visits that waited, those that gave up among them."""
+        """Share of all visits that waited, including those that gave up."""
         visits = self.sessions + self.abandoned + self.balked
         return (int((self.wait_s > 0).sum()) + self.abandoned) / visits if visits else _UNKNOWN
 
     def wait_quantile_s(self, level: float) -> float:
-        """Of the sessions that waited, nan if none did."""
+        """A quantile of the waits of sessions that waited; nan if none did."""
         waits = self.wait_s[self.wait_s > 0]
         return float(np.quantile(waits, level)) if len(waits) else _UNKNOWN
 
     @cached_property
     def energy_shares(self) -> Floats:
-        """Share of the energy that the busiest 1, 2, … EVSEs give together, for all EVSEs; empty without any energy."""
+        """Share of the energy that the busiest 1, 2, … EVSEs deliver together; empty without any energy."""
         table = pa.table({"station": self._station_id, "evse": self._evse_id, "kwh": self.visits.energy_kwh})
         energies = _floats(table.group_by(["station", "evse"]).aggregate([("kwh", "sum")])["kwh_sum"])
         return concentration(np.append(energies, np.zeros(max(self.evses - len(energies), 0))))
 
     @property
     def half_the_energy(self) -> float:
-        """The smallest share of all EVSEs that gives half of the energy."""
+        """The smallest share of all EVSEs that delivers half of the energy."""
         return half_from(self.energy_shares)
 
     def on(self, weekend: bool) -> NDArray[np.bool_]:
@@ -118,10 +118,10 @@ class Simulated:
         return np.divide(plugged_in, observed, out=np.full(WEEK_H, np.nan), where=observed > 0)
 
     def dispersion(self, visits_per_day: float) -> float:
-        """Variance over mean of the day counts of a station with so many visits a day; nan for less than a whole week.
+        """Variance over mean of the day counts of a station with `visits_per_day`; nan for less than a whole week.
 
-        The variance beyond a Poisson process grows with the square of the mean, so it is told by moments from all stations
-        (var = mean + v mean^2) and carried over to the recorded site's number of visits.
+        The variance beyond a Poisson process grows with the square of the mean. It is estimated by moments over all stations
+        (var = mean + v mean^2) and applied to the recorded site's number of visits.
         """
         counts = self._day_counts()
         if not counts.shape[1]:
@@ -149,7 +149,7 @@ class Simulated:
         return zones
 
     def _local_h(self, at: datetime, zone: str) -> float:
-        """Local hours since the Monday that days are counted from."""
+        """Local hours since the Monday from which days count."""
         local = at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         return (local - datetime.combine(self._monday, datetime.min.time())) / timedelta(hours=1)
 
@@ -171,7 +171,7 @@ def real_occupancy(site: RealSite) -> Floats:
 
 
 def _hours_of_week(start_h: Floats, stay_h: Floats) -> Floats:
-    """How much of each of the 168 hours of the week is covered by stays; starts are hours since a Monday, not negative."""
+    """How much of each of the 168 hours of the week stays cover. Starts are hours since a Monday, not negative."""
     end_h = start_h + stay_h
     weeks = int(end_h.max(initial=0.0) // WEEK_H) + 1
     at = np.arange(weeks * WEEK_H + 1.0)

@@ -1,4 +1,4 @@
-"""What a report is made of: a simulation's sessions and stations, and recorded sites to compare with."""
+"""The inputs of a report: a simulation's sessions and stations, and recorded sites for comparison."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _NULLABLE = {"soc_start_percent"}
 
 @dataclass(frozen=True)
 class SimulatedRun:
-    """What a simulation gave from `start_at` to `end_at` (aware).
+    """The result of a simulation from `start_at` to `end_at` (aware).
 
-    `sessions` has the columns of `SESSIONS` and may have others; sessions that were not over at `end_at` are not in it.
-    `stations` are site kind, number of EVSEs and IANA time zone by station id, of stations without a session as well.
-    `abandoned` and `balked` count, by site kind, the visits that gave up waiting and those that left at once.
+    `sessions` has the columns of `SESSIONS` and maybe others; it holds only sessions that ended by `end_at`. `stations` has
+    site kind, number of EVSEs and IANA time zone by station id, also for stations without a session. `abandoned` and
+    `balked` count, by site kind, the visits that gave up waiting and those that left at once.
     """
 
     sessions: pa.Table
@@ -48,7 +48,7 @@ class SimulatedRun:
 
 @dataclass(frozen=True, slots=True)
 class RealSite:
-    """Recorded sessions that those of one kind of site are compared with; `evses` is 0 where their number is not known."""
+    """Recorded sessions for one kind of site; `evses` is 0 where their number is unknown."""
 
     site_kind: SiteKind
     name: str
@@ -57,16 +57,16 @@ class RealSite:
 
     @classmethod
     def of(cls, site_kind: SiteKind, recording: Recording) -> Self:
-        """A recording of one site. Raises UserError if it is of several, or empty."""
+        """A recording of one site. Raises UserError if it has several sites or none."""
         if len(recording.stations) != 1:
-            raise UserError(f"{recording.path}: sessions of {len(recording.stations)} sites; compare with those of one")
+            raise UserError(f"{recording.path}: sessions of {len(recording.stations)} sites; give a recording of one")
         (station,) = recording.stations
         sample = read(recording, ZoneInfo(station["time_zone"]))
         return cls(site_kind, station["station_name"], sample, len(station["evses"]))
 
     @property
     def days_with_sessions(self) -> int:
-        """Far fewer than days: the recording has gaps, which lower its occupancy and raise its dispersion."""
+        """Days with a session. If they are far fewer than all days, gaps lower the occupancy and raise the dispersion."""
         return int((self.sample.counts > 0).sum())
 
     @property
@@ -75,9 +75,9 @@ class RealSite:
 
 
 def checked(run: SimulatedRun) -> pa.Table:
-    """The run's sessions in the types of `SESSIONS`, none without a value or a station.
+    """The run's sessions in the types of `SESSIONS`, each with its values and a known station.
 
-    Raises UserError naming row and column.
+    Raises UserError that names row and column.
     """
     if run.end_at <= run.start_at:
         raise UserError(f"simulated from {run.start_at} to {run.end_at}: the end must be after the start")

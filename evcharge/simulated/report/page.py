@@ -1,6 +1,6 @@
-"""A simulation as one HTML page: key figures, and for each kind of site its sessions beside recorded ones.
+"""A simulation as one HTML page: key figures, and the sessions of each kind of site beside recorded ones.
 
-The page is a single file without scripts, fonts or anything else from elsewhere.
+The page is a single file. It loads no scripts, no fonts and nothing else from elsewhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STATISTIC_NAMES = {
 
 
 def write_report(path: Path, run: SimulatedRun, real: Sequence[RealSite] = ()) -> None:
-    """Writes the page. Raises UserError if sessions are missing or wrong, or the file can not be written."""
+    """Writes the page. Raises UserError if sessions are missing or wrong, or the file cannot be written."""
     page = render(run, real)
     try:
         path.write_text(page, encoding="utf-8")
@@ -43,7 +43,7 @@ def write_report(path: Path, run: SimulatedRun, real: Sequence[RealSite] = ()) -
 
 
 def render(run: SimulatedRun, real: Sequence[RealSite] = ()) -> str:
-    """The page as text. Raises UserError naming row and column if the sessions are not as `SimulatedRun` says."""
+    """The page as text. Raises UserError that names row and column if the sessions do not match `SimulatedRun`."""
     sessions = checked(run)
     station_kinds = np.array([kind for kind, _, _ in run.stations.values()])
     station = pc.index_in(sessions["station_id"], value_set=pa.array(list(run.stations))).to_numpy()
@@ -55,7 +55,7 @@ def render(run: SimulatedRun, real: Sequence[RealSite] = ()) -> str:
     ]
     compared = {site.site_kind: site for site in real}
     if len(compared) < len(real):
-        raise UserError("two recordings for one kind of site: compare each kind with one")
+        raise UserError("two recordings of one kind of site: give one recording for each kind")
     seen = [simulated for simulated in kinds if len(simulated.visits)]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -1,4 +1,4 @@
-"""One kind of site in the page: its pictures and tables, beside a recorded site's."""
+"""One kind of site in the page: its charts and tables, beside those of a recorded site."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _HOURS = np.arange(25.0)
 _HOUR_TICKS = tuple((float(hour), f"{hour}") for hour in range(0, 25, 4))
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WEEKDAY_TICKS = tuple((24.0 * number + 12, name) for number, name in enumerate(_WEEKDAYS))
-# Fewer have no distribution worth a distance.
+# Fewer sessions have no distribution worth comparing.
 _LEAST_COMPARED = 20
-# Stays are told in minutes where nearly all are shorter.
+# Stays are shown in minutes where nearly all are shorter.
 _SHORT_STAY_H = 3.0
 _UNKNOWN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart (empty where there is nothing to draw) and what is said below it."""
+    """A chart (empty if there is nothing to draw) and the note below it."""
 
     title: str
     svg: str
@@ -37,7 +37,7 @@ class Figure:
 
 
 class Section:
-    """One kind of site: its pictures and tables, beside a recorded site's if there is one."""
+    """One kind of site: its charts and tables, beside those of a recorded site if there is one."""
 
     def __init__(self, simulated: Simulated, real: RealSite | None) -> None:
         self.simulated, self.real = simulated, real
@@ -48,7 +48,7 @@ class Section:
 
     @cached_property
     def score(self) -> Score | None:
-        """Against all recorded days; the yardstick is what the odd and the even ones are apart."""
+        """The score against all recorded days. The yardstick is the distance between odd and even days."""
         if self.real is None or self.simulated.sessions < _LEAST_COMPARED:
             return None
         sample = self.real.sample
@@ -57,7 +57,7 @@ class Section:
 
     @property
     def figures(self) -> list[Figure]:
-        """The pictures, in the order of a visit."""
+        """The charts, in the order of a visit."""
         return [
             self._starts(weekend=False),
             self._starts(weekend=True),
@@ -105,7 +105,7 @@ class Section:
         chart.bars("simulated", _HOURS, shares[0])
         if real is not None:
             chart.steps("real", _HOURS, shares[1])
-        chart.tell(_HOURS, [_told_hour(hour, [share[hour] for share in shares]) for hour in range(24)])
+        chart.hints(_HOURS, [_hour_text(hour, [share[hour] for share in shares]) for hour in range(24)])
         nearness = ""
         if real is not None and min(len(ours), len(real)) >= _LEAST_COMPARED:
             nearness = _nearness(ks_distance(ours, real), self._halves_apart(weekend))
@@ -118,31 +118,31 @@ class Section:
         return starts if len(starts) else None
 
     def _busiest(self) -> list[Figure]:
-        """Recordings are of one site: the simulation alone."""
+        """The energy of the busiest EVSEs. Recordings have one site, so only the simulation is shown."""
         shares = self.simulated.energy_shares
         if not len(shares):
             return []
-        told = f"{self.simulated.half_the_energy * 100:.1f} % of the EVSEs give half of the energy."
+        summary = f"{self.simulated.half_the_energy * 100:.1f} % of the EVSEs give half of the energy."
         chart = Chart(
             f"{self.anchor}-busiest",
             f"{self.name}: energy of the busiest EVSEs",
-            told,
+            summary,
             Axis.of("% of EVSEs, the busiest first", 100),
             Axis.of("% of the energy", 100),
         )
         numbers = np.unique(np.linspace(0, len(shares), 200).astype(np.int64))
         chart.curve("simulated", numbers / len(shares) * 100, np.append(0.0, shares)[numbers] * 100)
-        return [Figure("Energy by EVSE", chart.svg(), told)]
+        return [Figure("Energy by EVSE", chart.svg(), summary)]
 
     def _halves_apart(self, weekend: bool) -> float:
-        """KS distance of the start hours of odd and even real days, nan where they are too few."""
+        """KS distance of the start hours of odd and even real days, nan if they are too few."""
         if self._halves is None:
             return _UNKNOWN
         odd, even = (half.visits.start_hour[(half.weekday(half.visits.day) >= 5) == weekend] for half in self._halves)
         return ks_distance(odd, even) if min(len(odd), len(even)) >= _LEAST_COMPARED else _UNKNOWN
 
     def _both(self, column: str) -> tuple[Floats, Floats | None]:
-        """A column of the simulated and of the real visits, as far as it is known."""
+        """The known values of a column, of the simulated and of the real visits."""
         ours: Floats = getattr(self.simulated.visits, column)
         if self.real is None:
             return ours[~np.isnan(ours)], None
@@ -166,7 +166,7 @@ class Section:
         self, name: str, title: str, unit: str, ours: Floats, real: Floats | None, high: float | None = None
     ) -> Figure:
         both = [ours, *([] if real is None else [real])]
-        medians = _told([float(np.median(values)) for values in both], unit)
+        medians = _values_text([float(np.median(values)) for values in both], unit)
         high = high or reaching(max(float(np.quantile(values, 0.99)) for values in both))
         chart = Chart(
             f"{self.anchor}-{name}",
@@ -197,29 +197,29 @@ class Section:
         chart = Chart(
             f"{self.anchor}-occupancy",
             f"{self.name}: occupancy over the local week",
-            f"Share of EVSEs plugged in, at most {_told([float(np.nanmax(share)) for share in shares], '%')}.",
+            f"Share of EVSEs plugged in, at most {_values_text([float(np.nanmax(share)) for share in shares], '%')}.",
             Axis("local weekday", 0, WEEK_H, _WEEKDAY_TICKS),
             Axis.of("% of EVSEs plugged in", reaching(max(float(np.nanmax(share)) for share in shares))),
         )
         for series, share in zip(("simulated", "real"), shares, strict=False):
             known = ~np.isnan(share)
             chart.curve(series, edges[:-1][known] + 0.5, share[known])
-        chart.tell(
+        chart.hints(
             edges,
             [
-                f"{_WEEKDAYS[hour // 24]} {_told_hour(hour % 24, [share[hour] for share in shares])}"
+                f"{_WEEKDAYS[hour // 24]} {_hour_text(hour % 24, [share[hour] for share in shares])}"
                 for hour in range(WEEK_H)
             ],
         )
-        note = f"Mean {_told([float(np.nanmean(share)) for share in shares], '%')}."
+        note = f"Mean {_values_text([float(np.nanmean(share)) for share in shares], '%')}."
         if real is not None:
             note += f" Mean absolute difference {np.nanmean(np.abs(ours - real)):.1f} percentage points."
         elif self.real is not None:
-            note += " The recording does not tell how many EVSEs there are."
+            note += " The recording does not say how many EVSEs there are."
         return Figure("Occupancy over the week", chart.svg(), note)
 
     def _queue(self) -> list[Figure]:
-        """Recordings tell of no queue: the simulation alone."""
+        """The queue. Recordings have none, so only the simulation is shown."""
         waited = self.simulated.wait_s > 0
         if not waited.any():
             return [Figure("Queue", "", "No simulated session waited for a free EVSE.")]
@@ -235,7 +235,7 @@ class Section:
             Axis.of("% of sessions that waited", reaching(float(share.max()))),
         )
         by_hour.bars("simulated", _HOURS, share)
-        by_hour.tell(_HOURS, [_told_hour(hour, [share[hour]]) for hour in range(24)])
+        by_hour.hints(_HOURS, [_hour_text(hour, [share[hour]]) for hour in range(24)])
         waits_min = self.simulated.wait_s[waited] / 60
         distribution = Chart(
             f"{self.anchor}-wait",
@@ -245,7 +245,7 @@ class Section:
             Axis.of("% of waits below", 100),
         )
         distribution.distribution("simulated", waits_min)
-        alone = "" if self.real is None else " The recording tells of no queue."
+        alone = "" if self.real is None else " The recording has no queue."
         return [
             Figure("Queue by hour", by_hour.svg(), f"{waited.sum():,} sessions waited.{alone}"),
             Figure(
@@ -257,7 +257,7 @@ class Section:
 
 
 def _halves(sample: Sample) -> tuple[Sample, Sample] | None:
-    """Odd and even days, None where one has too few sessions to tell a distance."""
+    """Odd and even days; None if one has too few sessions for a distance."""
     try:
         return sample.on(Days.ODD), sample.on(Days.EVEN)
     except UserError:
@@ -274,15 +274,15 @@ def _nearness(ours: float, real: float) -> str:
     return f"KS distance {ours:.3f}{yardstick}."
 
 
-def _told(values: Sequence[float], unit: str) -> str:
-    """A value of the simulated and maybe one of the real sessions."""
+def _values_text(values: Sequence[float], unit: str) -> str:
+    """The value of the simulated sessions, and of the real ones if there is one."""
     series = ("simulated", "real") if len(values) > 1 else ("",)
     return ", ".join(f"{value:.3g} {unit} {name}".rstrip() for name, value in zip(series, values, strict=True))
 
 
-def _told_hour(hour: int, shares: Sequence[float]) -> str:
-    told = ", ".join(f"{name} {share:.1f} %" for name, share in zip(("simulated", "real"), shares, strict=False))
-    return f"{hour:02}:00 to {hour + 1:02}:00: {told}"
+def _hour_text(hour: int, shares: Sequence[float]) -> str:
+    texts = ", ".join(f"{name} {share:.1f} %" for name, share in zip(("simulated", "real"), shares, strict=False))
+    return f"{hour:02}:00 to {hour + 1:02}:00: {texts}"
 
 
 def _counts(ours: Floats, real: Floats | None) -> str:

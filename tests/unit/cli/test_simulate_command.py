@@ -63,7 +63,7 @@ def test_the_saved_state_is_one_to_go_on_from(tmp_path: Path) -> None:
     first = simulate(*SMALL, "--out", str(tmp_path))
     state = json.loads(gzip.decompress((tmp_path / "state.json.gz").read_bytes()))
     scenario = Scenario(7, 40, 400)
-    simulation = scenario.go_on(state["simulation"])
+    simulation = scenario.resume(state["simulation"])
     simulation.advance(scenario.begins_at + timedelta(days=3))
     assert isinstance(simulation, Simulation)
     assert simulation.totals.ledger_hash == simulate(*SMALL[:-1], "3")["ledger_hash"] != first["ledger_hash"]

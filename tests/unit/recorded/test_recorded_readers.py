@@ -148,11 +148,11 @@ def test_files_that_are_no_text_or_not_there(tmp_path: Path) -> None:
         read_sessions(latin)
     broken = tmp_path / "broken.csv.gz"
     broken.write_bytes(gzip.compress(GENERIC.encode())[:-6])
-    with pytest.raises(RecordingError, match="can not be read"):
+    with pytest.raises(RecordingError, match="cannot be read"):
         read_sessions(broken)
-    with pytest.raises(RecordingError, match="can not be read"):
+    with pytest.raises(RecordingError, match="cannot be read"):
         read_sessions(tmp_path / "absent.csv")
-    with pytest.raises(RecordingError, match="can not be read"):
+    with pytest.raises(RecordingError, match="cannot be read"):
         read_sessions(tmp_path)
 
 

@@ -61,7 +61,7 @@ def test_a_replay_that_was_cut_off_is_completed_by_the_next(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["absent.csv"], "evcharge: absent.csv: can not be read"),
+        (["absent.csv"], "evcharge: absent.csv: cannot be read"),
         ([str(EXAMPLE), "--site-id", "x"], "a site needs --site-id"),
         ([str(PROJECT / "LICENSE")], "row 2: column"),
         (["--strict", str(EXAMPLE.with_name("sessions-generic-dirty.csv"))], "row 3: column 'ended_at'"),

@@ -184,7 +184,7 @@ def test_days_are_utc_days(settings: Settings, kafka: FakePublisher) -> None:
 
 def test_nothing_comes_before_the_first_day(settings: Settings, kafka: FakePublisher) -> None:
     simulate(settings, kafka, SECOND)
-    with pytest.raises(FeedError, match="2026-03-07 can not be simulated: simulated days began with 2026-03-08"):
+    with pytest.raises(FeedError, match="2026-03-07 cannot be simulated: simulated days began with 2026-03-08"):
         simulate(settings, kafka, FIRST)
 
 
@@ -236,5 +236,5 @@ def test_a_state_of_another_simulation_is_refused(
 ) -> None:
     simulate(settings, kafka, FIRST)
     monkeypatch.setattr(simulated_days, "VEHICLE_PREFIX", "ev-other")
-    with pytest.raises(FeedError, match=r"2026-03-07\.state\.json\.gz can not be gone on from"):
+    with pytest.raises(FeedError, match=r"2026-03-07\.state\.json\.gz cannot be resumed"):
         simulate(settings, kafka, SECOND)

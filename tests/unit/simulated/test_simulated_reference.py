@@ -70,5 +70,5 @@ def test_a_feed_whose_stations_are_gone_says_so(
 ) -> None:
     simulate_day(settings, NOW, open_publisher=kafka)
     (settings.feeds_dir / simulated.FEED / "network.json").write_text("{}")
-    with pytest.raises(FeedError, match=r"network\.json.*begin anew"):
+    with pytest.raises(FeedError, match=r"network\.json.*start again"):
         simulate_day(settings, NOW, open_publisher=kafka)

@@ -358,12 +358,12 @@ def test_wrong_input_is_told_in_one_line(wrong: SimulatedRun, said: str) -> None
 
 
 def test_two_recordings_of_one_kind_are_an_error() -> None:
-    with pytest.raises(UserError, match="two recordings for one kind of site"):
+    with pytest.raises(UserError, match="two recordings of one kind of site"):
         render(WEEK, [real_site("one"), real_site("two")])
 
 
 def test_a_recording_of_several_sites_is_an_error() -> None:
-    with pytest.raises(UserError, match="sessions of 2 sites; compare with those of one"):
+    with pytest.raises(UserError, match="sessions of 2 sites; give a recording of one"):
         RealSite.of(SiteKind.PUBLIC, read_sessions(PROJECT / "examples" / "sessions-generic.csv"))
 
 
