@@ -32,12 +32,12 @@ told = json.load(sys.stdin)
 profile = told["profile"] and shipped(told["profile"])
 start_at = __import__("datetime").datetime.fromisoformat(told["start_at"])
 scenario = Scenario(2, stations=30, vehicles=told["vehicles"], profile=profile, start_at=start_at)
-simulation = scenario.go_on(told["state"])
+simulation = scenario.resume(told["state"])
 digests = []
 for cut in told["cuts"]:
     rows = list(simulation.advance(scenario.begins_at + timedelta(milliseconds=cut)).rows())
     digests.append([len(rows), sha256(repr(rows).encode()).hexdigest()])
-    simulation = scenario.go_on(json.loads(json.dumps(simulation.save())))
+    simulation = scenario.resume(json.loads(json.dumps(simulation.save())))
 print(json.dumps([digests, simulation.totals.ledger_hash, simulation.save()]))
 """
 
