@@ -46,6 +46,18 @@ class Session:
     stretch_s: float = 0.0
     draws: Uniforms | None = None
 
+    @property
+    def known_curve(self) -> ChargeCurve:
+        """The curve along which the car charges. RuntimeError before it is plugged in."""
+        if self.curve is None:
+            raise RuntimeError("a session has a curve once it is plugged in")
+        return self.curve
+
+    def soc_at(self, at_ms: int) -> float:
+        """State of charge at `at_ms`, which is in the running stretch; computed from the stretch's begin in one step."""
+        soc = self.known_curve.soc_at(self.stretch_s + (at_ms - self.stretch_at) / 1000)
+        return min(max(soc, self.stretch_soc), self.target_soc)
+
 
 @dataclass(slots=True)
 class Car:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import NamedTuple, Protocol
@@ -10,6 +11,8 @@ import numpy as np
 
 from simulation.charging import ChargeCurve
 from simulation.clock import DAY_MS, HOUR_MS, to_utc_ms, weekday
+from simulation.fleet import Vehicle
+from simulation.network import Station
 from simulation.profile import Visits
 
 # Nobody comes with a battery that is fuller, and up to the other level one takes full power on AC: where a visit's state of
@@ -53,6 +56,26 @@ class Site:
     due_at: int = 0
     order: int = 0
     plan: tuple[Visit, ...] = ()
+
+
+def guests_by_site(
+    stations: Sequence[Station], vehicles: Sequence[Vehicle], sites: Mapping[str, SiteDemand]
+) -> dict[int, tuple[SiteDemand, list[int]]]:
+    """The demand and the guests of each of `sites` (demands by station id); stations and guests by their positions.
+
+    ValueError if a site is none of the stations, or if a vehicle's home is none of the sites.
+    """
+    position = {station.station_id: index for index, station in enumerate(stations)}
+    unknown = sorted(sites.keys() - position.keys())
+    if unknown:
+        raise ValueError(f"the network has no station {', '.join(unknown)}")
+    guests: dict[int, tuple[SiteDemand, list[int]]] = {position[name]: (demand, []) for name, demand in sites.items()}
+    if guests:
+        for index, vehicle in enumerate(vehicles):
+            if vehicle.home not in guests:
+                raise ValueError(f"the home of {vehicle.ev_id} is none of the sites that have a demand of their own")
+            guests[vehicle.home][1].append(index)
+    return guests
 
 
 def visits_of_day(demand: SiteDemand, day: int, time_zone: str, random: np.random.Generator) -> tuple[Visit, ...]:

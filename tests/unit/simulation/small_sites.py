@@ -101,7 +101,7 @@ def hour_of(event: Event) -> float:
 def keep_notes(simulation: Simulation) -> list[NDArray[np.float64]]:
     """What the recorder turns into messages from now on, before it is rounded: arrays of `simulation.recording.Note`."""
     kept: list[NDArray[np.float64]] = []
-    recorder = simulation._recorder
+    recorder = simulation._world.recorder
     columns = recorder._columns
 
     def keep(notes: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
@@ -116,9 +116,8 @@ def charging_kw(simulation: Simulation, station: int, at: datetime) -> list[floa
     """The power of each car that charges at a station (its position) at the time to which the simulation came."""
     at_ms = round(at.timestamp() * 1000)
     powers = []
-    for car in simulation._cars:
+    for car in simulation._world.cars:
         session = car.session
         if session is not None and session.charging and session.station == station:
-            curve = simulation._curve_of(session)
-            powers.append(curve.power_kw(simulation._soc(session, at_ms)))
+            powers.append(session.known_curve.power_kw(session.soc_at(at_ms)))
     return powers

@@ -88,10 +88,10 @@ def test_states_are_saved_amid_shared_power_and_pauses() -> None:
     limited = paused = waiting = 0
     for cut in CUTS_MS:
         simulation.advance(START_AT + timedelta(milliseconds=cut))
-        for car in simulation._cars:
+        for car in simulation._world.cars:
             if (session := car.session) is None:
                 continue
-            limited += session.charging and session.limit_kw < simulation._evses[session.evse].power_kw
+            limited += session.charging and session.limit_kw < simulation._world.plugs.evses[session.evse].power_kw
             paused += car.step == "resume"
             waiting += car.step in ("give_up", "plug_in")
     assert min(limited, paused, waiting) > 0
@@ -115,15 +115,15 @@ def noted() -> tuple[Simulation, list[tuple[float, ...]], str]:
     """A day's notes without meter values, as the recorder was given them, and their ledger's hash."""
     simulation = Scenario(2, stations=20, vehicles=200).begin()
     notes: list[tuple[float, ...]] = []
-    simulation._recorder.note = notes.append
-    simulation._recorder.meter = lambda run: None
+    simulation._world.recorder.note = notes.append
+    simulation._world.recorder.meter = lambda run: None
     simulation.advance(MONDAY + timedelta(days=1))
     assert len(notes) > 200
     return simulation, notes, ledger(simulation, notes)
 
 
 def ledger(simulation: Simulation, notes: list[tuple[float, ...]], chunks: int = 1) -> str:
-    recorder: Recorder = simulation._recorder
+    recorder: Recorder = simulation._world.recorder
     totals = Totals()
     for chunk in np.array_split(np.arange(len(notes)), chunks):
         recorder._notes.extend(notes[i] for i in chunk)
@@ -183,10 +183,10 @@ def test_memory_does_not_grow_with_the_days(name: str | None) -> None:
         tracemalloc.stop()
     assert simulation.totals.sessions > 100
     # Curves of limits that had not been met yet and lists of neighbours are kept, of which there is an end.
-    curves = len(simulation._curves)
+    curves = len(simulation._world.curves)
     assert held[30] - held[3] < 50_000 + 3_000 * curves
     assert objects[30] - objects[3] < 3_000 + 10 * curves
     assert saved[30] < 1.3 * saved[3] + 5_000
-    recorder = simulation._recorder
-    assert (recorder._notes, recorder._runs, simulation._spells) == ([], [], [])
-    assert len(simulation._environment._queue) <= 5 * (len(simulation._cars) + len(simulation._sites))
+    recorder = simulation._world.recorder
+    assert (recorder._notes, recorder._runs, simulation._world.spells) == ([], [], [])
+    assert len(simulation._world.environment._queue) <= 5 * (len(simulation._world.cars) + len(simulation._world.sites))

@@ -71,7 +71,7 @@ def tell(simulation: Simulation, cuts_h: list[float], reload: Any = None) -> lis
     for hours in sorted(cuts_h):
         at = MONDAY + timedelta(hours=hours)
         events.extend(simulation.advance(at).rows())
-        for position, station in enumerate(simulation._stations):
+        for position, station in enumerate(simulation._world.setting.stations):
             assert sum(charging_kw(simulation, position, at)) <= station.site_power_kw + 1e-6
         if reload:
             simulation = reload(json.loads(json.dumps(simulation.save())))
@@ -93,9 +93,9 @@ def check(simulation: Simulation, events: list[Event]) -> None:
         by_station[event["station_id"]].append(event["occurred_at"])
     assert all(times == sorted(times) for times in by_station.values())
 
-    evses = {evse.evse_id: evse for station in simulation._stations for evse in station.evses}
+    evses = {evse.evse_id: evse for station in simulation._world.setting.stations for evse in station.evses}
     of_car, of_evse = defaultdict(list), defaultdict(list)
-    running = {car.session.evse for car in simulation._cars if car.session is not None and car.session.started_at}
+    running = {car.session.evse for car in simulation._world.cars if car.session is not None and car.session.started_at}
     positions = {evse_id: position for position, evse_id in enumerate(evses)}
     for session_id, told in by_session(events).items():
         assert [e["sequence"] for e in told] == list(range(len(told)))
