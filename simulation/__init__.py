@@ -1,7 +1,7 @@
 """Charging stations, cars and drivers, simulated: pure, deterministic by seed, resumable, in simulated time only.
 
-`Simulation(build_network(...), build_fleet(...), seed=..., start_at=...)` and then `advance(until=...)` as often as needed;
-`telemetry()` is what the cars told meanwhile.
+Make `Simulation(build_network(...), build_fleet(...), seed=..., start_at=...)`, then call `advance(until=...)` as often as
+needed. `telemetry()` is what the cars sent meanwhile.
 """
 
 from simulation.behaviour import AS_RECORDED, Behaviour

@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-# A try is a digit of the session's number, and has draws of its own.
+# The number of a session has one digit for its try, and each try has draws of its own.
 _MOST_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Shares are of visits (0 to 1).
+    """Shares are of visits (0 to 1), times in s, distances in km. ValueError names a value that is impossible.
 
-    A start fails with `failed_start_share`, is noticed after `failed_start_s` (least, most) and tried again, on another EVSE
-    if one is free; a further try fails with `failed_retry_share`, and after `most_tries` the driver leaves.
+    A start fails with `failed_start_share`. The driver notices after `failed_start_s` (least, most) and tries again, on
+    another EVSE if one is free. A further try fails with `failed_retry_share`. After `most_tries` the driver leaves.
 
-    Who finds all plugs taken drives on at once with `balk_share`, and with the same share of what is left for each car that
-    waits already per plug. Of those who leave, at once or after waiting, `reroute_share` looks for a free plug at a station
-    within `reroute_km`, at most `most_reroutes` times on one errand. A car moves up `move_up_s` after a plug is free.
+    A driver who finds all plugs taken leaves at once with `balk_share`. For each car that already waits per plug, the same
+    share of those who would have stayed leaves too. Of the drivers who leave, at once or after they waited, `reroute_share`
+    looks for a free plug at a station within `reroute_km`, at most `most_reroutes` times on one errand. When a plug becomes
+    free, the next car needs `move_up_s` (least, most) to move up.
 
-    Chargers send meter values every `ac_meter_s` and `dc_meter_s`. Of sessions, `fault_share` meet a fault of their EVSE,
-    which is out of order for a log-normal time.
+    Chargers send meter values every `ac_meter_s` and `dc_meter_s`. A `fault_share` of the sessions meets a fault of its
+    EVSE, which is then out of order for a log-normal time.
     """
 
     # 14 % of visits end without a charge or only after trouble: J.D. Power, U.S. EV Experience Public Charging Study 2025.
@@ -42,7 +43,6 @@ class Behaviour:
     repair_sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        """ValueError naming what is impossible."""
         for name in ("failed_start_share", "failed_retry_share", "balk_share", "reroute_share", "fault_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
@@ -60,5 +60,5 @@ class Behaviour:
             raise ValueError(f"most_tries must be from 1 to {_MOST_TRIES}, not {self.most_tries}")
 
 
-#: As recorded sessions are: what faults, failed starts and full sites did to them is in the record already.
+#: For visits drawn from recorded sessions: the record already contains what faults, failed starts and full sites did.
 AS_RECORDED = Behaviour(failed_start_share=0.0, fault_share=0.0, balk_share=0.0, reroute_share=0.0)

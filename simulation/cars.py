@@ -14,7 +14,7 @@ FREE = -1
 
 @dataclass(slots=True)
 class Session:
-    """One try to charge, from the queue to the unplugged cable. Times in ms, 0 where not planned or not yet.
+    """One try to charge, from the queue to the unplugged cable. Times are in ms; 0 means not planned, or not yet.
 
     `wanted_ms` and `wanted_kwh` are what a site's visit asks for (-1: the driver decides). `limit_kw` is what the site gives.
     """
@@ -40,7 +40,8 @@ class Session:
     stretch_at: int = 0
     stretch_soc: float = 0.0
     next_meter_at: int = 0
-    # What follows from the above, and is never saved: the curve, its number, seconds from empty at the stretch's begin, draws.
+    # What follows from the fields above is never saved: the curve, its number, seconds from empty at the stretch's begin, and
+    # the draws for the stay.
     curve: ChargeCurve | None = None
     curve_number: int = -1
     stretch_s: float = 0.0
@@ -61,10 +62,11 @@ class Session:
 
 @dataclass(slots=True)
 class Car:
-    """A car between and during visits. `order` numbers its next `step`, which comes at `due_at` (ms); "" is no step.
+    """A car between and during visits.
 
-    It has been as it is since `since_at` (ms). Between visits it comes from station `origin`, which it left with `soc_left`,
-    and drives `driven_km`; `soc` and `station` are then those of its arrival. `reroutes` counts those of the running errand.
+    Its next `step` has the number `order` and comes at `due_at` (ms); "" is no step. The car's last step was at `since_at`
+    (ms). Between visits the car comes from station `origin`, which it left with `soc_left`, and drives `driven_km`; `soc` and
+    `station` are then those of its arrival. `reroutes` counts how often it drove on to another station on this errand.
     """
 
     soc: float
@@ -81,7 +83,7 @@ class Car:
     session: Session | None = None
 
 
-#: What is saved of each.
+#: The fields that are saved.
 CAR_FIELDS = tuple(f.name for f in fields(Car) if f.name != "session")
 _DERIVED = ("curve", "curve_number", "stretch_s", "draws")
 SESSION_FIELDS = tuple(f.name for f in fields(Session) if f.name not in _DERIVED)

@@ -1,8 +1,8 @@
 """How a battery fills: power by state of charge, integrated exactly.
 
 Power is piecewise linear in the state of charge. On a piece P(s) = P0 + m (s - s0) the charge obeys
-C ds/dt = efficiency x P(s), whose solution is s(t) = s0 + P0/m (exp(m t efficiency/C) - 1), a straight line where m = 0:
-no time step, so energy at any instant does not depend on when else it was asked for.
+C ds/dt = efficiency x P(s), whose solution is s(t) = s0 + P0/m (exp(m t efficiency/C) - 1), a straight line where m = 0.
+There is no time step, so the energy at an instant does not depend on which other instants were computed.
 
 States of charge are fractions 0..1, energies kWh, powers kW at the connector, times seconds.
 """
@@ -23,13 +23,13 @@ Floats = NDArray[np.float64]
 # Battery gain over energy at the connector on AC: 77.7 of 87.9 kWh, a Tesla Model Y's full charge on 240 V in the EPA
 # certification filing (quoted by Car and Driver, "EVs Explained: Charging Losses").
 AC_EFFICIENCY = 0.884
-# On DC the meter stands behind the rectifier: what remains are cable and battery (assumption: 5 %).
+# On DC the meter is behind the rectifier, so only cable and battery lose energy (assumption: 5 %).
 DC_EFFICIENCY = 0.95
 
-# Where the constant-voltage phase on AC begins and what is left of the power when full (assumption).
+# Where the constant-voltage phase on AC begins, and which share of the power is left when the battery is full (assumption).
 _AC_TAPER_FROM = 0.97
 _AC_POWER_LEFT = 0.25
-# Published curves may end at 0 kW, with which a battery would never be full.
+# Published curves may end at 0 kW. With that a battery would never be full.
 _MIN_POWER_KW = 1.0
 
 
@@ -56,7 +56,7 @@ class ChargeCurve:
     def __init__(self, points: tuple[tuple[float, float], ...], capacity_kwh: float, efficiency: float) -> None:
         """ValueError if the points do not run from 0.0 to 1.0 in rising order."""
         self._socs = [soc for soc, _ in points]
-        # An EVSE may give less than that: the limit holds.
+        # An EVSE may give less than the least power; its limit holds.
         least_kw = min(_MIN_POWER_KW, max(power for _, power in points))
         self._powers = [max(power, least_kw) for _, power in points]
         if self._socs[0] != 0.0 or self._socs[-1] != 1.0 or any(a >= b for a, b in pairwise(self._socs)):
@@ -110,7 +110,8 @@ class ChargeCurve:
 
     @property
     def pieces(self) -> Iterator[tuple[float, float, float, float, float]]:
-        """Per piece: seconds from empty, state of charge and power at its begin, the next state of charge, kW per unit."""
+        """For each piece: seconds from empty, state of charge and power at its begin, state of charge at its end, and slope (kW
+        per unit of state of charge)."""
         return zip(self._seconds, self._socs, self._powers, self._socs[1:], self._slopes, strict=False)
 
     def _piece(self, starts: list[float], value: float) -> int:
@@ -118,16 +119,16 @@ class ChargeCurve:
 
 
 class CurveTable:
-    """Many curves side by side, asked for many instants at once: as `ChargeCurve.soc_at` and `power_kw`, in arrays."""
+    """Many curves, evaluated at many instants at once: `ChargeCurve.soc_at` and `power_kw` for arrays."""
 
     def __init__(self) -> None:
         self._count = 0
-        # A piece that a curve does not have begins never.
+        # inf: a curve without this piece never comes to it.
         self._pieces = np.full((5, 64, 16), np.inf)
         self._kwh_per_soc = np.ones(64)
 
     def add(self, curve: ChargeCurve) -> int:
-        """The number by which `after` knows the curve."""
+        """Add a curve. Returns the number by which `after` knows it."""
         pieces = np.array(list(curve.pieces)).T
         _, rows, columns = self._pieces.shape
         if self._count == rows or pieces.shape[1] > columns:
@@ -145,7 +146,7 @@ class CurveTable:
         return self._kwh_per_soc[curve]
 
     def after(self, curve: NDArray[np.int64], seconds: Floats, target_soc: Floats) -> tuple[Floats, Floats]:
-        """State of charge and power (kW) after charging for `seconds` from empty towards `target_soc`; one row per instant."""
+        """State of charge and power (kW) after charging for `seconds` from empty towards `target_soc`, all of shape (n,)."""
         piece = np.maximum((self._pieces[0][curve] <= seconds[:, None]).sum(axis=1) - 1, 0)
         begins, low, power, high, slope = self._pieces[:, curve, piece]
         since = seconds - begins

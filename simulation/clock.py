@@ -1,4 +1,4 @@
-"""UTC milliseconds and local wall time. Simulated time is whole milliseconds since 1970-01-01 UTC; nothing reads a clock."""
+"""UTC milliseconds and local wall time. Simulated time is whole milliseconds since 1970-01-01 UTC. Nothing reads a clock."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def ms_into_week(local_ms: int) -> int:
 
 
 def weekday(day: int) -> int:
-    """The weekday (0: Monday) of the day that is so many days after 1970-01-01."""
+    """The weekday (0: Monday) of a day, given as days after 1970-01-01."""
     return (day + _MONDAY_SHIFT_MS // DAY_MS) % 7
 
 
-# Zone changes fall on quarter hours of UTC, so one offset per slot is exact; the bound keeps long runs small.
+# Zone changes fall on quarter hours of UTC, so one offset per slot is exact. The bound keeps the memory of long runs small.
 @lru_cache(maxsize=65_536)
 def _slot_offset_ms(zone: str, slot: int) -> int:
     local = datetime.fromtimestamp(slot * _SLOT_MS // 1000, ZoneInfo(zone))
@@ -50,11 +50,11 @@ def _slot_offset_ms(zone: str, slot: int) -> int:
 
 
 def to_local_ms(zone: str, utc_ms: int) -> int:
-    """Local wall time as milliseconds: what a clock in the IANA `zone` shows, daylight saving included."""
+    """Local wall time (ms): what a clock in the IANA `zone` shows, daylight saving included."""
     return utc_ms + _slot_offset_ms(zone, utc_ms // _SLOT_MS)
 
 
 def to_utc_ms(zone: str, local_ms: int) -> int:
-    """The UTC instant of a local wall time; a time that daylight saving skips or repeats maps to one fixed instant."""
+    """The UTC instant (ms) of a local wall time. A time that daylight saving skips or repeats maps to one fixed instant."""
     guess = local_ms - _slot_offset_ms(zone, local_ms // _SLOT_MS)
     return local_ms - _slot_offset_ms(zone, guess // _SLOT_MS)

@@ -1,9 +1,9 @@
 """When cars come, how long they stay and how patient they are, by kind of site: parameters, no rows.
 
-Workplaces follow the shipped profile of a campus (ACN-Data Caltech), in when cars come, how long they stay and what they
-take; DC fast sites come by the hours of the EPFL fast chargers' profile. Public AC has EVnetNL's weekday peak shortly before
-nine. Residential sites, visits per car, other stays and patience are assumptions, set so that stays and use are near
-published figures.
+Workplaces follow the shipped profile of a campus (ACN-Data Caltech): when cars come, how long they stay and what they take.
+DC fast sites follow the hours of the EPFL fast chargers' profile. Public AC has EVnetNL's weekday peak shortly before nine.
+Residential sites, visits per car, other stays and patience are assumptions, set so that stays and use are near published
+figures.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _HOURS_PER_WEEK = 168
 class Stay:
     """How long a car stays plugged in.
 
-    A share `until_share` of drivers stays until about the local hour `until_hour` (the shift ends, the morning comes), as
-    long as that is between 1.5 and 16 hours away; the others stay for a log-normal time.
+    A share `until_share` of drivers stays until about the local hour `until_hour` (the shift ends, the morning comes) if that
+    is between 1.5 and 16 hours away. The others stay for a log-normal time.
     """
 
     median_s: float
@@ -41,10 +41,11 @@ class Stay:
 class KindDemand:
     """Demand at one kind of site.
 
-    `visits_per_day` is the weekly mean of a car that uses such sites, spread over the week by `hours`: relative weights of
-    the 168 hours of a local week, Monday first. `stay` tells how long cars stay, a profile also what they take. `linger_s`
-    is the mean time from full to unplugging of drivers who wait beside the car, None where they come back by their own plan.
-    `pause_share` of sessions are interrupted once by managed charging.
+    `visits_per_day` is the weekly mean of a car that uses such sites. `hours` spreads it over the week: relative weights of
+    the 168 hours of a local week, Monday first. `stay` says how long cars stay; a profile also says what they take.
+    `patience_median_s` is how long drivers wait for a plug. `linger_s` is the median time (s) that drivers who wait beside
+    the car leave it plugged in when it is full; None where they come back by their own plan. Managed charging interrupts a
+    `pause_share` of the sessions once.
     """
 
     visits_per_day: float
@@ -63,7 +64,7 @@ class KindDemand:
 def _week(
     weekday_hours: tuple[float, ...], weekend_hours: tuple[float, ...], weekend_share: float
 ) -> tuple[float, ...]:
-    """Weights of a week: a weekend day's visits are `weekend_share` of a weekday's."""
+    """Weights of a week. A weekend day has `weekend_share` of the visits of a weekday."""
     weekday = [weight / sum(weekday_hours) for weight in weekday_hours]
     weekend = [weekend_share * weight / sum(weekend_hours) for weight in weekend_hours]
     return tuple(weekday * 5 + weekend * 2)
@@ -110,7 +111,7 @@ def _built_in() -> dict[SiteKind, KindDemand]:
 
 @dataclass(frozen=True)
 class Demand:
-    """Demand at every kind of site. The built-in values are described at the top of this module."""
+    """Demand at every kind of site. The top of this module describes the built-in values."""
 
     kinds: dict[SiteKind, KindDemand] = field(default_factory=_built_in)
 
@@ -168,7 +169,7 @@ _LONGEST_STAY_S = 36 * 3600.0
 
 
 def stay_ms(stay: Stay, local_ms: int, u: Uniforms) -> int:
-    """How long (ms) a car that plugs in at local time `local_ms` stays; uses the first two uniforms of `u`."""
+    """How long (ms) a car stays that plugs in at local time `local_ms`. Uses the first two uniforms of `u`."""
     if u[0] < stay.until_share:
         hour = stay.until_hour + stay.until_sigma_h * normal(u[1])
         left_ms = int(hour * HOUR_MS - local_ms % DAY_MS) % DAY_MS

@@ -1,11 +1,11 @@
-"""Dirty mode: known faults at known rates between the stations and whoever receives their events.
+"""Dirty mode: known faults at known rates between the stations and the receiver of their events.
 
-Faults come in the order in which they do in the field: the meter, the station's clock, the message, the way. An event that
-an offline station keeps is not late besides; a copy comes from beyond the station, whether that is offline or not. Every
-draw is a function of seed and event, or of seed, station and UTC day, so that chunks and pauses change nothing.
+Faults come in the same order as in the field: the meter, the station's clock, the message, the way. An event that an offline
+station holds is not late as well. A copy is made beyond the station, so it comes whether the station is offline or not.
+Every draw is a function of seed and event, or of seed, station and UTC day, so chunks and pauses change nothing.
 
-Lengths and delays are log-uniform between bounds that stand here: each order of magnitude as likely as the next, so that
-seconds and hours both come in a short run. All bounds and default rates are assumptions, chosen to exercise a receiver.
+Lengths and delays are log-uniform between the bounds below. Each order of magnitude is as likely as the next, so a short run
+has both seconds and hours. All bounds and default rates are assumptions, chosen to exercise a receiver.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ STATE_VERSION = 1
 _SECOND_MS = 1_000
 _MINUTE_MS = 60_000
 
-# From when it occurred to when it is delivered.
+# From when an event occurred to when it is delivered.
 _LATE_MS = (_MINUTE_MS, DAY_MS)
 # From one delivery to the next of the same bytes.
 _AGAIN_MS = (_SECOND_MS, 6 * HOUR_MS)
 _THIRD_SHARE = 0.2
 _OFFLINE_MS = (HOUR_MS, 12 * HOUR_MS)
-# At most a day, so that what is not over began today or yesterday.
+# At most a day, so that a time that is not over began today or yesterday.
 _SKEWED_MS = (HOUR_MS, DAY_MS)
-# Off by this much, ahead or behind; less than the 24 h that a receiver may take for a clock that was not set yet.
+# How far a clock is off, ahead or behind. A receiver may take 24 h or more for a clock that was not set yet, so it is less.
 _SKEW_S = (2 * 60, 12 * 3600)
 
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
@@ -76,16 +76,16 @@ _WRONG_TYPES = (
     ("state_of_charge", "half"),
 )
 _REQUIRED = ("event_id", "session_id", "sequence", "station_id", "event_type", "occurred_at")
-# Words of OCPP 1.6 and of its vendors, for events that have others here.
+# Words of OCPP 1.6 and of its vendors for events that have other names in our messages.
 _UNKNOWN_EVENT_TYPES = ("StartTransaction", "StopTransaction", "Charging", "SuspendedEV", "heartbeat")
 
 
 @dataclass(frozen=True, slots=True)
 class DirtRates:
-    """How often each fault comes, 0 to 1.
+    """How often each fault comes, 0 to 1. ValueError outside 0 to 1.
 
-    `late`, `duplicate`, `malformed`: of all events. `clock_skew`, `offline`: of all days of all stations, that such a time
-    begins on it. `meter_null`: of all meter values; `meter_reset`: of those with energy. ValueError outside 0 to 1.
+    `late`, `duplicate` and `malformed` are shares of all events. `clock_skew` and `offline` are shares of all days of all
+    stations: such a time begins on that day. `meter_null` is a share of all meter values, `meter_reset` of those with energy.
     """
 
     late: float = 0.01
@@ -108,7 +108,10 @@ class DirtRates:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Rates as in `late=0.01,duplicate=0.005`; a fault that is not named does not come. ValueError says what is wrong."""
+        """Rates from a text like `late=0.01,duplicate=0.005`. A fault that is not named does not come.
+
+        ValueError says what is wrong.
+        """
         rates = dict.fromkeys(_NAMES, 0.0)
         named: set[str] = set()
         for part in filter(None, map(str.strip, text.split(","))):
@@ -130,13 +133,13 @@ _NAMES = tuple(field.name for field in fields(DirtRates))
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A line of the ledger: one fault in one delivery, `detail` in plain JSON values.
+    """A line of the ledger: one fault in one delivery, with a `detail` of plain JSON values.
 
     | fault | detail |
     |---|---|
     | late | `late_s` |
     | duplicate | `copy` (1, 2), `after_s`: since the delivery before |
-    | malformed | `kind`, of `Malformed`, and of single fields `field` |
+    | malformed | `kind` (of `Malformed`), and `field` if a single field is broken |
     | clock_skew | `occurred_at_s` and, of a stopped event, `started_at_s`: what was added to the true time (s); \
 `ends_before_start` if the session then ends before it starts |
     | offline | `held_s` |
@@ -158,8 +161,8 @@ class Injection:
 class Delivery:
     """What reaches the receiver at an instant: a message as a mapping of fields, or bytes that are no message.
 
-    `key` is the station; `event_id` is that of the clean event, whatever the message says. Faults of the message itself are
-    told of each of its copies; late and offline of the first, duplicate of the others.
+    `key` is the station. `event_id` is that of the clean event, whatever the message says. `injected` lists faults of the
+    message itself for each of its copies, late and offline for the first copy only, and duplicate for the others.
     """
 
     delivered_at: datetime
@@ -175,7 +178,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A delivery that is to come."""
+    """A delivery that is due later."""
 
     event_id: str
     key: str
@@ -190,17 +193,17 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """When a station's clock is off, as (from, before, by), and when it is offline, as (from, before). All in ms."""
+    """When a station's clock is off, as (from, before, by how much), and when it is offline, as (from, before). All in ms."""
 
     skewed: tuple[tuple[int, int, int], ...]
     offline: tuple[tuple[int, int], ...]
 
 
 class Dirt:
-    """Turns clean events into what is delivered, and tells in `injected` and `totals` what was done to them.
+    """Turns clean events into deliveries, and keeps a ledger of what it did to them.
 
     Equal rates, seed and events give equal deliveries, whatever the chunks in which `deliver` is called. `injected` is the
-    ledger of the last `deliver`, `totals` counts deliveries by fault since the start.
+    ledger of the last `deliver`. `totals` counts deliveries by fault since the start.
     """
 
     def __init__(self, rates: DirtRates, seed: int) -> None:
@@ -212,17 +215,17 @@ class Dirt:
         self._draws = Draws(seed)
         self._times = lru_cache(maxsize=65_536)(self._draw_times)
         self._until: int | None = None
-        # Numbers the events, so that what is due at one instant keeps their order.
+        # Numbers the events, so that deliveries due at one instant keep their order.
         self._order = 0
         self._waiting: list[tuple[int, int, int, _Waiting]] = []
-        # Energy (Wh) at the last reset, by session that is not over.
+        # Energy (Wh) at the last reset of each session that is not over.
         self._reset_at: dict[str, int] = {}
 
     def deliver(self, rows: Iterable[Mapping[str, Any]], until: datetime) -> list[Delivery]:
-        """What is delivered from the last call up to `until` (inclusive), in order.
+        """What is delivered after the last call, up to `until` (inclusive), in time order.
 
         `rows` are the events that occurred in that time, in order, as `EventBatch.rows` has them. ValueError if one is out of
-        order or after `until`, or if `until` lies before the last call's.
+        order or after `until`, or if `until` lies before that of the last call.
         """
         until_ms = to_ms(until)
         last_ms = self._until
@@ -286,7 +289,7 @@ class Dirt:
         return sent
 
     def _misread(self, message: dict[str, Any], faults: list[tuple[Fault, Detail]], null: float, reset: float) -> None:
-        """The meter: one value without energy, or its register at zero, from where it counts on to the session's end."""
+        """The meter: one value has no energy, or its register falls to zero and counts from there to the session's end."""
         event_type, session_id = message["event_type"], message["session_id"]
         energy_kwh = message["energy_delivered_kwh"]
         if event_type == "meter" and energy_kwh is not None:
@@ -306,7 +309,7 @@ class Dirt:
                 self._reset_at.pop(session_id, None)
 
     def _stamp(self, message: dict[str, Any], faults: list[tuple[Fault, Detail]]) -> None:
-        """The clock: each time that the station noted, as the clock stood when it noted it."""
+        """The clock: each time of the message becomes what the station's clock showed then."""
         detail: Detail = {}
         for name in ("occurred_at", "started_at"):
             at = message[name]
@@ -326,7 +329,7 @@ class Dirt:
     # --- a station's times ---
 
     def _clock_off(self, station_id: str, at_ms: int) -> int:
-        """How far the clock is ahead (ms); what began last counts."""
+        """How far the clock is ahead (ms). If two such times overlap, the one that began last counts."""
         times = self._times(station_id, at_ms // DAY_MS)
         if times is not None:
             for since, before, off_ms in times.skewed:
@@ -335,7 +338,7 @@ class Dirt:
         return 0
 
     def _back_online(self, station_id: str, at_ms: int) -> int:
-        """When the station is online again (ms); `at_ms` if it is. Never falls as `at_ms` grows, so queues keep order."""
+        """When the station is online again (ms); `at_ms` if it is now. Never falls as `at_ms` grows, so queues keep order."""
         while True:
             times = self._times(station_id, at_ms // DAY_MS)
             ends = [before for since, before in (times.offline if times else ()) if since <= at_ms < before]
@@ -344,7 +347,7 @@ class Dirt:
             at_ms = max(ends)
 
     def _draw_times(self, station_id: str, day: int) -> _Times | None:
-        """What began on a UTC day or on the one before it, the later first; None if nothing did."""
+        """The times that began on a UTC day or on the day before it, the later first; None if none did."""
         skewed: list[tuple[int, int, int]] = []
         offline: list[tuple[int, int]] = []
         for began_on in (day, day - 1):
@@ -361,7 +364,7 @@ class Dirt:
     # --- state ---
 
     def save(self) -> dict[str, Any]:
-        """Everything that `load` needs to go on, as plain JSON values; the ledger of the last call is not in it."""
+        """Everything that `load` needs to resume, as plain JSON values. The ledger of the last call is not in it."""
         return {
             "state_version": STATE_VERSION,
             "rates": asdict(self.rates),
@@ -378,13 +381,13 @@ class Dirt:
 
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> Self:
-        """Go on where `state` was saved. ValueError if it was saved by another version."""
+        """Resume from a `state` that `save` gave. ValueError if another version saved it."""
         if state.get("state_version") != STATE_VERSION:
             raise ValueError(f"state version {state.get('state_version')} is not {STATE_VERSION}")
         dirt = cls(DirtRates(**state["rates"]), state["seed"])
         dirt._until = state["until_ms"]
         dirt._order = state["order"]
-        # Sorted, so that it is a heap already.
+        # `save` sorts the list, so it is a heap already.
         dirt._waiting = [
             (due_ms, order, copy, _Waiting(event_id, key, _message(plain), tuple((Fault(f), d) for f, d in faults)))
             for due_ms, order, copy, event_id, key, plain, faults in state["waiting"]
@@ -396,7 +399,7 @@ class Dirt:
 
 @lru_cache(maxsize=65_536)
 def _number(name: str) -> int:
-    """A name as the number that draws are asked by."""
+    """The entity number of a name, for draws."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
 
 
@@ -406,23 +409,23 @@ def _log_uniform(bounds: tuple[int, int], uniform: float) -> int:
 
 
 def _malformed(message: dict[str, Any], kind: float, choice: float, where: float) -> tuple[Message, Detail]:
-    """A message broken in the way that three uniforms choose."""
-    told = _KINDS[int(kind * len(_KINDS))]
-    match told:
+    """A message broken in a way that three uniforms choose."""
+    chosen = _KINDS[int(kind * len(_KINDS))]
+    match chosen:
         case Malformed.CUT_OFF:
             text = json.dumps(message, default=_iso, separators=(",", ":")).encode()
-            return text[: 1 + int(where * (len(text) - 1))], {"kind": told.value}
+            return text[: 1 + int(where * (len(text) - 1))], {"kind": chosen.value}
         case Malformed.HTML:
-            return _HTML, {"kind": told.value}
+            return _HTML, {"kind": chosen.value}
         case Malformed.WRONG_TYPE:
             field, value = _WRONG_TYPES[int(choice * len(_WRONG_TYPES))]
-            return {**message, field: value}, {"kind": told.value, "field": field}
+            return {**message, field: value}, {"kind": chosen.value, "field": field}
         case Malformed.MISSING_FIELD:
             field = _REQUIRED[int(choice * len(_REQUIRED))]
-            return {n: v for n, v in message.items() if n != field}, {"kind": told.value, "field": field}
+            return {n: v for n, v in message.items() if n != field}, {"kind": chosen.value, "field": field}
         case Malformed.UNKNOWN_VALUE:
             value = _UNKNOWN_EVENT_TYPES[int(choice * len(_UNKNOWN_EVENT_TYPES))]
-            return {**message, "event_type": value}, {"kind": told.value, "field": "event_type"}
+            return {**message, "event_type": value}, {"kind": chosen.value, "field": "event_type"}
 
 
 def _iso(at: datetime) -> str:
@@ -430,7 +433,7 @@ def _iso(at: datetime) -> str:
 
 
 def _plain(message: Message) -> dict[str, Any] | str:
-    """A message as JSON values in the order of its fields, so that its copies stay the same byte for byte."""
+    """A message as JSON values. The fields keep their order, so that copies stay the same byte for byte."""
     if isinstance(message, bytes):
         return message.decode()
     return {n: {"at": v.isoformat()} if isinstance(v, datetime) else v for n, v in message.items()}

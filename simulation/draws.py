@@ -1,7 +1,7 @@
 """Random draws without a generator's state: a draw is a pure function of seed, purpose, entity and counter.
 
-Nothing has to be saved to go on after a pause, and no draw depends on the order in which entities are served, so that one
-more vehicle or another chunking of time never changes what the others do.
+A run can resume without a saved generator. No draw depends on the order in which entities are served, so one more vehicle or
+other chunks of time never change what the others do.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Draws:
         """Eight independent uniforms in the open interval (0, 1), from one BLAKE2b digest."""
         digest = blake2b(_KEY.pack(purpose, entity, counter), salt=self._salt).digest()
         a, b, c, d, e, f, g, h = _WORDS.unpack(digest)
-        # 52 bits and a half: with 53 the largest word would round to 1.0.
+        # 52 bits and a half: with 53 bits the largest word would round to 1.0.
         return (
             ((a >> 12) + 0.5) * _UNIT,
             ((b >> 12) + 0.5) * _UNIT,

@@ -9,24 +9,25 @@ from numpy.typing import NDArray
 
 from simulation.profile import Copula, DayKind, Distribution, Floats, Visits
 
-#: What a quantile function may miss of n values' distribution, times sqrt(n): a twelfth of the 1.2 / sqrt(n) that two samples
-#: of n are apart by chance (the mean of Kolmogorov's distribution) ...
+#: How far a quantile function may be from the distribution of n values, times sqrt(n). Two samples of n are 1.2 / sqrt(n)
+#: apart by chance (the mean of Kolmogorov's distribution); this is a twelfth of it.
 _MISSED = 0.1
-#: ... and so many values at least, that no knot stands for a single one.
+#: It may be at least this many values away, so that no knot stands for a single value.
 _MISSED_VALUES = 1.5
 MOST_KNOTS = 160
-#: So many extreme values become one even stretch of the same mean: the tail stays, no single session is kept.
+#: This many extreme values become one even stretch of the same mean. The tail stays, but no single session is kept.
 _TAIL = 5
 _MOST_PARTS, _VALUES_PER_PART = 24, 4
 _MOST_START_PARTS, _VALUES_PER_START_PART = 4, 300
 
 
 def day_kind(visits: Visits) -> DayKind:
-    """What the visits have in common; there is at least one."""
+    """The distributions and rank tables of the visits, of which there is at least one."""
     start, stay, energy = (_levels(each) for each in (visits.start_hour, visits.stay_h, visits.energy_kwh))
     parts = _within(len(visits) // _VALUES_PER_PART, _MOST_PARTS)
     start_parts = _within(len(visits) // _VALUES_PER_START_PART, _MOST_START_PARTS)
-    # parts of the start for the stay divide those for the energy: else their tables would disagree on how many they have
+    # The parts of the start in the table of stays must divide into those in the table of energies: else the two tables would
+    # disagree on how many visits each part has.
     fine = start_parts * _within(parts // start_parts, _MOST_PARTS)
     of_start = _parts(start, start_parts)
     return DayKind(
@@ -39,11 +40,11 @@ def day_kind(visits: Visits) -> DayKind:
 
 
 def distribution(values: Floats, most: float = inf, most_knots: int = MOST_KNOTS) -> Distribution:
-    """The quantile function of values from 0 to `most`, with as few knots as keep it near to them."""
+    """The quantile function of values from 0 to `most`, with as few knots as keep it near the values."""
     values = _even_tails(np.sort(values), most)
     count = len(values)
     steps = np.flatnonzero(np.diff(values, prepend=-1.0))
-    # the empirical distribution as a line: up at each value, level between two of them
+    # The empirical distribution as a line: it rises at each value and is level between two values.
     knots = np.repeat(values[steps], 2)
     levels = np.column_stack([steps, np.append(steps[1:], count)]).ravel() / count
     missed = max(_MISSED / np.sqrt(count), _MISSED_VALUES / count)
@@ -55,18 +56,18 @@ def distribution(values: Floats, most: float = inf, most_knots: int = MOST_KNOTS
 
 
 def copula(given: Floats, drawn: Floats, rows: int, columns: int) -> Copula:
-    """The table of two quantities, by their levels."""
+    """The rank table of two quantities, given by their levels (0 to 1)."""
     cells = np.bincount(_parts(given, rows) * columns + _parts(drawn, columns), minlength=rows * columns)
     return Copula(tuple(tuple(map(float, row)) for row in cells.reshape(rows, columns)))
 
 
 def day_variance(counts: Floats, means: Floats) -> float:
-    """What day counts vary beyond a Poisson process of these means, by moments: var = mean + day_variance mean^2."""
+    """How much more the counts of days vary than a Poisson process of these means, by moments: var = mean + x mean^2."""
     return float(((counts - means) ** 2 - means).sum() / (means**2).sum())
 
 
 def _levels(values: Floats) -> Floats:
-    """Ranks as levels (0 to 1); equal values share theirs by lot, as a draw among them would."""
+    """Ranks as levels (0 to 1). Equal values share their ranks at random, as draws among them would."""
     order = np.lexsort((np.random.default_rng(0).random(len(values)), values))
     levels = np.empty(len(values))
     levels[order] = (np.arange(len(values)) + 0.5) / len(values)
@@ -94,7 +95,7 @@ def _even_tails(rising: Floats, most: float) -> Floats:
 
 
 def _simplified(knots: Floats, levels: Floats, missed: float) -> NDArray[np.int64]:
-    """The points of a rising line that keep it within `missed` of all levels (Douglas and Peucker, 1973)."""
+    """The fewest points of a rising line that stay within `missed` of all its levels (Douglas and Peucker, 1973)."""
     kept = {0, len(knots) - 1}
     open_ends = [(0, len(knots) - 1)]
     while open_ends:

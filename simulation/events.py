@@ -1,4 +1,4 @@
-"""What a simulation tells: session events in columns, in the words of the session-events message."""
+"""What a simulation reports: session events in columns, with the fields of the session-events message."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class EventBatch:
-    """Events in time order: one numpy array per field of `COLUMNS`, all of one length.
+    """Events in time order: `arrays` has a numpy array of shape (n,) for each field of `COLUMNS`.
 
-    Times are datetime64[ms] in UTC, energies kWh to the Wh, states of charge percent, strings objects. Where a field does
-    not apply it is None, NaN or NaT.
+    Times are datetime64[ms] in UTC, energies kWh to the Wh, states of charge percent, strings objects. A field that does not
+    apply is None, NaN or NaT.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -53,27 +53,29 @@ class EventBatch:
 
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
-        """The same as lists of Python values: datetimes with their zone, None where a field does not apply."""
+        """The arrays as lists of Python values: datetimes in UTC, None where a field does not apply."""
         return {name: _plain(values) for name, values in self.arrays.items()}
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The events one by one, each a message of Python values."""
+        """The events one by one, each a message (field: Python value)."""
         for row in zip(*self.columns.values(), strict=True):
             yield dict(zip(self.columns, row, strict=True))
 
 
 @dataclass(slots=True)
 class Totals:
-    """The producer's own count of everything told since the start.
+    """The producer's own count of everything reported since the start.
 
-    `hashes` are two sums, modulo 2**64, of a hash per event: equal for equal events in whatever order and chunks. Of the
-    `visits`, some end without a session: `balked` left at the sight of the queue (by kind of site). `without_car` were not
-    made, since none of a site's guests was free. `rerouted` went on to another station, after balking or after waiting.
-    `failed_starts` are sessions that ended before any energy flowed, each followed by another try or by leaving.
+    `hashes` are two sums, modulo 2**64, of a hash per event. Equal events give equal sums, in any order and any chunks.
+
+    Some `visits` end without a session. `balked` counts drivers who saw the queue and left, by kind of site. `without_car`
+    counts visits that nobody made, since none of the site's guests was free. `rerouted` counts drivers who drove on to
+    another station, at once or after they waited. `failed_starts` counts sessions that ended before any energy flowed; after
+    each the driver tried again or left.
     """
 
     events_by_type: Counter[str] = field(default_factory=Counter)
-    # Whole watt-hours, so that the sum is exact whatever the order.
+    # Whole watt-hours, so that the sum is exact in any order.
     energy_wh: int = 0
     hashes: tuple[int, int] = (0, 0)
     visits: int = 0
@@ -98,21 +100,21 @@ class Totals:
 
     @property
     def ledger_hash(self) -> str:
-        """32 hexadecimal digits that any lost, added or changed event changes."""
+        """32 hexadecimal digits. Any lost, added or changed event changes them."""
         return "".join(f"{part:016x}" for part in self.hashes)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The totals as plain JSON values."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         counts = {name: dict(plain[name]) for name in ("events_by_type", "balked")}
         return {**plain, **counts, "hashes": list(self.hashes)}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Totals:
-        """The totals that `to_json` told."""
-        first, second = told["hashes"]
-        counts = {name: Counter(told[name]) for name in ("events_by_type", "balked")}
-        return cls(**{**told, **counts, "hashes": (first, second)})
+    def from_json(cls, plain: Mapping[str, Any]) -> Totals:
+        """The totals that `to_json` made `plain`."""
+        first, second = plain["hashes"]
+        counts = {name: Counter(plain[name]) for name in ("events_by_type", "balked")}
+        return cls(**{**plain, **counts, "hashes": (first, second)})
 
 
 def _plain(values: NDArray[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Vehicles: a small table of real models, and the fleet that is built in."""
+"""Vehicles: a small table of real models, and the built-in fleet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulation.roads import Surroundings
 
 _CCS = (J1772, COMBO)
 _CHADEMO = (J1772, CHADEMO)
-# The maker's adapter comes with the car, so a Tesla takes J1772 as well.
+# A Tesla comes with an adapter, so it takes J1772 as well.
 _TESLA = (J1772, TESLA)
 
 
@@ -123,8 +123,8 @@ MODELS: tuple[tuple[EvModel, float], ...] = (
     ),
 )  # fmt: skip
 
-# Model assumptions: who can charge at work, at a shared residence or at home, where a day's charge ends, what a day's
-# driving is.
+# Model assumptions: the shares of drivers who can charge at work, at a shared residence or at home, the state of charge at
+# which AC charging ends, and the daily distance.
 _WORKPLACE_SHARE = 0.26
 _RESIDENCE_SHARE = 0.11
 _PRIVATE_SHARE = 0.65
@@ -137,9 +137,9 @@ _DAILY_KM_SIGMA = 0.45
 class Vehicle:
     """One car and its habits.
 
-    `home`, `workplace` and `residence` are positions in the network's stations: where it is based (near that station), and
-    the sites at which it has a place to charge, if any; `charges_at_home` means a private socket outside the network.
-    `target_soc` (fraction) is where its AC charge ends, `first_soc` where it is when the simulation starts.
+    `home`, `workplace` and `residence` are positions in the network's stations. The car is based near its `home`;
+    `workplace` and `residence` are the sites where it has a place to charge, if any. `charges_at_home` means a private socket
+    outside the network. AC charging ends at `target_soc`; the simulation starts with `first_soc` (both 0 to 1).
     """
 
     ev_id: str
@@ -155,7 +155,7 @@ class Vehicle:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The vehicles of a simulation and the models that they are of; their order is part of its identity."""
+    """The vehicles of a simulation and their models. The order is part of the simulation's identity."""
 
     models: tuple[EvModel, ...]
     vehicles: tuple[Vehicle, ...]
@@ -168,7 +168,7 @@ def build_fleet(
     models: Sequence[tuple[EvModel, float]] = MODELS,
     id_prefix: str = "ev",
 ) -> Fleet:
-    """A fleet of `vehicles` cars based near the stations of `network`, deterministic by `seed`.
+    """A fleet of `vehicles` cars based near the stations of `network`, the same for the same `seed`.
 
     Their ids are `<id_prefix>-00001` and so on. `models` come with their shares of the fleet, which add up to 1. ValueError
     if `vehicles` is below 1 or the network has no station that a drawn model can use.

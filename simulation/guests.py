@@ -15,23 +15,23 @@ from simulation.fleet import Vehicle
 from simulation.network import Station
 from simulation.profile import Visits
 
-# Nobody comes with a battery that is fuller, and up to the other level one takes full power on AC: where a visit's state of
-# charge is not known, it ends below if it can (assumption).
+# For visits whose state of charge is not known (assumption): nobody comes with a fuller battery than the first level, and
+# the charge ends below the second one if it can, up to which a car takes full power on AC.
 _FULLEST_ARRIVAL = 0.9
 _AC_FULL_POWER_TO = 0.97
-# To a thousandth of a battery.
+# As many find the state of charge to a thousandth of a battery.
 _HALVINGS = 10
 
 
 class SiteDemand(Protocol):
-    """What brings visits to a site, as `SiteProfile` does. Its `repr` tells one demand from another."""
+    """What brings visits to a site, as `SiteProfile` does. Two demands that differ must have different `repr`s."""
 
     def visits_on(self, weekday: int, random: np.random.Generator) -> Visits:
         """The visits of one local day, all of day 0, in the order of their starts."""
 
 
 class Visit(NamedTuple):
-    """What a driver wants: to come `at` (ms UTC), to stay `stay_ms`, to take `energy_kwh`.
+    """What a driver wants: to come at `at` (ms, UTC), to stay for `stay_ms` and to take `energy_kwh`.
 
     `soc` (0 to 1) is the state of charge at arrival, nan where it is not known.
     """
@@ -44,9 +44,11 @@ class Visit(NamedTuple):
 
 @dataclass(slots=True)
 class Site:
-    """A site to which visits come: its guests (vehicles), the local day that it is in, and the next of that day's visits.
+    """A site to which visits come.
 
-    Its next step comes at `due_at` (ms): that visit, or where none is left the next day.
+    `guests` are positions of vehicles. `day` is the local day that the site is in (days after 1970-01-01), `plan` are the
+    visits of that day and `next` is the position of the next one. The site's next step has the number `order` and comes at
+    `due_at` (ms): the next visit, or the next day if no visit is left.
     """
 
     demand: SiteDemand
@@ -98,8 +100,9 @@ def visits_of_day(demand: SiteDemand, day: int, time_zone: str, random: np.rando
 def missing(visit: Visit, curve: ChargeCurve, lowest: float, highest: float, u: float) -> tuple[float, float]:
     """How far a car is from being able to make a visit, and the state of charge with which it would come.
 
-    The car charges along `curve` and comes with a state of charge between `lowest` and `highest`; `u` is a uniform. Below 1 it
-    is how far its state of charge is from the visit's, from 1 on the energy (kWh) that it could not take.
+    The car charges along `curve` and comes with a state of charge between `lowest` and `highest`; `u` is a uniform. A first
+    value below 1 is how far its state of charge is from the visit's. From 1 on it is 1 plus the energy (kWh) that the car
+    could not take.
     """
     gain, seconds, soc = visit.energy_kwh / curve.kwh_per_soc, visit.stay_ms / 1000, visit.soc
     if isnan(soc):
@@ -111,7 +114,7 @@ def missing(visit: Visit, curve: ChargeCurve, lowest: float, highest: float, u: 
     if not _can_take(curve, lowest, gain, seconds):
         taken, at_soc = max((_taken(curve, level, gain, seconds), level) for level in (lowest, at_soc))
         return 1.0 + (gain - taken) * curve.kwh_per_soc, at_soc
-    # Batteries charge quicker from a lower level: the highest that will do.
+    # Batteries charge quicker from a lower level. The car comes with the highest level that leaves enough time.
     low, high = lowest, at_soc
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -124,5 +127,5 @@ def _can_take(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> bo
 
 
 def _taken(curve: ChargeCurve, soc: float, gain: float, seconds: float) -> float:
-    """What a battery gains of `gain` in a time; to a millionth, so that equal gains are equal."""
+    """How much of `gain` a battery gains in a time. Rounded to a millionth, so that equal gains compare as equal."""
     return round(curve.soc_after(soc, seconds, min(soc + gain, 1.0)) - soc, 6)

@@ -1,4 +1,4 @@
-"""Charging stations: what a simulation runs on, and the network that is built in."""
+"""The charging stations of a simulation, and the built-in network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_AC_KW = 19.2
 
 
 class SiteKind(StrEnum):
-    """What a site is used for: it decides when cars come, how long they stay and what they can charge with."""
+    """The use of a site. It decides when cars come, how long they stay and what they can charge with."""
 
     WORKPLACE = "workplace"
     PUBLIC = "public"
@@ -31,7 +31,7 @@ class SiteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evse:
-    """An EVSE (serves one car at a time) with its one connector; `power_kw` is its limit at the connector."""
+    """An EVSE, which serves one car at a time, with its one connector. `power_kw` is its limit at the connector."""
 
     evse_id: str
     connector_id: str
@@ -69,7 +69,7 @@ class Station:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The stations of a simulation; their order is part of its identity."""
+    """The stations of a simulation. Their order is part of its identity."""
 
     stations: tuple[Station, ...]
 
@@ -136,15 +136,15 @@ _AC_EVSES = {SiteKind.WORKPLACE: (4, 10), SiteKind.PUBLIC: (2, 5), SiteKind.RESI
 # Usual US Level 2 circuits: 208 V x 32 A, 240 V x 30, 40 and 48 A.
 _AC_POWERS_KW = (6.6, 7.2, 9.6, 11.5)
 
-# Steps of the golden ratio spread any number of stations evenly over the kinds, where plain draws would leave a small
-# network without one of them.
+# Steps of the golden ratio spread any number of stations evenly over the kinds. Plain draws would leave a small network
+# without one of them.
 _GOLDEN = 0.6180339887498949
-# Roughly a kilometre of latitude: stations of one ZIP code must not share a point.
+# About a kilometre of latitude: stations of one ZIP code must not share a point.
 _SPREAD_DEGREES = 0.01
 
 
 def build_network(stations: int, seed: int, id_prefix: str = "sim") -> Network:
-    """The built-in network: `stations` sites at real US ZIP codes, deterministic by `seed`.
+    """The built-in network: `stations` sites at real US ZIP codes, the same for the same `seed`.
 
     Station ids are `<id_prefix>-00001` and so on. A larger network begins with the stations of a smaller one. ValueError if
     `stations` is below 1.

@@ -1,7 +1,7 @@
-"""Places to put stations: ZIP codes of larger US cities.
+"""Places for stations: ZIP codes of larger US cities.
 
 City, state, coordinates (degrees WGS 84, centre of the ZIP code's area, to about 100 m) and IANA time zone are public
-facts, taken from the `zipcodes` table on PyPI (MIT) and compared with the median position of the public charging
+facts from the `zipcodes` table on PyPI (MIT). The positions were compared with the median position of the public charging
 stations that the US Alternative Fuels Data Center lists under the same ZIP code.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """A US ZIP code; the zone is where its clocks are."""
+    """A US ZIP code with its place (degrees, WGS 84) and its IANA time zone."""
 
     zip: str
     city: str

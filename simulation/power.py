@@ -7,8 +7,8 @@ from math import floor
 
 from simulation.network import Station
 
-# Limits are whole quarters of a kW (rounded down): so there are few different charging curves, and the sum never exceeds
-# the site's power.
+# Limits are whole quarters of a kW, rounded down. So there are few different charging curves, and the sum never exceeds the
+# site's power.
 _STEPS_PER_KW = 4
 
 
@@ -33,9 +33,9 @@ def share_power(site_power_kw: float, wanted_kw: Sequence[float], evse_kw: Seque
 
 
 class SitePower:
-    """The power of the EVSEs that charge, at each site that shares its power: whose EVSEs together exceed its connection.
+    """The power of the EVSEs that charge, by site. A site shares its power if its EVSEs together exceed its connection.
 
-    Power is in whole W, so that sums are exact.
+    Power is counted in whole W, so that sums are exact.
     """
 
     def __init__(self, stations: Sequence[Station]) -> None:

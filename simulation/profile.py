@@ -1,12 +1,13 @@
 """A site's demand as parameters that were fitted to its sessions: when cars come, how long they stay, what they take.
 
-Arrivals are a Poisson process whose rate follows the local week and, since no two Mondays are alike, is multiplied each day
-by a gamma-distributed factor of mean 1 and variance `day_variance`: day counts are then negative binomial. Where the same
-few cars come every day, days are more alike than chance: `day_variance` is then below 0 and day counts are binomial.
+Arrivals are a Poisson process whose rate follows the local week. No two Mondays are the same, so the rate of each day is
+multiplied by a gamma-distributed factor of mean 1 and variance `day_variance`; the counts of days are then negative
+binomial. Where the same few cars come every day, days differ less than by chance. `day_variance` is then below 0 and the
+counts of days are binomial.
 
-Start, stay and energy have their own distributions each, as quantile functions; how they go together is told by their ranks
-alone, in tables of counts (a checkerboard copula: Nelsen, An Introduction to Copulas, 2006), so that whatever a table
-smooths, each quantity keeps its distribution. A profile holds no row of the data that it was fitted to.
+Start, stay and energy each have their own distribution, as a quantile function. Tables of counts say how their ranks go
+together (a checkerboard copula: Nelsen, An Introduction to Copulas, 2006). So each quantity keeps its distribution, whatever
+a table smooths. A profile holds no row of the data that it was fitted to.
 
 Hours are local, 0 to 24; stays are hours, energies kWh, states of charge percent. Pure: numpy alone.
 """
@@ -29,33 +30,33 @@ Floats = NDArray[np.float64]
 
 PROFILE_VERSION = 2
 _HOUR_S, _DAY_S = 3600, 86_400
-#: Profiles that come with the package; what stands behind each is its `source`.
+#: Profiles that come with the package; the `source` of each says where it is from.
 SHIPPED = ("campus", "dc_fast", "public", "residential")
 WEEKDAYS, WEEKEND = "weekdays", "weekend"
 
 
 class ProfileError(ValueError):
-    """A profile that can not be used; says which field is wrong."""
+    """A profile that cannot be used. The message names the field that is wrong."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A quantity: `knots` are its quantiles at `levels`, both in rising order; between two of them it is uniform.
+    """A quantity: `knots` are its quantiles at `levels`, both in rising order. Between two knots it is uniform.
 
-    A value that is taken again and again is two equal knots, whose levels are as far apart as it is likely. Without
-    `levels`, n knots stand at (i + 0.5) / n.
+    A value that comes often is two equal knots; the distance between their levels is its probability. Without `levels`, n
+    knots are at the levels (i + 0.5) / n.
     """
 
     knots: tuple[float, ...]
     levels: tuple[float, ...] = ()
 
     def at(self, levels: Floats) -> Floats:
-        """The quantiles at `levels` (0 to 1), in their shape."""
+        """The quantiles at `levels` (0 to 1), in the shape of `levels`."""
         quantiles: Floats = np.interp(levels, *self._line)
         return quantiles
 
     def levels_at(self, quantities: Floats) -> Floats:
-        """The levels of `quantities`, in their shape: which share is below."""
+        """The levels of `quantities` (which share is below), in the shape of `quantities`."""
         levels, knots = self._line
         shares: Floats = np.interp(quantities, knots, levels, left=0.0, right=1.0)
         return shares
@@ -68,10 +69,10 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Copula:
-    """How the rank of a quantity goes with that of another one.
+    """How the ranks of two quantities go together: one is given, the other one is drawn.
 
-    `counts[i][j]` weighs that the one which is given is in the i-th of equal parts of its ranks and the drawn one in the
-    j-th of its own; within a part all ranks are as likely.
+    `counts[i][j]` is the weight of the case that the given quantity is in the i-th equal part of its ranks and the drawn
+    quantity is in the j-th equal part of its own. Within a part all ranks are equally likely.
     """
 
     counts: tuple[tuple[float, ...], ...]
@@ -81,7 +82,7 @@ class Copula:
         return self.at(given, random.random(len(given)), random.random(len(given)))
 
     def at(self, given: Floats, column: Floats, within: Floats) -> Floats:
-        """The same by uniforms, in the shape of `given`: which part of the ranks, and where within it."""
+        """As `draw`, with uniforms in the shape of `given`: `column` chooses a part of the ranks, `within` the place in it."""
         rows, columns = len(self.counts), len(self.counts[0])
         row = np.minimum((given * rows).astype(np.int64), rows - 1)
         chosen = np.searchsorted(self._line, row + column, side="right") - row * columns
@@ -90,9 +91,9 @@ class Copula:
 
     @cached_property
     def _line(self) -> Floats:
-        """Each row's cumulated shares, each row one above the one before: a single search serves all rows."""
+        """The cumulated shares of all rows, each row 1 above the row before, so that a single search serves all rows."""
         below = np.cumsum(np.array(self.counts, dtype=float), axis=1)
-        # no draw comes to a row without counts, but for chance at its edge
+        # A draw can come to a row without counts only by chance, at its edge; 1e-300 avoids a division by zero there.
         line: Floats = (below / np.maximum(below[:, -1:], 1e-300) + np.arange(len(below))[:, None]).ravel()
         return line
 
@@ -102,10 +103,10 @@ INDEPENDENT = Copula(((1.0,),))
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
-    """A quantity given another: its distribution where the other one is `given[i]`, in rising order.
+    """A quantity given another: `distributions[i]` holds where the other quantity is `given[i]`, in rising order.
 
-    Between two of them a draw is from either, from the nearer one the likelier: so the whole keeps the distribution of the
-    data, which averaging quantiles would narrow.
+    Between two given values a draw is from either distribution, more likely from the nearer one. So the whole keeps the
+    distribution of the data; an average of quantiles would narrow it.
     """
 
     given: tuple[float, ...]
@@ -135,8 +136,8 @@ class Conditional:
 class DayKind:
     """What weekdays, or the days of the weekend, have in common.
 
-    The rank of a stay is given by that of the start; the rank of an energy by that of the stay, in a table for each of equal
-    parts of the starts.
+    The rank of a stay is drawn given the rank of the start. The rank of an energy is drawn given the rank of the stay, with
+    one table for each equal part of the starts.
     """
 
     start: Distribution
@@ -148,10 +149,10 @@ class DayKind:
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Arrivals, arrays of one length: day (0 is the first), local start hour, stay (h), energy (kWh).
+    """Arrivals, in arrays of shape (n,): day (0 is the first), local start hour, stay (h), energy (kWh).
 
-    Hours are of whole seconds and energies of whole Wh when drawn, as recordings have them.
-    `soc_percent` is the state of charge at arrival, nan where it is not known.
+    Drawn hours are whole seconds and drawn energies whole Wh, as in recordings. `soc_percent` is the state of charge at
+    arrival, nan where it is not known.
     """
 
     day: NDArray[np.int64]
@@ -164,16 +165,17 @@ class Visits:
         return len(self.day)
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Visits:
-        """Some of them, by a mask or by their numbers, in that order."""
+        """The chosen visits: by a mask, or by their numbers in the order of those."""
         return Visits(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class SiteProfile:
-    """Demand at one site, and what the site is: so many EVSEs of `power_kw` (kW) with a connector.
+    """Demand at one site, and the site itself: `evses` EVSEs of `power_kw` with a connector of `connector_type`.
 
-    `visits` is the mean of each weekday, Monday first. `sessions` is how many the fit stands on (0: none, the profile is made
-    of figures), `source` whose they were. `site_power_kw` is what all EVSEs share, None where each has its own.
+    `visits` is the mean number of visits of each weekday, Monday first. `sessions` is how many sessions the profile was
+    fitted to (0: it was made from figures), `source` where they are from. `site_power_kw` is what all EVSEs share, None where
+    each has its own.
     """
 
     source: str
@@ -189,13 +191,13 @@ class SiteProfile:
     site_power_kw: float | None = None
 
     def draw(self, seed: int, days: int, first_weekday: int = 0) -> Visits:
-        """The visits of `days` days in time order, the same for the same seed; the first is a `first_weekday` (0: Monday)."""
+        """The visits of `days` days in time order, the same for the same seed. The first is a `first_weekday` (0: Monday)."""
         return self._visits((np.arange(days) + first_weekday) % 7, np.random.default_rng(seed))
 
     def visits_on(self, weekday: int, random: np.random.Generator) -> Visits:
-        """The visits of one `weekday` (0: Monday) in the order of their starts, all of day 0, as `draw` distributes them.
+        """The visits of one `weekday` (0: Monday) in the order of their starts, all of day 0, distributed as in `draw`.
 
-        A generator of its own for each site and day makes a day the same whatever was drawn before.
+        With a generator of its own for each site and day, a day is the same whatever was drawn before.
         """
         return self._visits(np.array([weekday]), random)
 
@@ -213,7 +215,8 @@ class SiteProfile:
         if self.day_variance > 0:
             return random.poisson(means * random.gamma(1 / self.day_variance, self.day_variance, len(means)))
         if self.day_variance < 0:
-            # of the two whole numbers of cars around -1 / day_variance, each so often that their inverse has its mean
+            # The number of cars is one of the two whole numbers around -1 / day_variance, drawn so that the mean of its
+            # inverse is -day_variance.
             fewer = floor(-1 / self.day_variance)
             more = fewer + 1
             share = (-self.day_variance - 1 / more) * fewer * more
@@ -232,7 +235,7 @@ class SiteProfile:
         ]
 
     def visit_at(self, weekday: int, start_hour: float, u: Sequence[float]) -> tuple[float, float]:
-        """Stay (h) and energy (kWh) of a visit that starts then (0: Monday; 0 to 24, local), by four uniforms."""
+        """Stay (h) and energy (kWh) of a visit, by its weekday (0: Monday), local start hour (0 to 24) and four uniforms."""
         kind = self.kinds.get(WEEKEND if weekday >= 5 else WEEKDAYS) or next(iter(self.kinds.values()))
         start = kind.start.levels_at(np.array([start_hour]))
         stay = kind.stay_by_start.at(start, *np.array(u[:2])[:, None])
@@ -241,15 +244,15 @@ class SiteProfile:
         return float(kind.stay.at(stay)[0]), float(kind.energy.at(energy)[0])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, numbers to seven digits: hours to the second, energies to the Wh."""
+        """The profile as plain JSON values, numbers to seven digits: hours to the second, energies to the Wh."""
         return {"profile_version": PROFILE_VERSION, **_rounded(asdict(self))}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> SiteProfile:
-        """The profile that `to_json` told. Raises ProfileError naming the field."""
-        if told.get("profile_version") != PROFILE_VERSION:
-            raise ProfileError(f"profile_version is {told.get('profile_version')!r}, not {PROFILE_VERSION}")
-        plain = {name: value for name, value in told.items() if name != "profile_version"}
+    def from_json(cls, payload: Mapping[str, Any]) -> SiteProfile:
+        """The profile that `to_json` made `payload`. ProfileError names a field that is wrong."""
+        if payload.get("profile_version") != PROFILE_VERSION:
+            raise ProfileError(f"profile_version is {payload.get('profile_version')!r}, not {PROFILE_VERSION}")
+        plain = {name: value for name, value in payload.items() if name != "profile_version"}
         try:
             kinds = {name: _kind(name, kind) for name, kind in plain.pop("kinds").items()}
             soc = plain.pop("soc")
@@ -282,7 +285,7 @@ class SiteProfile:
 
 @cache
 def shipped(name: str) -> SiteProfile:
-    """A profile of SHIPPED. Raises ProfileError for another name."""
+    """A profile of SHIPPED. ProfileError for any other name."""
     if name not in SHIPPED:
         raise ProfileError(f"{name!r} is not shipped: {', '.join(SHIPPED)} are")
     return SiteProfile.from_json(json.loads((files("simulation.profiles") / f"{name}.json").read_text()))
@@ -303,18 +306,18 @@ def _draw_kind(kind: DayKind, count: int, random: np.random.Generator) -> tuple[
     )
 
 
-def _kind(name: str, told: Mapping[str, Any]) -> DayKind:
+def _kind(name: str, payload: Mapping[str, Any]) -> DayKind:
     return DayKind(
-        _distribution(f"{name}.start", told["start"]),
-        _distribution(f"{name}.stay", told["stay"]),
-        _distribution(f"{name}.energy", told["energy"]),
-        _copula(f"{name}.stay_by_start", told["stay_by_start"]),
-        tuple(_copula(f"{name}.energy_by_stay", one) for one in told["energy_by_stay"]) or (INDEPENDENT,),
+        _distribution(f"{name}.start", payload["start"]),
+        _distribution(f"{name}.stay", payload["stay"]),
+        _distribution(f"{name}.energy", payload["energy"]),
+        _copula(f"{name}.stay_by_start", payload["stay_by_start"]),
+        tuple(_copula(f"{name}.energy_by_stay", one) for one in payload["energy_by_stay"]) or (INDEPENDENT,),
     )
 
 
-def _copula(name: str, told: Mapping[str, Any]) -> Copula:
-    counts = tuple(tuple(float(count) for count in row) for row in told["counts"])
+def _copula(name: str, payload: Mapping[str, Any]) -> Copula:
+    counts = tuple(tuple(float(count) for count in row) for row in payload["counts"])
     if not counts or not counts[0] or {len(row) for row in counts} != {len(counts[0])}:
         raise ProfileError(f"{name}: counts must be rows of one length")
     if not all(0 <= count < float("inf") for row in counts for count in row):
@@ -322,19 +325,19 @@ def _copula(name: str, told: Mapping[str, Any]) -> Copula:
     return Copula(counts)
 
 
-def _conditional(name: str, told: Mapping[str, Any]) -> Conditional:
-    distributions = tuple(_distribution(name, one) for one in told["distributions"])
-    given = tuple(float(value) for value in told["given"])
+def _conditional(name: str, payload: Mapping[str, Any]) -> Conditional:
+    distributions = tuple(_distribution(name, one) for one in payload["distributions"])
+    given = tuple(float(value) for value in payload["given"])
     if len(given) != len(distributions) or any(a > b for a, b in pairwise(given)):
         raise ProfileError(f"{name}: each distribution needs a value that it is given, in rising order")
     return Conditional(given, distributions)
 
 
-def _distribution(name: str, told: Mapping[str, Any]) -> Distribution:
-    knots = tuple(float(knot) for knot in told["knots"])
+def _distribution(name: str, payload: Mapping[str, Any]) -> Distribution:
+    knots = tuple(float(knot) for knot in payload["knots"])
     if not knots or any(a > b for a, b in pairwise(knots)) or not 0 <= knots[0] <= knots[-1] < float("inf"):
         raise ProfileError(f"{name}: knots must rise, from 0 or more")
-    levels = tuple(float(level) for level in told["levels"])
+    levels = tuple(float(level) for level in payload["levels"])
     if levels and (len(levels) != len(knots) or any(a > b for a, b in pairwise((0.0, *levels, 1.0)))):
         raise ProfileError(f"{name}: levels must rise within 0 and 1, one for each knot")
     return Distribution(knots, levels)

@@ -24,7 +24,7 @@ def free_evse(world: World, index: int, session: Session) -> int:
 
 
 def wait(world: World, index: int, now: int, session: Session) -> None:
-    """Let a car wait for an EVSE, or leave at the sight of the queue."""
+    """Let a car wait for an EVSE, or leave when the driver sees the queue."""
     setting, station = world.setting, session.station
     u = setting.draws.block(Purpose.QUEUE, index, world.cars[index].visit)
     queue = world.plugs.queues.setdefault(station, deque())

@@ -1,7 +1,7 @@
-"""Notes what happens while the simulation runs, in numbers, and turns an interval's notes into columns at once.
+"""Notes what happens while the simulation runs, in numbers, and turns the notes of an interval into columns at once.
 
-A meter value is not an event of the simulation: while a car charges along one curve, all of them follow from the begin of
-that stretch, and are computed together.
+A meter value is not a step of the simulation. While a car charges along one curve, all its meter values follow from the
+begin of that stretch and are computed together.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ REASON_CODE = {reason: code for code, reason in enumerate(REASONS)}
 NONE = float("nan")
 NO_EVSE = -1
 
-# A visit's number and which of its tries to start it is are noted as one number.
+# A note has one number for the visit and for the try of that visit to start.
 TRIES = 8
 _SUFFIXES = ("", *"bcdefgh")
 
-#: at_ms, vehicle, station, evse, visit and try, sequence, event type, reason, power (kW), energy (kWh), SoC (0..1),
-#: started at (ms), idle (ms), wait (ms), SoC at the start (0..1)
 _WIDTH = 15
+#: Time (ms), vehicle, station, EVSE, visit and try, sequence, event type, reason, power (kW), energy (kWh), state of charge
+#: (0 to 1), started at (ms), idle (ms), wait (ms), state of charge at the start (0 to 1).
 Note = tuple[float, ...]
-#: first at (ms), vehicle, station, evse, visit and try, first sequence, interval (ms), count, curve, begin of the stretch
-#: (ms), seconds from empty at its begin, target SoC, SoC at the session's start
+#: First time (ms), vehicle, station, EVSE, visit and try, first sequence, interval (ms), count, curve, begin of the stretch
+#: (ms), seconds from empty at its begin, target state of charge, state of charge at the session's start.
 MeterRun = tuple[float, ...]
 
 _MASK = (1 << 64) - 1
@@ -56,7 +56,7 @@ _ODD = np.random.Generator(np.random.PCG64(0)).integers(0, 2**63, (2, _WIDTH), d
 
 
 class Recorder:
-    """What was noted since the last `batch`."""
+    """The notes since the last `batch`."""
 
     def __init__(self, stations: Sequence[Station], vehicles: Sequence[tuple[str, str]], session_prefix: str) -> None:
         """`vehicles` are pairs of ev_id and ev_model_id."""
@@ -72,18 +72,17 @@ class Recorder:
         self._curves = CurveTable()
         self._notes: list[Note] = []
         self._runs: list[MeterRun] = []
-        #: Notes one event; its values are described at `Note`.
+        #: Notes one event, with the values of `Note`.
         self.note: Callable[[Note], None] = self._notes.append
-        #: Notes meter values at equal distances; its values are described at `MeterRun`.
+        #: Notes meter values at equal intervals, with the values of `MeterRun`.
         self.meter: Callable[[MeterRun], None] = self._runs.append
-
-        #: The number by which meter runs name a curve.
+        #: Gives the number by which meter runs name a curve.
         self.curve: Callable[[ChargeCurve], int] = self._curves.add
 
     def batch(self, totals: Totals) -> EventBatch:
-        """The columns of everything noted, in time order, added to `totals`."""
+        """The events since the last call, in time order. Adds them to `totals`."""
         notes = np.array(self._notes, dtype=np.float64).reshape(-1, _WIDTH)
-        # Within one millisecond the steps come first, in the order in which they were taken, then meter values by EVSE.
+        # Within one millisecond the steps come first, in the order in which they were taken; then meter values by EVSE.
         place = np.zeros(len(notes))
         if self._runs:
             meters = self._meter_values()
@@ -172,10 +171,10 @@ def _instants(ms: NDArray[np.float64]) -> NDArray[np.datetime64]:
 
 
 def _hashes(notes: NDArray[np.float64], energy_kwh: NDArray[np.float64]) -> tuple[int, int]:
-    """Sums of two hashes per event over what the messages tell: whole ms, W, Wh and hundredths of a percent.
+    """Sums of two hashes per event over the values of the messages: whole ms, W, Wh and hundredths of a percent.
 
-    A hash is a sum of the values times random odd numbers (multiply-add, Dietzfelbinger 1996), mixed by SplitMix64's last
-    step (Steele, Lea and Flood 2014) so that sums over events do not cancel.
+    A hash is a sum of the values times random odd numbers (multiply-add, Dietzfelbinger 1996). The last step of SplitMix64
+    (Steele, Lea and Flood 2014) mixes it, so that sums over events do not cancel.
     """
     scale = np.ones(_WIDTH)
     scale[[8, 9]], scale[[10, 14]] = 1000, 10_000

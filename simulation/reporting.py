@@ -79,7 +79,7 @@ def read_meter(world: World, index: int, before_ms: int) -> None:
 
 
 def spell(world: World, index: int, until: int) -> Spell:
-    """What a car has been doing since its last step, if it does so until before `until`."""
+    """What a car does from its last step until before `until` (ms)."""
     car = world.cars[index]
     session = car.session
     if session is None:

@@ -1,4 +1,4 @@
-"""Where things are: which stations a car can reach from its base, how popular they are, and how far a drive is."""
+"""Distances: which stations a car can reach from its base, how popular they are, and how long a drive is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POPULARITY_SEED = 0
 
 
 class Choice:
-    """Positions of stations with the cumulated weights by which they are picked."""
+    """Stations to choose among, each with a weight."""
 
     __slots__ = ("_cumulated", "_stations")
 
@@ -64,7 +64,7 @@ class Surroundings:
         self._alternatives: dict[tuple[int, tuple[str, ...], float], tuple[tuple[int, float], ...]] = {}
 
     def base(self, connector_types: tuple[str, ...], uniform: float) -> int:
-        """A station to live near, by its number of EVSEs, among those that fit; ValueError if none does."""
+        """A station to live near: one that fits, drawn by its number of EVSEs. ValueError if no station fits."""
         choice = self._bases.get(connector_types)
         if choice is None:
             fitting = [i for i, station in enumerate(self._stations) if _fits(station, connector_types)]
@@ -88,7 +88,7 @@ class Surroundings:
     def alternatives(
         self, station: int, connector_types: tuple[str, ...], within_km: float
     ) -> tuple[tuple[int, float], ...]:
-        """Stations of the same kind, and the way there (km by road, at most `within_km`), the nearest first."""
+        """Other stations of the same kind and the way there (km by road, at most `within_km`), the nearest first."""
         key = (station, connector_types, within_km)
         known = self._alternatives.get(key)
         if known is None:
@@ -100,7 +100,7 @@ class Surroundings:
         return known
 
     def drive_km(self, origin: int, destination: int) -> float:
-        """Road distance between two stations."""
+        """Road distance (km) between two stations."""
         a, b = self._stations[origin], self._stations[destination]
         return road_km(a.latitude, a.longitude, b.latitude, b.longitude)
 
@@ -124,7 +124,7 @@ class Surroundings:
 
 
 def road_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
-    """Length of the road between two points (degrees)."""
+    """Length (km) of the road between two points (degrees, WGS 84)."""
     latitude_a, latitude_b = radians(latitude), radians(to_latitude)
     half_latitude = (latitude_b - latitude_a) / 2
     half_longitude = radians(to_longitude - longitude) / 2

@@ -11,13 +11,13 @@ from simulation.profile import ProfileError, SiteProfile
 
 STATION_ID = "site-1"
 
-# Guests per visit of the busiest weekday: so many that whoever comes has had a night since the last time, on busy days too.
+# Guests per visit of the busiest weekday: enough that every guest has had a night since the last visit, on busy days too.
 _GUESTS_PER_VISIT = 6
 _FEWEST_GUESTS = 40
 
 
 def site_network(profile: SiteProfile) -> Network:
-    """The network of the profile's one station. A profile knows no place: the station stands at 0 degrees north and east."""
+    """The network of the profile's one station. A profile has no place, so the station is at 0 degrees north and east."""
     station_id = STATION_ID
     evses = tuple(
         Evse(f"{station_id}-{number}", "1", profile.connector_type, profile.power_kw)
@@ -44,9 +44,9 @@ def site_network(profile: SiteProfile) -> Network:
 
 
 def site_fleet(profile: SiteProfile, vehicles: int | None = None) -> Fleet:
-    """The site's guests: models that have its connector, by their shares of the fleet; enough of them by default.
+    """The site's guests: cars of the models that have its connector, by their shares of the built-in fleet.
 
-    Raises ProfileError if no model has the connector.
+    Without `vehicles` there are enough guests for the profile's visits. ProfileError if no model has the connector.
     """
     fitting = [(model, share) for model, share in MODELS if profile.connector_type in model.connector_types]
     if not fitting:
@@ -57,11 +57,11 @@ def site_fleet(profile: SiteProfile, vehicles: int | None = None) -> Fleet:
     total, taken = sum(share for _, share in fitting), 0.0
     chosen: list[tuple[float, EvModel]] = []
     for model, share in fitting:
-        # whole cars whose shares add up: each model up to its cumulated share
+        # Cars are whole and must add up, so each model fills up to its cumulated share.
         count = round((taken + share) / total * vehicles) - len(chosen)
         chosen += [((number + 0.5) / count, model) for number in range(count)]
         taken += share
-    # Every model is spread over the whole: cars next to each other, of whom one is found for a visit, are of different ones.
+    # A visit asks cars next to each other, so neighbours must be of different models: each model is spread over all guests.
     chosen.sort(key=lambda placed: placed[0])
     guests = tuple(
         Vehicle(f"ev-{number:05d}", model.ev_model_id, 0, None, None, False, 1.0, 0.0, 0.5)

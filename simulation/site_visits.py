@@ -19,7 +19,8 @@ from simulation.roads import TRIP_KMH
 from simulation.sessions import arrive
 from simulation.world import World
 
-# What a socket elsewhere gives (kW), and how many cars are asked before one must come that cannot take all of a visit.
+# What a socket elsewhere gives (kW), and how many cars are asked. If none of them can take all of a visit, the nearest to it
+# comes (assumptions).
 _ELSEWHERE_KW = 7.0
 _CARS_ASKED = 64
 

@@ -1,12 +1,12 @@
 """Connected cars: where each is, how it moves and what its battery holds, at any instant between the engine's steps.
 
-The engine tells of spells: a `Journey` from one visit to the next, a `Standstill` at a station. What a car does in a spell
-follows from it alone, in closed form, so messages are computed for any interval and in whatever chunks it is asked for.
+The engine reports spells: a `Journey` from one visit to the next, or a `Standstill` at a station. What a car does in a spell
+follows from the spell alone, in closed form. So the messages of any interval are the same in any chunks.
 
-On a journey a car drives home, runs errands from there as far as the engine says that it has driven, and comes to the next
-station at the instant of its arrival; where time is too short for that, it makes a detour. Roads are straight lines, longer
-by the circuity. Energy is the engine's: spread evenly over the kilometres, and what the car has charged outside the network
-is added where it stands.
+On a journey a car drives home, runs errands from there until it has driven as far as the engine says, and comes to the next
+station at the instant of its arrival. Where time is too short for that, it makes a detour. Roads are straight lines, longer
+by the circuity. Energy is the engine's: it is spread evenly over the kilometres, and what the car has charged outside the
+network is added where it stands.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ COLUMNS = (
     "destination_station_id",
 )
 
-#: No position in the network: a car's first journey begins at home, and most drives lead to no station.
+#: Stands for no station: a car's first journey begins at home, and most drives lead to no station.
 NO_STATION = -1
 
 DRIVING_BEAT_MS = 30_000
 PARKED_BEAT_MS = 30 * 60_000
 
-# Assumptions about drivers. A home lies this far (km) from the station that its car is based at. Trips begin at this length
-# (km), and a driver deviates by at most such a share from the mean speed.
+# Assumptions about drivers. A home is this far (km) from the station where its car is based. A drive of this length (km) or
+# more is a trip. A driver's speed differs from the mean by at most this share.
 _HOME_KM = (0.3, 3.0)
 _TRIP_FROM_KM = 25.0
 _SPEED_SPREAD = 0.15
-# An errand is so long (km, both ways), at most one in so many hours; where it leads to, a car stands for less time than at
-# home. Extra ways shorter than the shortest are within the drives.
+# An errand is about this long (km, both ways), and there is at most one in six hours. At its goal a car stands for less time
+# than at home. Extra distance below that of the shortest errand becomes part of the other drives.
 _ERRAND_KM = 25.0
 _ERRAND_EVERY_MS = 6 * HOUR_MS
 _SHORTEST_ERRAND_KM = 2.0
 _MOST_ERRANDS = 40
 _ERRAND_STAY = 0.2
 _SHORTEST_STOP_MS = 60_000
-# A detour is at least so much longer than the straight way, and so many km, or it would lead nowhere.
+# A detour is longer than the straight way by at least this factor and this many km, so that it leads somewhere.
 _DETOUR = 1.02
 _DETOUR_KM = 0.4
-# Nobody is on the road with less charge.
+# Nobody drives with less charge.
 _LEAST_SOC = 0.02
 
 _KM_PER_DEGREE = EARTH_KM * pi / 180
@@ -81,9 +81,9 @@ class Point(NamedTuple):
 
 
 class Journey(NamedTuple):
-    """A car between two visits; `visit` counts the one it drives to, stations are positions in the network.
+    """A car between two visits. `visit` is the number of the visit it drives to; stations are positions in the network.
 
-    Times in ms, states of charge fractions; `driven_km` is how far the engine lets it drive on the way.
+    Times are in ms, states of charge 0 to 1. `driven_km` is how far the car drives on the way.
     """
 
     vehicle: int
@@ -98,7 +98,8 @@ class Journey(NamedTuple):
 
 
 class Standstill(NamedTuple):
-    """A car at a station, from `since` to before `until` (ms); with a `curve` it charges from `soc` at `charging_since`."""
+    """A car at a station from `since` until before `until` (ms). If it has a `curve`, it charges from `soc` at
+    `charging_since` (ms) to `target_soc`; states of charge are 0 to 1."""
 
     vehicle: int
     station: int
@@ -115,9 +116,9 @@ Spell = Journey | Standstill
 
 @dataclass(frozen=True, slots=True)
 class TelemetryBatch:
-    """Messages in time order, as one list per field of `COLUMNS`, in the words of the vehicle-telemetry message.
+    """Messages in time order: `columns` has a list for each field of `COLUMNS`, the fields of the vehicle-telemetry message.
 
-    Times are datetimes in UTC of whole milliseconds; heading and destination are None where a car has none.
+    Times are datetimes in UTC of whole milliseconds. Heading and destination are None where a car has none.
     """
 
     columns: dict[str, list[Any]]
@@ -126,13 +127,13 @@ class TelemetryBatch:
         return len(self.columns["vehicle_id"])
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The messages one by one, each of Python values."""
+        """The messages one by one, each a dict (field: Python value)."""
         for row in zip(*self.columns.values(), strict=True):
             yield dict(zip(self.columns, row, strict=True))
 
 
 class _Leg(NamedTuple):
-    """A drive or a stop from `start` to `end` (ms), straight in place and charge. Only a drive has a speed."""
+    """A drive or a stop from `start` to `end` (ms). Place and charge change linearly. Only a drive has a speed."""
 
     start: int
     end: int
@@ -148,7 +149,7 @@ class _Leg(NamedTuple):
 
 
 class _Stop(NamedTuple):
-    """Where a car stands on its journey, and its share of the time that is left; it can charge at home."""
+    """Where a car stands on its journey, and the weight of the stop when stops share the time. A car can charge at home."""
 
     place: Point
     weight: float
@@ -156,13 +157,16 @@ class _Stop(NamedTuple):
 
 
 class Telematics:
-    """The on-board units of a fleet: a parked car reports every half hour, a driving one every 30 s, each at its own beat,
-    and every car when its ignition goes on or off."""
+    """The on-board units of a fleet.
+
+    A parked car reports every half hour and a driving car every 30 s, each at its own beat. Every car also reports when its
+    ignition goes on or off.
+    """
 
     def __init__(
         self, stations: Sequence[Station], vehicles: Sequence[Vehicle], models: Sequence[EvModel], draws: Draws
     ) -> None:
-        """`models` are those of the vehicles, in their order."""
+        """`models` are the models of the vehicles, in the same order."""
         self._places = [Point(station.latitude, station.longitude) for station in stations]
         self._station_ids = [station.station_id for station in stations]
         self._vehicles = vehicles
@@ -176,11 +180,11 @@ class Telematics:
             beats.append((int(u[0] * PARKED_BEAT_MS), int(u[1] * DRIVING_BEAT_MS)))
             self._homes.append(_at(self._places[vehicle.home], nearest + u[2] * (farthest - nearest), 2 * pi * u[3]))
         self._beats = np.array(beats, dtype=np.int64)
-        # The route that a car is on, by visit: it is needed again in every chunk while it lasts.
+        # The number of each car's visit, and its route to it: every chunk needs the route again while it lasts.
         self._routes: list[tuple[int, list[_Leg], list[int]] | None] = [None] * len(vehicles)
 
     def batch(self, spells: Iterable[Spell], after: int, until: int) -> TelemetryBatch:
-        """What cars tell in `after` < t <= `until` (ms) of these spells."""
+        """The messages of these spells at times t (ms) with `after` < t <= `until`."""
         cars: list[int] = []
         legs: list[_Leg] = []
         charging: dict[int, Standstill] = {}
@@ -199,13 +203,13 @@ class Telematics:
                     charging[len(legs)] = spell
                 cars.append(spell.vehicle)
                 place = self._places[spell.station]
-                # a leg is told of after its start
+                # Messages of a leg come after its start.
                 legs.append(_Leg(spell.since - 1, spell.until, *place, 0.0, 0.0, spell.soc, 0.0, 0.0, 0.0, NO_STATION))
         if not legs:
             return TelemetryBatch({name: [] for name in COLUMNS})
-        return self._told(np.array(cars, dtype=np.int64), legs, charging, after, until)
+        return self._messages(np.array(cars, dtype=np.int64), legs, charging, after, until)
 
-    def _told(
+    def _messages(
         self, car: NDArray[np.int64], legs: list[_Leg], charging: dict[int, Standstill], after: int, until: int
     ) -> TelemetryBatch:
         start, end, latitude, longitude, north, east, soc, gained, speed, heading, destination = (
@@ -217,7 +221,7 @@ class Telematics:
         order = np.lexsort((car[which], at))
         which, at = which[order], at[order]
         car, drives = car[which], is_drive[which]
-        # Only sums, products and quotients: the same for one message as for many.
+        # Only sums, products and quotients, so that one message alone has the same values as among many.
         share = (at - start[which]) / (end - start)[which]
         socs = soc[which] + gained[which] * share
         for row in np.flatnonzero(np.isin(which, list(charging))).tolist():
@@ -261,7 +265,7 @@ class Telematics:
     def _legs(self, journey: Journey) -> list[_Leg]:
         u = self._draws.block(Purpose.DRIVE, journey.vehicle, journey.visit)
         goal = self._places[journey.destination]
-        # The first journey begins with a stop, every other one with a drive.
+        # The first journey of a car begins with a stop at home, any other journey with a drive.
         begin = [] if journey.origin == NO_STATION else [self._places[journey.origin]]
         stops = self._stops(journey, begin, goal, u[0])
         points = [*begin, *(stop.place for stop in stops), goal]
@@ -297,7 +301,7 @@ class Telematics:
         return legs
 
     def _stops(self, journey: Journey, begin: list[Point], goal: Point, u: float) -> list[_Stop]:
-        """Home and the errands from there, or a detour where time is short."""
+        """Home and the errands from there, or a detour where time is too short."""
         home = self._homes[journey.vehicle]
         kms = [road_km(*a, *b) for a, b in pairwise([*begin, home, goal])]
         span_ms = journey.arrives_at - journey.left_at
@@ -316,9 +320,9 @@ class Telematics:
     def _energy(
         self, journey: Journey, kms: list[float], stops: list[_Stop], drives_before: int
     ) -> tuple[float, list[float]]:
-        """What a km takes, and what is charged at each stop (fractions), so that the journey ends as the engine says.
+        """The charge that a km takes and the charge added at each stop (0 to 1), so that the journey ends as the engine says.
 
-        A km takes what the model says, unless the way is not as long as the engine's or the battery would not allow it.
+        A km takes what the model says, unless the way is not as long as the engine's or the battery does not allow it.
         """
         total_km, fall = sum(kms), journey.soc_left - journey.soc_arrival
         target = self._vehicles[journey.vehicle].target_soc
@@ -351,7 +355,7 @@ def _instants(
     after: int,
     until: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Leg and time (ms) of each message: the beats within the legs, and of drives also their start and end."""
+    """Leg and time (ms) of each message: the beats within the legs, and the start and end of each drive."""
     first = (np.maximum(start, after) - phase) // beat + 1
     last = (np.minimum(end - 1, until) - phase) // beat
     counts = np.maximum(last - first + 1, 0)
@@ -368,7 +372,7 @@ def _times(span_ms: int, kms: list[float], stops: list[_Stop], pace: float) -> t
     for_drives_ms = span_ms - len(stops) * _SHORTEST_STOP_MS
     usual_ms = [_usual_ms(km) / pace for km in kms]
     if sum(usual_ms) > for_drives_ms:
-        # in a hurry, at one speed: the engine allows for no drive that needs more than 80 km/h
+        # In a hurry all drives have one speed. It is at most 80 km/h, since the engine leaves enough time for that.
         usual_ms = [for_drives_ms * km / sum(kms) for km in kms]
     drives_ms = [max(int(ms), 1) for ms in usual_ms]
     spare_ms, weights = max(for_drives_ms - sum(drives_ms), 0), sum(stop.weight for stop in stops)
@@ -380,14 +384,14 @@ def _usual_ms(km: float) -> float:
 
 
 def _at(point: Point, km: float, bearing: float) -> Point:
-    """The point so many km (straight) away, in a plane that touches the earth there; bearing in radians from north."""
+    """The point `km` away in a straight line, in a plane that touches the earth at `point`; bearing in radians from north."""
     latitude = point.latitude + km * cos(bearing) / _KM_PER_DEGREE
     longitude = point.longitude + km * sin(bearing) / (_KM_PER_DEGREE * cos(radians(point.latitude)))
     return Point(latitude, (longitude + 180) % 360 - 180)
 
 
 def _detour(origin: Point, goal: Point, km: float, angle: float) -> Point:
-    """A point by which the way to `goal` is about `km` long: on the ellipse about the two, at `angle` from the straight way."""
+    """A point that makes the way to `goal` about `km` long: on the ellipse around both, at `angle` from the straight way."""
     straight = road_km(*origin, *goal) / CIRCUITY
     way = max(km / CIRCUITY, _DETOUR * straight + _DETOUR_KM)
     distance = (way**2 - straight**2) / (2 * (way - straight * cos(angle)))

@@ -56,7 +56,7 @@ class World:
         #: The spells that ended since `advance` began.
         self.spells: list[Spell] = []
         self.environment = Environment(initial_time=now)
-        #: How many steps were planned; numbers each of them.
+        #: The number of the step that was planned last. Numbers rise, and keep the order of steps that are due together.
         self.order = order
         self.curves: dict[tuple[str, float, bool], tuple[ChargeCurve, int]] = {}
         self._take_step = take_step

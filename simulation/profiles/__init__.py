@@ -1,1 +1,1 @@
-"""Profiles that are shipped: `campus` and `dc_fast` fitted to real sessions, `public` and `residential` made of figures."""
+"""The shipped profiles: `campus` and `dc_fast` were fitted to real sessions, `public` and `residential` made from figures."""

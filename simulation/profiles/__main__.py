@@ -1,8 +1,8 @@
-"""Makes the shipped profiles that no recorded sessions stand behind: `python -m simulation.profiles`.
+"""Makes the shipped profiles that have no recorded sessions: `python -m simulation.profiles`.
 
-Visits are drawn from the figures below and described as a fit describes recorded ones; the same numpy makes the same files.
-`campus` and `dc_fast` come from `evcharge fit` on all days of ACN-Data Caltech, May to August 2019, and of the EPFL fast
-chargers, 2022.
+Visits are drawn from the figures below and described as a fit describes recorded visits. The same numpy makes the same
+files. `campus` and `dc_fast` come from `evcharge fit` on all days of ACN-Data Caltech, May to August 2019, and of the EPFL
+fast chargers, 2022.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Peak:
 
 # EVnetNL, Netherlands, public, 2015 (Joint Research Centre): 8.4 kWh a session, weekday starts peak at 08:51, 61 % of the
 # connected time is idle, 13.7 % of the time occupied. The rest is assumed: the lesser peaks, the spreads, and cars that take
-# 4.4 kW on average; the visits then follow from the occupancy: 0.137 x 24 h / 4.9 h a visit for each EVSE.
+# 4.4 kW on average. The visits then follow from the occupancy: 0.137 x 24 h / 4.9 h a visit for each EVSE.
 _PUBLIC_SOURCE = (
     "made of published figures, no sessions: EVnetNL 2015 (8.4 kWh, weekday peak 08:51, 61 % idle, 13.7 % occupied)"
 )
@@ -39,9 +39,9 @@ _PUBLIC_WEEKDAY = (Peak(0.36, 8.85, 1.3), Peak(0.34, 13.0, 2.4), Peak(0.30, 17.8
 _PUBLIC_WEEKEND = (Peak(0.75, 12.5, 3.0), Peak(0.25, 18.0, 2.5))
 _PUBLIC_KWH, _PUBLIC_IDLE, _PUBLIC_TAKEN_KW, _PUBLIC_EVSES, _PUBLIC_OCCUPIED = 8.4, 0.61, 4.4, 2, 0.137
 
-# No figures of homes are published that would do: all is assumed. People come home in the evening, three quarters of the
-# cars stay until about half past seven as at the residential sites of simulation.demand; 11 kWh are 55 km at 0.2 kWh/km.
-# Ten cars of their own come on three of five days: counts are binomial.
+# No usable figures of homes are published, so all is assumed. People come home in the evening. Three quarters of the cars
+# stay until about half past seven, as at the residential sites of simulation.demand. 11 kWh are 55 km at 0.2 kWh/km. Ten cars
+# come on three of five days each, so the counts of days are binomial.
 _HOME_SOURCE = (
     "made of assumptions, no sessions: home in the evening, away at 07:30, 11 kWh, ten cars on three of five days"
 )
@@ -86,7 +86,7 @@ def _public(peaks: tuple[Peak, ...], seed: int) -> DayKind:
     random = np.random.default_rng(seed)
     energy = random.gamma(1.8, _PUBLIC_KWH / 1.8, _DRAWN)
     charging = energy / _PUBLIC_TAKEN_KW
-    # a gamma distribution of shape 0.5: many leave soon after, some stay over night
+    # A gamma distribution of shape 0.5: many leave soon after they are full, some stay overnight.
     idle = random.gamma(0.5, 2 * _PUBLIC_KWH / _PUBLIC_TAKEN_KW * _PUBLIC_IDLE / (1 - _PUBLIC_IDLE), _DRAWN)
     return _kind(_starts(peaks, random), charging + idle, energy)
 
