@@ -20,6 +20,6 @@ def day() -> Day:
 
 @pytest.fixture(scope="session")
 def town() -> tuple[Network, Fleet]:
-    """A small network with few EVSEs for its cars, so that queues, faults and pauses come within hours."""
+    """A small network with few EVSEs for its cars: queues, faults and pauses come within hours."""
     network = build_network(stations=24, seed=3)
     return network, build_fleet(network, vehicles=500, seed=3)

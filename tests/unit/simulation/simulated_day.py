@@ -1,4 +1,4 @@
-"""One day of the built-in network, as the tests read it."""
+"""One day of the built-in network, as several tests read it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ class Day:
 
     @property
     def sessions(self) -> dict[str, list[Event]]:
-        """Events by session, each in the order of telling."""
+        """Events by session, each in the order in which they were reported."""
         ordered = sorted(self.events, key=lambda event: event["session_id"])
         return {session_id: list(events) for session_id, events in groupby(ordered, lambda e: e["session_id"])}
 

@@ -1,4 +1,4 @@
-"""Sites, guests and visits that a test writes down itself, and a look at what the engine notes before it is rounded."""
+"""Sites, guests and visits that a test writes itself, and the engine's notes before they are rounded."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def guests(*model_ids: str, home: int = 0) -> Fleet:
 
 @dataclass(frozen=True)
 class Written:
-    """The visits of the first Monday, as written: (start hour, stay h, energy kWh, state of charge %)."""
+    """The visits of every Monday, as written: (start hour, stay h, energy kWh, state of charge %)."""
 
     visits: tuple[tuple[float, float, float, float], ...]
 
@@ -58,7 +58,7 @@ class Written:
 
 
 def patient(demand: Demand | None = None, median_s: float = float("inf")) -> Demand:
-    """The built-in demand, but for how long drivers wait."""
+    """The built-in demand with another patience."""
     kinds: dict[SiteKind, KindDemand] = (demand or Demand()).kinds
     return Demand({kind: replace(of_kind, patience_median_s=median_s) for kind, of_kind in kinds.items()})
 
@@ -71,7 +71,7 @@ def at_site(
     demand: Demand | None = None,
     seed: int = 1,
 ) -> Simulation:
-    """The one station's written visits, from their Monday's midnight on."""
+    """A simulation of the station's written visits that begins at `MONDAY`."""
     return Simulation(
         Network((station,)),
         fleet,
@@ -85,7 +85,7 @@ def at_site(
 
 
 def by_session(events: Iterable[Event]) -> dict[str, list[Event]]:
-    """Events by session, each in the order of telling."""
+    """Events by session, each in the order in which they were reported."""
     sessions: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         sessions[event["session_id"]].append(event)
@@ -99,7 +99,7 @@ def hour_of(event: Event) -> float:
 
 
 def keep_notes(simulation: Simulation) -> list[NDArray[np.float64]]:
-    """What the recorder turns into messages from now on, before it is rounded: arrays of `simulation.recording.Note`."""
+    """The notes that the recorder turns into messages from now on, not yet rounded: arrays of `simulation.recording.Note`."""
     kept: list[NDArray[np.float64]] = []
     recorder = simulation._world.recorder
     columns = recorder._columns
@@ -113,7 +113,7 @@ def keep_notes(simulation: Simulation) -> list[NDArray[np.float64]]:
 
 
 def charging_kw(simulation: Simulation, station: int, at: datetime) -> list[float]:
-    """The power of each car that charges at a station (its position) at the time to which the simulation came."""
+    """The power (kW) of each car that charges at a station (its position) at the time that the simulation has reached."""
     at_ms = round(at.timestamp() * 1000)
     powers = []
     for car in simulation._world.cars:

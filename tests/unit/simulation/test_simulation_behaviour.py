@@ -24,16 +24,16 @@ def types(events: list[Event]) -> list[str]:
     return [event["event_type"] for event in events if event["event_type"] != "meter"]
 
 
-def told(simulation: Simulation, days: float = 1.0) -> list[Event]:
+def events_of(simulation: Simulation, days: float = 1.0) -> list[Event]:
     return list(simulation.advance(MONDAY + timedelta(days=days)).rows())
 
 
 def visit_of(session_id: str) -> str:
-    """A failed start's further tries have a letter behind the visit's number."""
+    """Further tries of a failed start have a letter after the number of the visit."""
     return session_id.rstrip("bcdefgh")
 
 
-# --- which values are possible ---
+# --- possible values ---
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_impossible_values_are_refused_by_name(name: str, value: Any) -> None:
 
 def test_rates_of_zero_give_none(town: tuple[Network, Fleet]) -> None:
     simulation = Simulation(*town, seed=1, start_at=MONDAY, behaviour=PLAIN, connected=False)
-    reasons = Counter(event["reason"] for event in told(simulation, 3))
+    reasons = Counter(event["reason"] for event in events_of(simulation, 3))
     totals = simulation.totals
     assert (totals.balked.total(), totals.rerouted, totals.failed_starts, totals.without_car) == (0, 0, 0, 0)
     assert totals.events_by_type["faulted"] == 0
@@ -63,10 +63,12 @@ def test_rates_of_zero_give_none(town: tuple[Network, Fleet]) -> None:
 # --- the queue ---
 
 
-def test_who_finds_no_plug_waits_and_is_served_in_turn() -> None:
+def test_a_driver_who_finds_no_plug_waits_and_is_served_in_turn() -> None:
     visits = [(8, 1, 2, 50), (8.25, 1, 2, 50), (8.5, 1, 2, 50)]
     behaviour = replace(PLAIN, move_up_s=(60.0, 60.0))
-    sessions = list(by_session(told(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 3), behaviour))).values())
+    sessions = list(
+        by_session(events_of(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 3), behaviour))).values()
+    )
     assert [types(s) for s in sessions] == [
         ["started", "suspended", "stopped"],
         *[["queued", "started", "suspended", "stopped"]] * 2,
@@ -74,7 +76,7 @@ def test_who_finds_no_plug_waits_and_is_served_in_turn() -> None:
     minute = 1 / 60
     starts = [hour_of(e) for s in sessions for e in s if e["event_type"] == "started"]
     assert starts == pytest.approx([8, 9 + minute, 10 + 2 * minute])
-    # The stay begins when the cable is in, however long the wait was.
+    # The stay begins when the cable is plugged in, however long the wait was.
     assert [s[-1]["queue_wait_s"] for s in sessions] == pytest.approx([0, 45 * 60 + 60, 90 * 60 + 120])
     assert [s[-1]["idle_s"] > 0 for s in sessions] == [True] * 3
 
@@ -83,7 +85,7 @@ def test_patience_ends_the_wait_and_the_next_moves_up() -> None:
     visits = [(8, 4, 2, 50), (8.25, 1, 2, 50)]
     demand = patient(median_s=1800.0)
     sessions = list(
-        by_session(told(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 2), demand=demand))).values()
+        by_session(events_of(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 2), demand=demand))).values()
     )
     assert types(sessions[1]) == ["queued", "abandoned"]
     waited_h = hour_of(sessions[1][1]) - hour_of(sessions[1][0])
@@ -93,11 +95,11 @@ def test_patience_ends_the_wait_and_the_next_moves_up() -> None:
     assert sessions[1][1]["energy_delivered_kwh"] is None
 
 
-def test_patience_has_the_median_that_was_asked_for() -> None:
-    """Cars that come while the plug is taken all day wait 20 minutes in the median, or would."""
+def test_patience_has_the_given_median() -> None:
+    """The plug is taken all day, so cars wait until their patience ends: 20 minutes in the median."""
     visits = [(0.1, 23.5, 2, 50), *((0.2 + n / 20, 0.1, 1, 50) for n in range(400))]
     demand = patient(median_s=1200.0)
-    sessions = by_session(told(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 200), demand=demand)))
+    sessions = by_session(events_of(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 200), demand=demand)))
     waits = [
         (s[1]["occurred_at"] - s[0]["occurred_at"]).total_seconds()
         for s in sessions.values()
@@ -109,16 +111,16 @@ def test_patience_has_the_median_that_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("share", "left"), [(0.0, 0), (1.0, 2)])
-def test_balking_is_at_the_sight_of_taken_plugs(share: float, left: int) -> None:
+def test_drivers_balk_only_when_plugs_are_taken(share: float, left: int) -> None:
     visits = [(8, 4, 2, 50), (8.25, 1, 2, 50), (8.5, 1, 2, 50)]
     simulation = at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 3), replace(PLAIN, balk_share=share))
-    assert sum(types(s)[0] == "queued" for s in by_session(told(simulation)).values()) == 2 - left
+    assert sum(types(s)[0] == "queued" for s in by_session(events_of(simulation)).values()) == 2 - left
     assert simulation.totals.balked == Counter({SiteKind.PUBLIC: left} if left else {})
     assert simulation.totals.visits == 3
 
 
 def test_the_longer_the_queue_the_fewer_join() -> None:
-    """With a balk share of 0.3, of many visits to a taken plug 70 % join an empty queue, 49 % one of a single car."""
+    """With a balk share of 0.3, 70 % of the drivers join an empty queue at a taken plug, and 49 % a queue of one car."""
     joined: dict[int, list[bool]] = defaultdict(list)
     visits = [(0.0, 20, 2, 50), *((n / 10, 0.1, 1, 50) for n in range(1, 20))]
     for seed in range(100):
@@ -137,28 +139,28 @@ def test_the_longer_the_queue_the_fewer_join() -> None:
         assert abs(share - expected) < 3.3 * sqrt(expected * (1 - expected) / count), (length, share, count)
 
 
-def test_a_car_takes_only_plugs_that_it_has_the_connector_of() -> None:
+def test_a_car_takes_only_plugs_that_fit_its_connector() -> None:
     station = site((CHADEMO, 50.0), (COMBO, 50.0))
     visits = [(8, 1, 5, 50), (8.1, 1, 5, 50), (8.2, 1, 5, 50)]
     simulation = at_site(station, visits, guests("nissan-leaf-40", "nissan-leaf-40", "chevrolet-bolt"))
-    events = told(simulation)
+    events = events_of(simulation)
     plugs = {(e["ev_model_id"], e["evse_id"]) for e in events if e["event_type"] == "started"}
     assert plugs == {("nissan-leaf-40", "site-1-1"), ("chevrolet-bolt", "site-1-2")}
-    # Two of three visits were those of Leafs: they had to wait for each other, with the other plug free or not.
+    # The two Leafs had to wait for each other, even while the other plug was free.
     assert simulation.totals.events_by_type["queued"] == 1
 
 
 def test_a_guest_without_the_connector_makes_no_visit() -> None:
     simulation = at_site(site((CHADEMO, 50.0)), [(8, 1, 5, 50)], guests("chevrolet-bolt"))
-    assert told(simulation) == []
+    assert events_of(simulation) == []
     assert simulation.totals.without_car == 1
 
 
-# --- on to another station ---
+# --- driving on to another station ---
 
 
 def two_stations(km: float, cars: int = 150, **changes: Any) -> tuple[Network, Simulation]:
-    """Cars that are at home at one plug, and four such plugs so far (as the crow flies) away."""
+    """Cars whose home has one plug, and a station with four such plugs `km` away in a straight line."""
     stations = site((COMBO, 50.0)), site(*[(COMBO, 50.0)] * 4, number=2, east_km=km)
     network = Network(stations)
     fleet = guests(*["volkswagen-id4-77"] * cars)
@@ -168,9 +170,9 @@ def two_stations(km: float, cars: int = 150, **changes: Any) -> tuple[Network, S
     )
 
 
-def test_who_leaves_looks_for_a_free_plug_nearby_and_drives_there() -> None:
+def test_a_driver_who_leaves_looks_for_a_free_plug_nearby_and_drives_there() -> None:
     network, simulation = two_stations(5.0)
-    events = told(simulation, 7)
+    events = events_of(simulation, 7)
     drive_h = Surroundings(network).drive_km(0, 1) / CITY_KMH
     assert drive_h * 60 > 5
     gave_up: dict[str, Event] = {}
@@ -192,14 +194,14 @@ def test_who_leaves_looks_for_a_free_plug_nearby_and_drives_there() -> None:
 
 
 def test_nobody_drives_to_a_station_that_is_full() -> None:
-    """Both are full most of the time here; whoever gave up and came to the other one left while a plug was free there."""
+    """Both stations are full most of the time. A driver who gave up and drove to the other one left when it had a free plug."""
     network, simulation = two_stations(5.0, cars=500)
     drive_h = Surroundings(network).drive_km(0, 1) / CITY_KMH
     plugs = {station.station_id: len(station.evses) for station in network.stations}
     taken: Counter[str] = Counter()
     gave_up: dict[str, tuple[Event, Counter[str]]] = {}
     drives, full = 0, 0
-    for event in told(simulation, 7):
+    for event in events_of(simulation, 7):
         if event["event_type"] == "abandoned":
             gave_up[event["ev_id"]] = event, taken.copy()
             full += all(taken[station] == count for station, count in plugs.items())
@@ -217,17 +219,17 @@ def test_nobody_drives_to_a_station_that_is_full() -> None:
 @pytest.mark.parametrize(("km", "changes"), [(9.0, {}), (5.0, {"most_reroutes": 0})])
 def test_nobody_drives_on_too_far_or_too_often(km: float, changes: dict[str, Any]) -> None:
     _, simulation = two_stations(km, **changes)
-    told(simulation, 3)
+    events_of(simulation, 3)
     assert simulation.totals.rerouted == 0
     assert simulation.totals.balked.total() > 10
 
 
 def test_an_errand_is_one_visit_however_often_it_drives_on() -> None:
     _, simulation = two_stations(5.0)
-    events = told(simulation, 7)
+    events = events_of(simulation, 7)
     firsts = {visit_of(e["session_id"]) for e in events if e["event_type"] in ("queued", "started")}
     totals = simulation.totals
-    # Every arrival queued, plugged in or balked; a drive on makes one more arrival of the same visit, unless it is under way.
+    # Every arrival queued, plugged in or balked. A drive to another station adds an arrival to the visit, once it has ended.
     arrivals = len(firsts) + totals.balked.total()
     assert 0 <= totals.visits + totals.rerouted - arrivals <= 5
 
@@ -242,17 +244,17 @@ def test_drivers_linger_at_fast_chargers_and_block_the_plug() -> None:
     simulation = Simulation(
         network, fleet, seed=1, start_at=MONDAY, demand=demand, behaviour=PLAIN, connected=False
     )  # fmt: skip
-    events = told(simulation, 20)
+    events = events_of(simulation, 20)
     stopped = [e for e in events if e["event_type"] == "stopped"]
     idle = np.array([e["idle_s"] for e in stopped if e["idle_s"] > 0])
     assert len(idle) > 200
-    # The stay's planned end cuts some short: the median is not above the asked one, but of its size.
+    # The planned end of the stay cuts some of them short, so the median is near the given one but not above it.
     assert 200 < np.median(idle) < 600 * 1.2
     assert any(e["event_type"] == "queued" for e in events)
 
 
 def test_a_written_stay_is_kept_after_the_battery_is_full() -> None:
-    events = told(at_site(ONE_PLUG, [(8, 5, 7.2, 50)], guests("chevrolet-bolt")))
+    events = events_of(at_site(ONE_PLUG, [(8, 5, 7.2, 50)], guests("chevrolet-bolt")))
     assert types(events) == ["started", "suspended", "stopped"]
     assert [hour_of(e) for e in events if e["event_type"] != "meter"] == pytest.approx([8, 9, 13], abs=1e-6)
     assert events[-1]["idle_s"] == pytest.approx(4 * 3600, abs=0.002)
@@ -263,11 +265,11 @@ def test_a_written_stay_is_kept_after_the_battery_is_full() -> None:
 
 @pytest.fixture(scope="module")
 def failing() -> tuple[Simulation, list[list[list[Event]]]]:
-    """Tries by visit, in order, of a network with the usual failures."""
+    """The tries of each visit, in order, in a network with the usual failures."""
     network = build_network(stations=60, seed=5)
     simulation = Simulation(network, build_fleet(network, 700, seed=5), seed=5, start_at=MONDAY, connected=False)
     visits = defaultdict(list)
-    for session_id, events in by_session(told(simulation, 7)).items():
+    for session_id, events in by_session(events_of(simulation, 7)).items():
         visits[visit_of(session_id)].append(events)
     return simulation, [sorted(tries, key=lambda t: t[0]["session_id"]) for tries in visits.values()]
 
@@ -281,7 +283,7 @@ def within_99_9_percent(count: int, of: int, share: float) -> bool:
     return abs(count - of * share) <= 3.2905 * sqrt(of * share * (1 - share)) + 0.5
 
 
-def test_of_first_tries_fourteen_percent_fail(failing: tuple[Simulation, list[list[list[Event]]]]) -> None:
+def test_fourteen_percent_of_first_tries_fail(failing: tuple[Simulation, list[list[list[Event]]]]) -> None:
     _, visits = failing
     plugged = [tries for tries in visits if types(tries[0])[-1] in ("stopped",)]
     assert len(plugged) > 2_000
@@ -325,7 +327,7 @@ def test_a_failed_try_gives_no_energy_and_is_followed_by_another_or_by_leaving(
 def test_after_the_last_try_the_driver_leaves() -> None:
     behaviour = replace(PLAIN, failed_start_share=1.0, failed_retry_share=1.0, most_tries=2)
     simulation = at_site(site((J1772, 7.2), (J1772, 7.2)), [(8, 4, 5, 50)], guests("chevrolet-bolt"), behaviour)
-    events = told(simulation)
+    events = events_of(simulation)
     assert types(events) == ["started", "stopped"] * 2
     first, second = by_session(events).values()
     # Another plug was free.
@@ -336,7 +338,7 @@ def test_after_the_last_try_the_driver_leaves() -> None:
 
 def test_a_failed_start_keeps_what_the_visit_wants() -> None:
     behaviour = replace(PLAIN, failed_start_share=1.0, failed_retry_share=0.0)
-    events = told(at_site(ONE_PLUG, [(8, 4, 7.2, 50)], guests("chevrolet-bolt"), behaviour))
+    events = events_of(at_site(ONE_PLUG, [(8, 4, 7.2, 50)], guests("chevrolet-bolt"), behaviour))
     assert events[-1]["energy_delivered_kwh"] == pytest.approx(7.2, abs=0.001)
     assert (events[-1]["occurred_at"] - events[-1]["started_at"]).total_seconds() == 4 * 3600
 
@@ -347,7 +349,7 @@ def test_a_failed_start_keeps_what_the_visit_wants() -> None:
 def test_a_fault_ends_the_session_and_its_plug_is_out_until_the_repair() -> None:
     behaviour = replace(PLAIN, fault_share=1.0, repair_median_s=3600.0, repair_sigma=0.0)
     visits = [(8, 2, 99, 10), (8.5, 2, 99, 10)]
-    events = told(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 2), behaviour))
+    events = events_of(at_site(ONE_PLUG, visits, guests(*["chevrolet-bolt"] * 2), behaviour))
     first, second = by_session(events).values()
     assert types(first) == ["started", "faulted", "stopped"]
     assert first[-1]["reason"] in ("GroundFault", "PowerLoss")
@@ -358,7 +360,7 @@ def test_a_fault_ends_the_session_and_its_plug_is_out_until_the_repair() -> None
     assert started["occurred_at"] == max(first[-1]["occurred_at"] + timedelta(hours=1), came)
 
 
-def test_as_many_sessions_fault_as_asked() -> None:
+def test_the_given_share_of_sessions_meets_a_fault() -> None:
     network = build_network(stations=60, seed=5)
     simulation = Simulation(
         network,
@@ -368,7 +370,7 @@ def test_as_many_sessions_fault_as_asked() -> None:
         behaviour=replace(PLAIN, fault_share=0.3, repair_median_s=60.0),
         connected=False,
     )
-    told(simulation, 4)
+    events_of(simulation, 4)
     counts = simulation.totals.events_by_type
-    # A fault that falls after the battery is full is none.
+    # A fault that would come after the battery is full does not happen.
     assert 0.12 < counts["faulted"] / counts["stopped"] < 0.3

@@ -1,4 +1,4 @@
-"""What one simulated day must satisfy, whatever the parameters: places, plugs, energy, order."""
+"""Rules that every simulated day must keep, whatever the parameters: places, plugs, energy, order."""
 
 from collections import Counter, defaultdict
 from datetime import UTC, timedelta
@@ -13,7 +13,7 @@ from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY
 from simulation.events import COLUMNS, SCHEMA_VERSION
 
 HALF_WH = 0.0005 + 1e-9
-# States of charge are told to 0.01 %, so a difference of two is off by at most this fraction of the battery.
+# Events report states of charge to 0.01 %, so a difference of two is off by at most this fraction of the battery.
 SOC_ROUNDING = 0.0001 + 1e-9
 
 
@@ -44,7 +44,7 @@ def test_the_day_has_every_event_type_and_enough_sessions(day: Day) -> None:
     assert counts["stopped"] >= 2_000
 
 
-def test_totals_are_the_events_told(day: Day) -> None:
+def test_totals_are_those_of_the_events(day: Day) -> None:
     totals = day.simulation.totals
     assert totals.events == len(day.events)
     assert totals.events_by_type == Counter(event["event_type"] for event in day.events)
@@ -100,7 +100,7 @@ def test_a_car_is_in_one_place_at_a_time(day: Day) -> None:
 def test_visits_are_at_least_five_minutes_apart(day: Day) -> None:
     visits = defaultdict(list)
     for session_id, events in day.sessions.items():
-        # a failed start's further tries belong to one visit: a letter behind its number
+        # Further tries of a failed start belong to one visit: they have a letter after its number.
         visits[events[0]["ev_id"], session_id.rstrip("bcdefgh")].extend(event["occurred_at"] for event in events)
     of_cars = defaultdict(list)
     for (ev_id, _), times in visits.items():
@@ -215,7 +215,7 @@ def test_no_car_waits_while_a_plug_that_fits_is_free(day: Day) -> None:
 
 
 def test_workplaces_follow_local_hours(day: Day) -> None:
-    """Half of a campus's weekday starts fall between 8 and 11 o'clock of its own zone (ACN-Data Caltech)."""
+    """About half of the weekday starts at a campus are from 8 to 11 o'clock, local time (ACN-Data Caltech)."""
     station = {s.station_id: s for s in day.network.stations}
     hours = [
         event["started_at"].astimezone(ZoneInfo(station[event["station_id"]].time_zone)).hour

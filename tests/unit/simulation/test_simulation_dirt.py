@@ -1,4 +1,4 @@
-"""Dirty mode: the ledger tells all that was done, rates are kept, and chunks and pauses change nothing."""
+"""Dirty mode: the ledger lists every fault, rates are kept, and chunks and pauses change nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simulation.dirt import Delivery, Dirt, DirtRates, Fault, Malformed
 
 SPAN = timedelta(hours=48)
 END = START + SPAN
-#: When everything has come, whatever happened to it.
+#: By then everything has come, whatever happened to it.
 ALL_CAME = END + timedelta(days=30)
 NONE = DirtRates.none()
 MANY = DirtRates(late=0.1, duplicate=0.1, malformed=0.1, clock_skew=0.3, offline=0.3, meter_null=0.1, meter_reset=0.03)
@@ -46,13 +46,13 @@ def all_of(rates: DirtRates, events: Iterable[Event], seed: int = 1) -> tuple[li
 
 
 def undo(deliveries: list[Delivery], ledger: Ledger) -> dict[str, tuple[datetime, Event]]:
-    """By event id the instant and the message that would have been delivered; without those that were malformed."""
-    told: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+    """The instant and the message of each delivery without its faults, by event id. Malformed messages are left out."""
+    listed: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
     for line in ledger:
-        told[line["event_id"], line["delivered_at"]][line["fault"]] = line["detail"]
+        listed[line["event_id"], line["delivered_at"]][line["fault"]] = line["detail"]
     undone: dict[str, tuple[datetime, Event]] = {}
     for delivery in deliveries:
-        faults = told.pop((delivery.event_id, delivery.delivered_at.isoformat()), {})
+        faults = listed.pop((delivery.event_id, delivery.delivered_at.isoformat()), {})
         assert faults.keys() == set(delivery.faults)
         if "malformed" in faults or "duplicate" in faults:
             continue
@@ -71,7 +71,7 @@ def undo(deliveries: list[Delivery], ledger: Ledger) -> dict[str, tuple[datetime
                 event["energy_delivered_kwh"] = detail["energy_delivered_kwh"]
         assert delivery.event_id not in undone
         undone[delivery.event_id] = (at, event)
-    assert not told
+    assert not listed
     return undone
 
 
@@ -80,7 +80,7 @@ def expected(events: list[Event], ledger: Ledger) -> dict[str, tuple[datetime, E
     return {e["event_id"]: (e["occurred_at"], e) for e in events if e["event_id"] not in malformed}
 
 
-# --- nothing is lost and everything is told ---
+# --- nothing is lost and everything is listed ---
 
 
 def test_without_faults_deliveries_are_the_events(clean: list[Event]) -> None:
@@ -99,7 +99,7 @@ rate = st.one_of(st.just(0.0), st.just(1.0), st.floats(0, 1))
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rates=st.builds(DirtRates, **dict.fromkeys(asdict(NONE), rate)), seed=st.integers(-(2**63), 2**63 - 1))
-def test_what_the_ledger_tells_gives_back_the_events(clean: list[Event], rates: DirtRates, seed: int) -> None:
+def test_the_ledger_gives_back_the_events(clean: list[Event], rates: DirtRates, seed: int) -> None:
     events = clean[:2_000]
     deliveries, ledger = all_of(rates, events, seed)
     assert {delivery.event_id for delivery in deliveries} == {event["event_id"] for event in events}
@@ -133,15 +133,15 @@ def test_any_cuts_give_the_same_deliveries_and_state(clean: list[Event], cuts: l
     deliveries, injected = whole.deliver(clean, last), whole.injected
     assert whole.save()["waiting"]
 
-    dirt, parts, lines, told = Dirt(MANY, seed=5), [], [], 0
+    dirt, parts, lines, given_events = Dirt(MANY, seed=5), [], [], 0
     for until in [*(START + timedelta(milliseconds=cut) for cut in sorted(cuts)), last]:
         upto = next((n for n, event in enumerate(clean) if event["occurred_at"] > until), len(clean))
-        parts += dirt.deliver(clean[told:upto], until)
+        parts += dirt.deliver(clean[given_events:upto], until)
         lines += dirt.injected
-        told = upto
+        given_events = upto
         if reload:
             dirt = Dirt.load(json.loads(json.dumps(dirt.save())))
-    # as text, so that the order of the fields counts: it is that of the bytes
+    # Compared as text, because the order of the fields counts: it is the order of the bytes.
     assert repr(parts) == repr(deliveries)
     assert lines == injected
     assert dirt.totals == whole.totals
@@ -157,7 +157,7 @@ def test_nothing_comes_before_it_is_due(clean: list[Event]) -> None:
     assert max(delivery.delivered_at for delivery in rest) <= END
 
 
-def test_other_stations_change_nothing(clean: list[Event]) -> None:
+def test_a_station_is_the_same_without_the_others(clean: list[Event]) -> None:
     one = clean[0]["station_id"]
     among_all = [d for d in Dirt(MANY, seed=1).deliver(clean, END) if d.key == one]
     assert Dirt(MANY, seed=1).deliver([e for e in clean if e["station_id"] == one], END) == among_all
@@ -232,7 +232,7 @@ def test_events_are_hit_at_the_rates() -> None:
 
 
 def test_station_days_are_hit_at_the_rates() -> None:
-    # rare enough for two of a station hardly to overlap
+    # Rates this low hardly let two such times of a station overlap.
     rates = replace(NONE, clock_skew=0.04, offline=0.04)
     deliveries, ledger = all_of(rates, synthetic(500, 4, timedelta(hours=1)), seed=3)
     station = {delivery.event_id: delivery.key for delivery in deliveries}
@@ -240,7 +240,7 @@ def test_station_days_are_hit_at_the_rates() -> None:
         (station[line["event_id"]], line["detail"]["occurred_at_s"]) for line in ledger if line["fault"] == "clock_skew"
     }
     offline = {(station[line["event_id"]], line["delivered_at"]) for line in ledger if line["fault"] == "offline"}
-    # those that began on the day before are in it too, a part of a fifth day
+    # Times that began on the day before count too: a part of a fifth day.
     assert_binomial(len(skewed), 500 * 4, rates.clock_skew)
     assert_binomial(len(offline), 500 * 4, rates.offline)
 
@@ -251,7 +251,7 @@ def test_late_events_are_minutes_to_a_day_late(clean: list[Event]) -> None:
     assert len(late_s) == len(clean)
     assert late_s[0] >= 60
     assert late_s[-1] < 86_400
-    # log-uniform: the median is the geometric mean of the bounds
+    # Log-uniform: the median is the geometric mean of the bounds.
     assert 0.8 < late_s[len(late_s) // 2] / (60 * 86_400) ** 0.5 < 1.25
 
 
@@ -272,7 +272,7 @@ def test_copies_come_later_and_are_the_same(clean: list[Event]) -> None:
 
 
 def test_a_station_that_is_offline_sends_nothing_and_then_its_whole_queue_in_order() -> None:
-    # every day of every station, so that some go offline again before they are back
+    # Every station on every day, so that some go offline again before they are back.
     events = list(synthetic(100, 4, timedelta(minutes=30)))
     deliveries, ledger = all_of(replace(NONE, offline=1), events)
     assert len(deliveries) == len(events)
@@ -324,7 +324,7 @@ def test_a_clock_is_off_by_a_constant_for_a_time(clean: list[Event]) -> None:
     spells = [
         [off_s, *(event["occurred_at"] for event, _ in spell)]
         for events in by_station.values()
-        for off_s, spell in groupby(events, key=lambda told: told[1])
+        for off_s, spell in groupby(events, key=lambda pair: pair[1])
         if off_s
     ]
     assert len({off_s for off_s, *_ in spells}) == len(spells) >= 5
@@ -333,7 +333,7 @@ def test_a_clock_is_off_by_a_constant_for_a_time(clean: list[Event]) -> None:
     assert all(times[-1] - times[0] < timedelta(hours=24) for _, *times in spells)
 
 
-def test_a_start_is_told_at_the_end_as_it_was_noted(clean: list[Event]) -> None:
+def test_the_end_reports_the_start_that_the_station_noted(clean: list[Event]) -> None:
     deliveries, ledger = all_of(replace(NONE, clock_skew=0.5), clean)
     noted = {
         d.message["session_id"]: d.message["occurred_at"] for d in deliveries if d.message["event_type"] == "started"
@@ -346,26 +346,26 @@ def test_a_start_is_told_at_the_end_as_it_was_noted(clean: list[Event]) -> None:
     assert {line["event_id"] for line in ledger if line["detail"].get("ends_before_start")} == backwards
 
 
-def test_a_meter_that_was_reset_counts_on_from_zero(clean: list[Event]) -> None:
+def test_a_meter_that_was_reset_counts_from_zero(clean: list[Event]) -> None:
     deliveries, ledger = all_of(replace(NONE, meter_reset=0.05), clean)
     true = {event["event_id"]: event["energy_delivered_kwh"] for event in clean}
     hit = {line["event_id"]: line["detail"] for line in ledger}
-    told: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    reset: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for delivery in deliveries:
         sent = delivery.message["energy_delivered_kwh"]
         if delivery.event_id in hit:
             zero_kwh = hit[delivery.event_id]["reset_at_kwh"]
             assert sent == round(true[delivery.event_id] - zero_kwh, 3) >= 0
-            told[delivery.message["session_id"]].append((zero_kwh, sent))
+            reset[delivery.message["session_id"]].append((zero_kwh, sent))
         else:
             assert sent == true[delivery.event_id]
-    # each reset begins with a meter value of zero, and the CDR is told by the same register
+    # Each reset begins with a meter value of zero, and the CDR comes from the same register.
     assert all(
         next(sent for _, sent in readings) == 0
-        for session in told.values()
+        for session in reset.values()
         for _, readings in groupby(session, lambda r: r[0])
     )
-    cdrs = [d for d in deliveries if d.message["event_type"] == "stopped" and d.message["session_id"] in told]
+    cdrs = [d for d in deliveries if d.message["event_type"] == "stopped" and d.message["session_id"] in reset]
     assert cdrs
     assert all(delivery.event_id in hit for delivery in cdrs)
 

@@ -1,4 +1,4 @@
-"""What nobody put in: use, waiting and concentration of the built-in network come out as published figures have them."""
+"""Results that are no parameters: use, waiting and concentration of the built-in network are near published figures."""
 
 from datetime import timedelta
 
@@ -33,8 +33,8 @@ def test_few_plugs_give_half_of_the_energy(fortnight: Result) -> None:
 
 
 def test_figures_are_those_of_the_sessions_and_the_ledger(fortnight: Result) -> None:
-    told, totals = fortnight.to_json(), fortnight.totals
-    assert told["sessions"] == len(fortnight.sessions) == totals.sessions - totals.failed_starts
-    assert told["energy_kwh"] == pytest.approx(sum(fortnight.sessions["energy_kwh"].to_pylist()), abs=0.001)
+    figures, totals = fortnight.to_json(), fortnight.totals
+    assert figures["sessions"] == len(fortnight.sessions) == totals.sessions - totals.failed_starts
+    assert figures["energy_kwh"] == pytest.approx(sum(fortnight.sessions["energy_kwh"].to_pylist()), abs=0.001)
     assert totals.energy_wh == round(sum(fortnight.sessions["energy_kwh"].to_pylist()) * 1000)
-    assert told["utilisation"] == fortnight.utilisation()
+    assert figures["utilisation"] == fortnight.utilisation()

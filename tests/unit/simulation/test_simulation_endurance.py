@@ -1,4 +1,4 @@
-"""Going on in another process is going on, the ledger tells any change, and long runs need no more memory than short ones."""
+"""A run resumes in another process, the ledger shows any change, and long runs need no more memory than short ones."""
 
 import gc
 import json
@@ -18,23 +18,23 @@ from simulation.clock import _slot_offset_ms
 from simulation.profile import SHIPPED, shipped
 from simulation.recording import Recorder
 
-#: Odd instants, the last of which ends the run.
+#: Odd instants; the last one ends the run.
 CUTS_MS = (1, 7_200_001, 31_111_111, 61_234_567, 100_000_003, 172_799_999, 216_000_000)
 START_AT = datetime.fromisoformat("2026-01-08T00:00:00+00:00")
 
-_GO_ON = """
+_RESUME = """
 import json, sys
 from datetime import timedelta
 from hashlib import sha256
 from evcharge.simulated.offline_run import Scenario
 from simulation.profile import shipped
-told = json.load(sys.stdin)
-profile = told["profile"] and shipped(told["profile"])
-start_at = __import__("datetime").datetime.fromisoformat(told["start_at"])
-scenario = Scenario(2, stations=30, vehicles=told["vehicles"], profile=profile, start_at=start_at)
-simulation = scenario.resume(told["state"])
+payload = json.load(sys.stdin)
+profile = payload["profile"] and shipped(payload["profile"])
+start_at = __import__("datetime").datetime.fromisoformat(payload["start_at"])
+scenario = Scenario(2, stations=30, vehicles=payload["vehicles"], profile=profile, start_at=start_at)
+simulation = scenario.resume(payload["state"])
 digests = []
-for cut in told["cuts"]:
+for cut in payload["cuts"]:
     rows = list(simulation.advance(scenario.begins_at + timedelta(milliseconds=cut)).rows())
     digests.append([len(rows), sha256(repr(rows).encode()).hexdigest()])
     simulation = scenario.resume(json.loads(json.dumps(simulation.save())))
@@ -48,8 +48,8 @@ def digest(batch: EventBatch) -> list[object]:
 
 
 @pytest.mark.parametrize("name", [None, *SHIPPED])
-def test_another_process_goes_on_where_this_one_stopped(name: str | None) -> None:
-    """At each cut the state is saved and loaded, all but the first time in another interpreter."""
+def test_another_process_resumes_where_this_one_stopped(name: str | None) -> None:
+    """At each cut the state is saved and loaded, from the second cut on in another interpreter."""
     profile = None if name is None else shipped(name)
     vehicles = 900 if name is None else None
     scenario = Scenario(2, stations=30, vehicles=vehicles, profile=profile, start_at=START_AT)
@@ -58,7 +58,7 @@ def test_another_process_goes_on_where_this_one_stopped(name: str | None) -> Non
     expected = [digest(unbroken.advance(begin + timedelta(milliseconds=cut))) for cut in CUTS_MS]
     first = scenario.begin()
     assert digest(first.advance(begin + timedelta(milliseconds=CUTS_MS[0]))) == expected[0]
-    told = {
+    payload = {
         "profile": name,
         "vehicles": vehicles,
         "start_at": START_AT.isoformat(),
@@ -66,8 +66,8 @@ def test_another_process_goes_on_where_this_one_stopped(name: str | None) -> Non
         "cuts": CUTS_MS[1:],
     }
     answer = subprocess.run(
-        [sys.executable, "-c", _GO_ON],
-        input=json.dumps(told),
+        [sys.executable, "-c", _RESUME],
+        input=json.dumps(payload),
         env={"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
@@ -82,7 +82,7 @@ def test_another_process_goes_on_where_this_one_stopped(name: str | None) -> Non
 
 
 def test_states_are_saved_amid_shared_power_and_pauses() -> None:
-    """The run above goes through what is hard to go on from: limits below an EVSE's power, interrupted charging, faults."""
+    """The run above is cut amid what is hard to resume: limits below an EVSE's power, interrupted charging, waiting cars."""
     scenario = Scenario(2, stations=30, vehicles=900, start_at=START_AT)
     simulation = scenario.begin()
     limited = paused = waiting = 0
@@ -112,7 +112,7 @@ def test_a_resumed_scenario_is_the_unbroken_one() -> None:
 
 @pytest.fixture(scope="module")
 def noted() -> tuple[Simulation, list[tuple[float, ...]], str]:
-    """A day's notes without meter values, as the recorder was given them, and their ledger's hash."""
+    """A day's notes without meter values, as the engine gave them to the recorder, and the hash of their ledger."""
     simulation = Scenario(2, stations=20, vehicles=200).begin()
     notes: list[tuple[float, ...]] = []
     simulation._world.recorder.note = notes.append
@@ -137,7 +137,7 @@ def test_the_ledger_is_the_same_in_any_chunks(noted: tuple[Simulation, list[tupl
     assert ledger(simulation, notes[::-1]) == whole
 
 
-def test_the_ledger_tells_a_lost_a_doubled_and_any_changed_event(
+def test_the_ledger_shows_a_lost_a_doubled_and_any_changed_event(
     noted: tuple[Simulation, list[tuple[float, ...]], str],
 ) -> None:
     simulation, notes, whole = noted
@@ -150,7 +150,7 @@ def test_the_ledger_tells_a_lost_a_doubled_and_any_changed_event(
         for column, step in enumerate(steps):
             if note[column] != note[column] or (column in (1, 2, 3, 6, 7) and note[column] < 1):
                 continue
-            # a number less, so that there is such a vehicle, station, EVSE, type and reason
+            # One less, so that there is such a vehicle, station, EVSE, type and reason.
             value = note[column] - step if step == 1 else note[column] + step
             changed = (*note[:column], value, *note[column + 1 :])
             hashes.append(ledger(simulation, [*notes[:place], changed, *notes[place + 1 :]]))
@@ -163,7 +163,7 @@ def test_the_ledger_tells_a_lost_a_doubled_and_any_changed_event(
 
 @pytest.mark.parametrize("name", [None, "dc_fast"])
 def test_memory_does_not_grow_with_the_days(name: str | None) -> None:
-    """After 30 days there is hardly more than after 3: what is over is forgotten."""
+    """After 30 days memory holds hardly more than after 3: what is over is forgotten."""
     profile = None if name is None else shipped(name)
     scenario = Scenario(5, stations=12, vehicles=150 if name is None else None, profile=profile)
     simulation = scenario.begin()
@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_the_days(name: str | None) -> None:
         for day in range(1, 31):
             simulation.advance(begin + timedelta(days=day))
             if day in (3, 30):
-                # The zones' offsets are kept up to a bound, which is no part of the simulation.
+                # The cache of the zones' offsets is bounded and no part of the simulation.
                 _slot_offset_ms.cache_clear()
                 gc.collect()
                 held[day], objects[day] = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
@@ -182,7 +182,7 @@ def test_memory_does_not_grow_with_the_days(name: str | None) -> None:
     finally:
         tracemalloc.stop()
     assert simulation.totals.sessions > 100
-    # Curves of limits that had not been met yet and lists of neighbours are kept, of which there is an end.
+    # Curves of new limits and lists of neighbours are kept; their number is bounded.
     curves = len(simulation._world.curves)
     assert held[30] - held[3] < 50_000 + 3_000 * curves
     assert objects[30] - objects[3] < 3_000 + 10 * curves

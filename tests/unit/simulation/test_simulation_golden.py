@@ -1,7 +1,6 @@
-"""The simulation gives the very events, states and telemetry that it gave when these values were written down.
+"""The simulation gives exactly the events, states and telemetry that are written down here.
 
-The values hold for one version of numpy. Whoever changes the model on purpose writes them down anew: a failing test prints
-the new ones.
+The values hold for one version of numpy. A change of the model on purpose needs new ones: a failing test prints them.
 """
 
 import json

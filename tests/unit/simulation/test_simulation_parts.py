@@ -39,13 +39,13 @@ def test_time_and_state_of_charge_are_inverse(curve: ChargeCurve, soc: float) ->
 
 @given(curve=curves, start=st.floats(0, 0.95), share=st.floats(0.001, 1))
 def test_energy_is_the_integral_of_power(curve: ChargeCurve, start: float, share: float) -> None:
-    """The closed form against the midpoint rule over time."""
+    """Compares the closed form with the midpoint rule over time."""
     whole_s = curve.seconds_at(1.0) - curve.seconds_at(start)
     from_s, length_s, steps = curve.seconds_at(start), whole_s * share, 4000
     middles = (from_s + (step + 0.5) * length_s / steps for step in range(steps))
     integral_kwh = sum(curve.power_kw(curve.soc_at(at)) for at in middles) * length_s / steps / 3600
     closed_kwh = (curve.soc_at(from_s + length_s) - start) * curve.kwh_per_soc
-    # Curves may jump within one percent of charge, which the midpoint rule blurs.
+    # Curves may jump within one percent of charge; the midpoint rule blurs that.
     assert closed_kwh == pytest.approx(integral_kwh, rel=2e-4, abs=1e-6)
 
 
@@ -95,7 +95,7 @@ def test_visits_come_later_and_of_the_given_kinds(local_ms: int, when: float, wh
     assert kind in kinds
 
 
-def test_visits_per_week_are_as_asked() -> None:
+def test_hourly_rates_add_up_to_the_visits_per_day() -> None:
     for demand in Demand().kinds.values():
         assert sum(demand.hourly_rates()) == pytest.approx(7 * demand.visits_per_day)
 

@@ -18,13 +18,13 @@ from simulation.power import share_power
 from simulation.recording import FAULTED, METER, RESUMED, STARTED, STOPPED, SUSPENDED
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
-# Where the tables' efficiency, taper and least power come from is told in simulation.charging.
+# The values of simulation.charging, which gives their sources.
 _AC_TAPER = ((0.97, 1.0), (1.0, 0.25))
 _LEAST_KW = 1.0
 
 
 def power_at(model: EvModel, evse_kw: float, is_dc: bool, soc: np.ndarray) -> np.ndarray:
-    """Power at the connector, by the model's table alone (in which no point is below the least power)."""
+    """Power (kW) at the connector, from the model's table alone; no point is below the least power."""
     if is_dc:
         socs, powers = np.array(model.dc_curve).T
         return np.minimum(np.interp(soc, socs, np.maximum(powers, _LEAST_KW)), evse_kw)
@@ -79,20 +79,20 @@ def test_many_curves_at_once_are_each_curve_alone(seed: int, count: int) -> None
     for n, at, target, soc, power in zip(numbers, seconds, targets, socs, powers, strict=True):
         expected = min(curves[n].soc_at(at), target)
         assert soc == pytest.approx(expected, abs=1e-12)
-        # where the target holds the level, the piece is that of a later time
+        # Where the target limits the level, the power is of a later time.
         if expected < target:
             assert power == pytest.approx(curves[n].power_kw(expected), rel=1e-9)
     assert table.kwh_per_soc(numbers).tolist() == [curves[n].kwh_per_soc for n in numbers]
 
 
-def test_a_curve_without_power_is_still_one_that_ends() -> None:
+def test_a_curve_that_ends_without_power_still_ends() -> None:
     curve = ChargeCurve(((0.0, 50.0), (1.0, 0.0)), 60.0, 0.95)
     assert curve.power_kw(1.0) == _LEAST_KW
     assert curve.seconds_at(1.0) < inf
 
 
 def test_a_limit_below_the_least_power_holds() -> None:
-    """A site whose share is below 1 kW gives that, not the least power of a curve."""
+    """A site whose share is below 1 kW gives its share, not the least power of a curve."""
     for is_dc in (False, True):
         curve = charge_curve(MODEL["chevrolet-bolt"], 0.25, is_dc)
         assert max(curve.power_kw(soc) for soc in (0.0, 0.5, 0.97, 1.0)) <= 0.25
@@ -152,7 +152,7 @@ def test_energy_is_conserved_before_anything_is_rounded() -> None:
                 charging_ms, since = charging_ms + at_ms - since, None
         expected_s = charging_s(model, evse.power_kw, evse.is_dc, socs[0], socs[-1])
         is_full = session[-1, 12] > 0
-        # Full is told at the whole millisecond after.
+        # The event for a full battery comes at the next whole millisecond.
         slack_s = 0.001 if is_full else 0.0
         assert -1e-6 <= charging_ms / 1000 - expected_s <= slack_s + 1e-6
         assert (types == METER).any() or charging_ms < 900_000 * 2
@@ -161,8 +161,8 @@ def test_energy_is_conserved_before_anything_is_rounded() -> None:
     assert checked[True] > 50
 
 
-def test_two_cars_halve_the_sites_power_and_who_stays_has_it_all_again() -> None:
-    """172 kW for two: the first has all of it, both have 86 kW while both could take more, and then one has all again."""
+def test_two_cars_halve_the_sites_power_and_the_one_that_stays_has_it_all_again() -> None:
+    """The site has 172 kW: the first car has all of it, then both cars have 86 kW, then one has all again."""
     station = site((TESLA, 172.0), (TESLA, 172.0), site_power_kw=172.0)
     fleet = guests(*["tesla-model-y-lr"] * 2)
     behaviour = Behaviour(**{f: getattr(PLAIN, f) for f in PLAIN.__slots__} | {"dc_meter_s": 60.0})
@@ -180,7 +180,7 @@ def test_two_cars_halve_the_sites_power_and_who_stays_has_it_all_again() -> None
     assert energy == pytest.approx([0.14 * 172 + 0.06 * 86, 0.06 * 86], abs=0.001)
 
 
-def test_what_a_slow_car_leaves_the_fast_one_takes() -> None:
+def test_the_fast_car_takes_what_the_slow_one_leaves() -> None:
     station = site((COMBO, 150.0), (COMBO, 150.0), site_power_kw=150.0)
     fleet = guests("chevrolet-bolt", "ford-mustang-mach-e")
     simulation = at_site(station, [(10, 1, 40, 10), (10.01, 1, 60, 10)], fleet)
@@ -190,12 +190,12 @@ def test_what_a_slow_car_leaves_the_fast_one_takes() -> None:
     bolt_kw, mach_kw = sorted(charging_kw(simulation, 0, MONDAY + timedelta(hours=10.03)))
     assert powers["chevrolet-bolt"] == pytest.approx(bolt_kw, rel=0.05)
     assert 50 < bolt_kw <= 55
-    # 55 kW at most for the Bolt leave 95, whole quarters.
+    # The Bolt takes at most 55 kW, which leaves 95 kW; limits are whole quarters.
     assert 94.75 <= mach_kw <= 98
 
 
 def test_a_busy_site_never_draws_more_than_its_connection() -> None:
-    """Watched every 20 s until all have gone; meter values of every minute tell the same powers."""
+    """Checks the powers every 20 s until all cars have left, and those of the meter values of every minute."""
     station = site((COMBO, 150.0), (COMBO, 350.0), (COMBO, 150.0), (COMBO, 50.0), site_power_kw=180.0)
     models = [m for m in MODEL if COMBO in MODEL[m].connector_types]
     chance = np.random.default_rng(4)
@@ -208,26 +208,26 @@ def test_a_busy_site_never_draws_more_than_its_connection() -> None:
     )  # fmt: skip
     behaviour = Behaviour(**{f: getattr(PLAIN, f) for f in PLAIN.__slots__} | {"dc_meter_s": 60.0})
     simulation = at_site(station, visits, guests(*(models * 20)), behaviour)
-    at, told, drawn_kwh = MONDAY, [], 0.0
+    at, reported, drawn_kwh = MONDAY, [], 0.0
     sums, counts = [], []
     while at < MONDAY + timedelta(hours=30):
         at += timedelta(seconds=20)
-        told.extend(simulation.advance(at).rows())
+        reported.extend(simulation.advance(at).rows())
         powers = charging_kw(simulation, 0, at)
         sums.append(sum(powers))
         counts.append(len(powers))
         drawn_kwh += sum(powers) * 20 / 3600
     assert max(sums) <= 180.0 + 1e-9
     assert max(counts) == 4
-    # The limit is used, not only kept: fairness leaves at most a quarter of a kW per car where three or more could take it.
+    # The limit is not only kept but used: rounding leaves at most a quarter of a kW per car.
     assert np.quantile([s for s, n in zip(sums, counts, strict=True) if n == 4], 0.9) > 165
     minutes: dict[int, dict[str, float]] = {}
-    for event in told:
+    for event in reported:
         if event["power_kw"] is not None and event["event_type"] in ("meter", "started", "resumed"):
             minutes.setdefault(round(hour_of(event) * 3600), {})[event["session_id"]] = event["power_kw"]
     assert max(sum(of.values()) for of in minutes.values()) <= 180.0 + 1e-6
-    # What was drawn, summed over 20 s steps, is what the sessions were given.
-    given_kwh = sum(events[-1]["energy_delivered_kwh"] or 0.0 for events in by_session(told).values())
+    # The energy drawn, summed over steps of 20 s, is the energy of the sessions.
+    given_kwh = sum(events[-1]["energy_delivered_kwh"] or 0.0 for events in by_session(reported).values())
     assert drawn_kwh == pytest.approx(given_kwh, rel=0.01)
 
 
@@ -249,7 +249,8 @@ def test_sharing_is_max_min_fair(site_power_kw: float, cars: list[tuple[float, f
     for want, is_limited in zip(wanted, limited, strict=True):
         assert not (is_limited and want <= site_power_kw / len(cars) - 1e-9)
     if any(limited):
-        # The limited have the same, less than a quarter kW below whoever has most, and as little per car is left over.
+        # All limited cars have the same power. It is less than a quarter kW below that of any other car, and less than a
+        # quarter kW per car is left over.
         same = {take for take, is_limited in zip(taken, limited, strict=True) if is_limited}
         assert len(same) == 1
         assert same.pop() > max(taken) - 0.25

@@ -1,4 +1,4 @@
-"""What holds for any network, fleet, seed, behaviour and cuts: places, plugs, energy, order, names, totals."""
+"""Rules for any network, fleet, seed, behaviour and cuts: places, plugs, energy, order, names, totals."""
 
 import json
 from collections import Counter, defaultdict
@@ -41,7 +41,7 @@ sockets = st.sampled_from(
 
 @st.composite
 def towns(draw: st.DrawFn) -> tuple[Network, Fleet]:
-    """A few stations near one another, weaker connected than their EVSEs together or not, and cars for them."""
+    """A few stations near one another, some with a weaker connection than their EVSEs together, and cars for them."""
     stations = []
     for number in range(draw(st.integers(1, 5))):
         plugs = draw(st.lists(sockets, min_size=1, max_size=4))
@@ -66,7 +66,7 @@ def towns(draw: st.DrawFn) -> tuple[Network, Fleet]:
     return network, build_fleet(network, draw(st.integers(1, 60)), draw(st.integers(0, 2**31)), models)
 
 
-def tell(simulation: Simulation, cuts_h: list[float], reload: Any = None) -> list[Event]:
+def run_and_check(simulation: Simulation, cuts_h: list[float], reload: Any = None) -> list[Event]:
     events: list[Event] = []
     for hours in sorted(cuts_h):
         at = MONDAY + timedelta(hours=hours)
@@ -80,7 +80,7 @@ def tell(simulation: Simulation, cuts_h: list[float], reload: Any = None) -> lis
 
 
 def check(simulation: Simulation, events: list[Event]) -> None:
-    """All that must hold of everything told since the start."""
+    """Asserts the rules for all events since the start."""
     totals = simulation.totals
     assert totals.events == len(events)
     assert totals.events_by_type == Counter(e["event_type"] for e in events)
@@ -97,34 +97,34 @@ def check(simulation: Simulation, events: list[Event]) -> None:
     of_car, of_evse = defaultdict(list), defaultdict(list)
     running = {car.session.evse for car in simulation._world.cars if car.session is not None and car.session.started_at}
     positions = {evse_id: position for position, evse_id in enumerate(evses)}
-    for session_id, told in by_session(events).items():
-        assert [e["sequence"] for e in told] == list(range(len(told)))
-        kinds = [e["event_type"] for e in told]
+    for session_id, reported in by_session(events).items():
+        assert [e["sequence"] for e in reported] == list(range(len(reported)))
+        kinds = [e["event_type"] for e in reported]
         assert kinds[0] in ("queued", "started")
-        assert len({(e["station_id"], e["ev_id"]) for e in told}) == 1
+        assert len({(e["station_id"], e["ev_id"]) for e in reported}) == 1
         over = kinds[-1] in ("stopped", "abandoned")
-        of_car[told[0]["ev_id"]].append((told[0]["occurred_at"], told[-1]["occurred_at"], over))
+        of_car[reported[0]["ev_id"]].append((reported[0]["occurred_at"], reported[-1]["occurred_at"], over))
         if "started" not in kinds:
             continue
         start = kinds.index("started")
-        evse = evses[told[start]["evse_id"]]
-        of_evse[evse.evse_id].append((told[start]["occurred_at"], told[-1]["occurred_at"], over))
+        evse = evses[reported[start]["evse_id"]]
+        of_evse[evse.evse_id].append((reported[start]["occurred_at"], reported[-1]["occurred_at"], over))
         assert over or positions[evse.evse_id] in running, session_id
-        model = MODEL[told[0]["ev_model_id"]]
+        model = MODEL[reported[0]["ev_model_id"]]
         assert evse.connector_type in model.connector_types
-        energies = [e["energy_delivered_kwh"] for e in told[start:]]
+        energies = [e["energy_delivered_kwh"] for e in reported[start:]]
         assert energies == sorted(energies)
         assert energies[0] == 0
         efficiency = DC_EFFICIENCY if evse.is_dc else AC_EFFICIENCY
-        for event in told[start:]:
-            gain = event["state_of_charge"] - told[start]["state_of_charge"]
+        for event in reported[start:]:
+            gain = event["state_of_charge"] - reported[start]["state_of_charge"]
             gain_kwh = gain / 100 * model.usable_kwh
-            # told to 0.01 % twice, and to the Wh
+            # Two states of charge are rounded to 0.01 %, the energy to the Wh.
             assert abs(event["energy_delivered_kwh"] * efficiency - gain_kwh) <= 0.000101 * model.usable_kwh + 0.0006
             assert event["power_kw"] <= evse.power_kw
             assert 0 <= event["state_of_charge"] <= 100
     for spans in (*of_car.values(), *of_evse.values()):
-        # of two that begin in one millisecond the first is the one that is over
+        # Of two that begin in the same millisecond, the one that is over comes first.
         for (_, left, over), (came, _, _) in pairwise(sorted(spans, key=lambda span: (*span[:2], not span[2]))):
             assert over
             assert left <= came
@@ -143,7 +143,7 @@ def test_any_town_keeps_the_rules(
         return Simulation.load(*town, state, behaviour=behaviour, connected=False)
 
     simulation = Simulation(*town, seed=seed, start_at=MONDAY, behaviour=behaviour, connected=False)
-    events = tell(simulation, cuts, load if reload else None)
+    events = run_and_check(simulation, cuts, load if reload else None)
     whole = Simulation(*town, seed=seed, start_at=MONDAY, behaviour=behaviour, connected=False)
     assert list(whole.advance(MONDAY + timedelta(hours=72)).rows()) == events
 
@@ -191,7 +191,7 @@ def test_any_visits_to_a_site_keep_the_rules(
     def load(state: dict[str, Any]) -> Simulation:
         return Simulation.load(network, fleet, state, **options)
 
-    events = tell(simulation, cuts, load if reload else None)
+    events = run_and_check(simulation, cuts, load if reload else None)
     whole = Simulation(network, fleet, seed=3, start_at=MONDAY, **options)
     assert list(whole.advance(MONDAY + timedelta(hours=72)).rows()) == events
     assert whole.totals.visits + whole.totals.without_car == len(visits)
@@ -200,7 +200,7 @@ def test_any_visits_to_a_site_keep_the_rules(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_two_sites_with_their_own_guests_do_not_touch(seed: int) -> None:
-    """A second site changes nothing of what happens at the first."""
+    """A second site changes nothing at the first one."""
     written = {"site-1": Written(((8, 2, 10, 20), (9, 2, 10, 20))), "site-2": Written(((8.5, 2, 10, 20),))}
     stations = site((J1772, 7.2)), site((J1772, 7.2), number=2)
     fleet = guests(*["chevrolet-bolt"] * 3)
@@ -213,7 +213,7 @@ def test_two_sites_with_their_own_guests_do_not_touch(seed: int) -> None:
         Network(stations), replace(fleet, vehicles=fleet.vehicles + others), seed=seed, start_at=MONDAY,
         behaviour=PLAIN, demand=patient(), sites=written, connected=False,
     )  # fmt: skip
-    told = [
+    reported = [
         [
             (e["occurred_at"], e["ev_id"], e["event_type"], e["energy_delivered_kwh"])
             for e in run.advance(MONDAY + timedelta(days=1)).rows()
@@ -221,8 +221,8 @@ def test_two_sites_with_their_own_guests_do_not_touch(seed: int) -> None:
         ]
         for run in (one, both)
     ]
-    assert told[0] == told[1]
-    assert len(told[0]) > 6
+    assert reported[0] == reported[1]
+    assert len(reported[0]) > 6
 
 
 def test_the_built_in_network_keeps_the_rules_for_a_week() -> None:
@@ -232,5 +232,5 @@ def test_the_built_in_network_keeps_the_rules_for_a_week() -> None:
     simulation = Simulation(
         network, fleet, seed=9, start_at=MONDAY, behaviour=behaviour, demand=Demand(), connected=False
     )
-    events = tell(simulation, [float(hours) for hours in range(13, 170, 13)])
+    events = run_and_check(simulation, [float(hours) for hours in range(13, 170, 13)])
     assert len(events) > 10_000

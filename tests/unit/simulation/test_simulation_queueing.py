@@ -1,4 +1,4 @@
-"""Against queueing theory: a site with Poisson arrivals and exponential stays is an M/M/c queue (Erlang 1917)."""
+"""Comparison with queueing theory: a site with Poisson arrivals and exponential stays is an M/M/c queue (Erlang 1917)."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +13,7 @@ from simulation.profile import Visits
 
 EVSES, LOAD, STAY_H = 3, 2.1, 0.5
 DAYS, WARM_UP_DAYS, BATCH_DAYS = 2_800, 10, 5
-#: Student's t, 99 % two-sided: about normal with so many batches.
+#: Student's t, 99 % two-sided; near the normal quantile, since there are many batches.
 _T_99 = 2.60
 
 
@@ -55,16 +55,18 @@ def batches() -> np.ndarray:
     )
     columns = []
     for day in range(20, DAYS + 20, 20):
-        told = simulation.advance(MONDAY + timedelta(days=day)).arrays
-        stopped = told["event_type"] == "stopped"
-        started, ended = (told[name][stopped].astype(np.int64) / 3_600_000 for name in ("started_at", "occurred_at"))
-        columns.append((started - told["queue_wait_s"][stopped] / 3600, ended - started, told["queue_wait_s"][stopped]))
+        arrays = simulation.advance(MONDAY + timedelta(days=day)).arrays
+        stopped = arrays["event_type"] == "stopped"
+        started, ended = (arrays[name][stopped].astype(np.int64) / 3_600_000 for name in ("started_at", "occurred_at"))
+        columns.append(
+            (started - arrays["queue_wait_s"][stopped] / 3600, ended - started, arrays["queue_wait_s"][stopped])
+        )
     totals = simulation.totals
     assert totals.without_car == 0
     assert totals.sessions > 0.999 * totals.visits
     came, stay_h, wait_s = (np.concatenate(column) for column in zip(*columns, strict=True))
     batch = ((came - MONDAY.timestamp() / 3600) / 24 - WARM_UP_DAYS) // BATCH_DAYS
-    # Who came in the last batch may be there still.
+    # Cars of the last batch may still be there.
     chosen = (batch >= 0) & (batch < (DAYS - WARM_UP_DAYS) // BATCH_DAYS - 1)
     batch = batch[chosen].astype(int)
     visits = np.bincount(batch)
@@ -86,15 +88,15 @@ def test_as_many_wait_as_erlang_c_says(batches: np.ndarray) -> None:
     assert abs(share - expected) <= half
 
 
-def test_they_wait_as_long_as_theory_says(batches: np.ndarray) -> None:
+def test_cars_wait_as_long_as_theory_says(batches: np.ndarray) -> None:
     wait_h, half = interval(batches[:, 3], batches[:, 0])
     expected = erlang_c(EVSES, LOAD) * STAY_H / (EVSES - LOAD)
     assert half <= 0.08 * expected
     assert abs(wait_h - expected) <= half
 
 
-def test_the_load_is_what_was_asked_for(batches: np.ndarray) -> None:
-    """What the interval stands on: arrivals are Poisson, stays exponential of the asked mean."""
+def test_the_load_is_the_given_one(batches: np.ndarray) -> None:
+    """The intervals assume this: arrivals are Poisson, and stays are exponential with the given mean."""
     visits = batches[:, 0]
     expected = BATCH_DAYS * 24 * LOAD / STAY_H
     assert abs(visits.mean() - expected) < 3.3 * np.sqrt(expected / len(visits))

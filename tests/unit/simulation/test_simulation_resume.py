@@ -27,7 +27,7 @@ def unbroken(town: tuple[Network, Fleet]) -> tuple[str, str]:
     batch = simulation.advance(until=START + timedelta(seconds=SPAN_S))
     assert {"queued", "abandoned", "faulted", "resumed"} <= set(batch.columns["event_type"])
     steps = [row["occurred_at"] for row in batch.rows() if row["event_type"] != "meter"]
-    # Two cars arrive in one millisecond here, so that the order of ties is put to the test as well.
+    # Two cars arrive in the same millisecond here, so the order of ties is tested as well.
     assert len(set(steps)) < len(steps) - batch.columns["event_type"].count("faulted")
     return digest(batch), json.dumps(simulation.save(), sort_keys=True)
 
@@ -69,8 +69,8 @@ def test_until_is_inclusive(town: tuple[Network, Fleet]) -> None:
     for event_type in ("started", "meter", "stopped"):
         until = span["occurred_at"][len(span["event_type"]) - 1 - span["event_type"][::-1].index(event_type)]
         simulation = Simulation(*town, seed=1, start_at=START)
-        told = simulation.advance(until=until).columns
-        assert (told["event_type"][-1], told["occurred_at"][-1]) == (event_type, until)
+        columns = simulation.advance(until=until).columns
+        assert (columns["event_type"][-1], columns["occurred_at"][-1]) == (event_type, until)
 
 
 def test_a_faulted_evse_is_repaired(town: tuple[Network, Fleet]) -> None:

@@ -1,4 +1,4 @@
-"""Sites of profiles: a model and not a replay, whose sessions keep the profile's distributions through the physics."""
+"""Sites of profiles: a model, not a replay. Its sessions keep the distributions of the profile in spite of the physics."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -24,7 +24,7 @@ DAYS = 200
 _KS_99_9 = 1.949
 # What a socket elsewhere gives (kW).
 _ELSEWHERE_KW = 7.0
-# States of charge are told to 0.01 %, of which two are compared.
+# Two states of charge are compared, each rounded to 0.01 %.
 _SOC_ROUNDING = 0.01 + 1e-9
 
 
@@ -68,7 +68,7 @@ def test_known_states_of_charge_are_kept() -> None:
 
 
 def test_more_guests_than_needed_change_no_distribution() -> None:
-    """With thousands of guests too, cars that can take a visit are found among the few that are asked."""
+    """Among thousands of guests too, the few that are asked include a car that can make the visit."""
     profile = shipped("dc_fast")
     many = simulate(Scenario(11, profile=profile, vehicles=5_000), timedelta(days=DAYS))
     drawn, simulated = profile.draw(12, 2 * DAYS).energy_kwh, column(many, "energy_kwh")
@@ -83,7 +83,7 @@ def test_as_many_visits_come_as_the_profile_means(name: str) -> None:
     variance = expected + profile.day_variance * sum(mean**2 for mean in profile.visits) * DAYS / 7
     assert abs(totals.visits - expected) < 3.3 * np.sqrt(variance) + max(profile.visits)
     assert totals.without_car == 0
-    # What does not end in a session waited in vain, or is there still.
+    # A visit without a finished session waited in vain, or is still there.
     others = totals.visits - totals.sessions - totals.events_by_type["abandoned"]
     assert 0 <= others <= profile.evses * 2
 
@@ -109,7 +109,7 @@ def test_guests_are_in_one_place_and_come_as_driving_and_charging_allow(name: st
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_visit_takes_what_it_wants_and_no_more(name: str) -> None:
-    """Energy is the gain of the battery through the loss; no battery is above full, and no more EVSEs are taken than are."""
+    """Energy is the battery's gain over the efficiency, no battery is more than full, and no more EVSEs are used than exist."""
     result, profile = days_of(name), shipped(name)
     efficiency = DC_EFFICIENCY if profile.connector_type == "J1772COMBO" else AC_EFFICIENCY
     usable = np.array([MODEL[model].usable_kwh for model in result.sessions["ev_model_id"].to_pylist()])
@@ -140,27 +140,27 @@ def test_other_power_brings_the_same_arrivals_and_energy_in_other_time() -> None
     assert sorted(slow.sessions["started_at"].to_pylist()) == sorted(fast.sessions["started_at"].to_pylist())
     assert fast.totals.energy_kwh == pytest.approx(slow.totals.energy_kwh, rel=0.02)
     charging_h = [(column(of, "stay_h") - column(of, "idle_s") / 3600).mean() for of in (slow, fast)]
-    # Of the cars that have J1772 some three in ten take no more than 7.2 kW.
+    # About three in ten of the cars with J1772 take no more than 7.2 kW.
     assert 0.6 < charging_h[1] / charging_h[0] < 0.85
 
 
 @pytest.mark.parametrize("power_kw", [6.6, 11.0])
 def test_charging_takes_as_long_as_the_curve_says(power_kw: float) -> None:
-    """Below the taper AC power is constant: the onboard charger's or the EVSE's, the lower of both."""
+    """Below the taper AC power is constant: the lower of the onboard charger's and the EVSE's."""
     result = campus(power_kw)
     rows = [row for row in result.sessions.to_pylist() if row["idle_s"] > 0 and row["soc_end_percent"] < 96.9]
     assert len(rows) > 1_000
     for row in rows:
         took_s = (row["ended_at"] - row["started_at"]).total_seconds() - row["idle_s"]
         kw = min(MODEL[row["ev_model_id"]].ac_kw, power_kw)
-        # energies are told to the Wh
+        # Energies are rounded to the Wh.
         assert took_s == pytest.approx(row["energy_kwh"] / kw * 3600, abs=0.0006 / kw * 3600 + 0.002)
     powers = {min(MODEL[row["ev_model_id"]].ac_kw, power_kw) for row in rows}
     assert powers == ({6.6} if power_kw == 6.6 else {6.6, 7.2, 11.0})
 
 
 def mean_wait_s(profile: SiteProfile) -> float:
-    """Of drivers whose patience has no end."""
+    """The mean wait (s) of drivers whose patience has no end."""
     simulation = Simulation(
         site_network(profile),
         site_fleet(profile),

@@ -1,4 +1,4 @@
-"""What connected cars tell: where a car can be, how fast, on what charge; and that asking in any chunks tells the same."""
+"""Telemetry: where a car can be, how fast it drives, its charge; and any chunks give the same messages."""
 
 import json
 from collections.abc import Iterator
@@ -33,14 +33,14 @@ def straight_km(a: Message, b: Message) -> float:
 
 
 def by_car(*batches: TelemetryBatch) -> dict[str, list[Message]]:
-    """Messages of each car in the order of telling."""
+    """Messages of each car in the order in which it sent them."""
     rows = sorted((row for batch in batches for row in batch.rows()), key=lambda row: row["vehicle_id"])
-    return {vehicle_id: list(told) for vehicle_id, told in groupby(rows, lambda row: row["vehicle_id"])}
+    return {vehicle_id: list(messages) for vehicle_id, messages in groupby(rows, lambda row: row["vehicle_id"])}
 
 
 @dataclass(frozen=True)
-class Told:
-    """Two simulated days of the town, and what its cars told."""
+class Run:
+    """Two simulated days of the town, and the telemetry of its cars."""
 
     network: Network
     fleet: Fleet
@@ -51,48 +51,48 @@ class Told:
 
     @property
     def pairs(self) -> Iterator[tuple[Message, Message]]:
-        return (pair for told in self.cars.values() for pair in pairwise(told))
+        return (pair for messages in self.cars.values() for pair in pairwise(messages))
 
 
 @pytest.fixture(scope="module")
-def told(town: tuple[Network, Fleet]) -> Told:
+def run(town: tuple[Network, Fleet]) -> Run:
     simulation = Simulation(*town, seed=1, start_at=START)
     events = simulation.advance(until=START + timedelta(hours=48))
     batch = simulation.telemetry()
-    return Told(*town, events, batch, by_car(batch), simulation.totals.balked.total())
+    return Run(*town, events, batch, by_car(batch), simulation.totals.balked.total())
 
 
-def test_columns_are_those_of_the_message(told: Told) -> None:
-    assert tuple(told.batch.columns) == VEHICLE_TELEMETRY.columns
-    assert len(told.cars) == len(told.fleet.vehicles)
-    assert all(len(column) == len(told.batch) for column in told.batch.columns.values())
+def test_columns_are_those_of_the_message(run: Run) -> None:
+    assert tuple(run.batch.columns) == VEHICLE_TELEMETRY.columns
+    assert len(run.cars) == len(run.fleet.vehicles)
+    assert all(len(column) == len(run.batch) for column in run.batch.columns.values())
 
 
-def test_every_value_is_within_the_contract(told: Told) -> None:
+def test_every_value_is_within_the_contract(run: Run) -> None:
     for field in VEHICLE_TELEMETRY.fields:
-        values = told.batch.columns[field.name]
+        values = run.batch.columns[field.name]
         present = [value for value in values if value is not None]
         assert not field.required or len(present) == len(values)
         assert field.minimum is None or min(present) >= field.minimum
         assert field.maximum is None or max(present) <= field.maximum
 
 
-def test_time_goes_forward(told: Told) -> None:
-    assert told.batch.columns["occurred_at"] == sorted(told.batch.columns["occurred_at"])
-    assert all(a["occurred_at"] < b["occurred_at"] for a, b in told.pairs)
-    assert all(at.microsecond % 1000 == 0 for at in told.batch.columns["occurred_at"])
+def test_time_goes_forward(run: Run) -> None:
+    assert run.batch.columns["occurred_at"] == sorted(run.batch.columns["occurred_at"])
+    assert all(a["occurred_at"] < b["occurred_at"] for a, b in run.pairs)
+    assert all(at.microsecond % 1000 == 0 for at in run.batch.columns["occurred_at"])
 
 
-def test_no_car_jumps(told: Told) -> None:
-    for a, b in told.pairs:
-        # to the metre that positions are rounded to
+def test_no_car_jumps(run: Run) -> None:
+    for a, b in run.pairs:
+        # Positions are rounded to about a metre.
         km, hours = straight_km(a, b) - 0.001, (b["occurred_at"] - a["occurred_at"]) / timedelta(hours=1)
         assert km <= IMPLAUSIBLE_KMH * hours
         assert max(a["speed_kmh"], b["speed_kmh"]) < IMPLAUSIBLE_KMH
 
 
-def test_a_car_moves_with_its_ignition_on_and_at_the_speed_it_tells(told: Told) -> None:
-    for a, b in told.pairs:
+def test_a_car_moves_with_its_ignition_on_and_at_the_speed_it_reports(run: Run) -> None:
+    for a, b in run.pairs:
         km, hours = straight_km(a, b), (b["occurred_at"] - a["occurred_at"]) / timedelta(hours=1)
         if not a["ignition"]:
             assert (a["latitude"], a["longitude"]) == (b["latitude"], b["longitude"])
@@ -102,40 +102,40 @@ def test_a_car_moves_with_its_ignition_on_and_at_the_speed_it_tells(told: Told) 
             assert a["heading"] == b["heading"]
 
 
-def test_how_often_cars_tell(told: Told) -> None:
-    for a, b in told.pairs:
+def test_how_often_cars_report(run: Run) -> None:
+    for a, b in run.pairs:
         longest = timedelta(seconds=30) if a["ignition"] else timedelta(minutes=30)
         assert b["occurred_at"] - a["occurred_at"] <= longest
-        # ignition on and off are told at once, by a car that stands
+        # A car reports at once that its ignition went on or off, and it stands then.
         if a["ignition"] != b["ignition"]:
             assert b["speed_kmh"] == 0
-    beats = {row["occurred_at"].timestamp() % 30 for row in told.cars["ev-00001"] if row["speed_kmh"]}
+    beats = {row["occurred_at"].timestamp() % 30 for row in run.cars["ev-00001"] if row["speed_kmh"]}
     assert len(beats) == 1
 
 
-def test_charge_falls_on_the_road_and_rises_where_the_car_stands(told: Told) -> None:
-    for a, b in told.pairs:
+def test_charge_falls_on_the_road_and_rises_where_the_car_stands(run: Run) -> None:
+    for a, b in run.pairs:
         if a["ignition"]:
             assert b["state_of_charge"] <= a["state_of_charge"]
         else:
             assert b["state_of_charge"] >= a["state_of_charge"]
-    models = {model.ev_model_id: model for model in told.fleet.models}
-    for row in told.batch.rows():
+    models = {model.ev_model_id: model for model in run.fleet.models}
+    for row in run.batch.rows():
         model = models[row["ev_model_id"]]
         km = row["state_of_charge"] / 100 * model.usable_kwh / model.consumption_kwh_per_100km * 100
         assert row["range_km"] == pytest.approx(km, abs=0.2)
 
 
-def test_a_car_is_at_the_station_of_its_session_and_only_there(told: Told) -> None:
-    """Between the events of a session it stands at the station, on the charge that they tell of."""
-    places = {station.station_id: (station.latitude, station.longitude) for station in told.network.stations}
+def test_a_car_is_at_the_station_of_its_session_and_only_there(run: Run) -> None:
+    """Between the events of a session it stands at the station, with a charge between those of the events."""
+    places = {station.station_id: (station.latitude, station.longitude) for station in run.network.stations}
     sessions: dict[str, list[Message]] = {}
-    for event in told.events.rows():
+    for event in run.events.rows():
         sessions.setdefault(event["session_id"], []).append(event)
     seen = 0
     for events in sessions.values():
         first, last = events[0], events[-1]
-        for row in told.cars[first["ev_id"]]:
+        for row in run.cars[first["ev_id"]]:
             if first["occurred_at"] <= row["occurred_at"] < last["occurred_at"]:
                 assert (row["latitude"], row["longitude"]) == places[first["station_id"]]
                 assert not row["ignition"]
@@ -144,16 +144,16 @@ def test_a_car_is_at_the_station_of_its_session_and_only_there(told: Told) -> No
     assert seen > 1000
 
 
-def test_a_drive_to_a_station_names_it_and_ends_at_its_arrival(told: Told) -> None:
-    places = {station.station_id: (station.latitude, station.longitude) for station in told.network.stations}
+def test_a_drive_to_a_station_names_it_and_ends_at_its_arrival(run: Run) -> None:
+    places = {station.station_id: (station.latitude, station.longitude) for station in run.network.stations}
     arrivals = {
         (event["ev_id"], event["occurred_at"]): event
-        for event in told.events.rows()
-        # a letter at its end: another try of a start that failed, for which nobody drives anywhere
+        for event in run.events.rows()
+        # A letter at the end means another try after a failed start; nobody drives for that.
         if event["sequence"] == 0 and event["session_id"][-1].isdigit()
     }
     found = balked = 0
-    for a, b in told.pairs:
+    for a, b in run.pairs:
         if a["destination_station_id"] and not b["destination_station_id"]:
             arrival = arrivals.pop((b["vehicle_id"], b["occurred_at"]), None)
             if arrival is None:
@@ -169,17 +169,17 @@ def test_a_drive_to_a_station_names_it_and_ends_at_its_arrival(told: Told) -> No
             assert a["destination_station_id"] == b["destination_station_id"]
     assert found > 300
     assert arrivals == {}, "every visit has its drive"
-    assert balked == told.balked > 0
+    assert balked == run.balked > 0
 
 
-def test_cars_go_home(told: Told) -> None:
-    bases = {vehicle.ev_id: told.network.stations[vehicle.home] for vehicle in told.fleet.vehicles}
+def test_cars_go_home(run: Run) -> None:
+    bases = {vehicle.ev_id: run.network.stations[vehicle.home] for vehicle in run.fleet.vehicles}
     homes = 0
-    for vehicle_id, rows in told.cars.items():
+    for vehicle_id, rows in run.cars.items():
         base = {"latitude": bases[vehicle_id].latitude, "longitude": bases[vehicle_id].longitude}
         parked = [row for row in rows if not row["ignition"]]
         homes += any(0.2 < straight_km(base, row) < HOME_KM for row in parked)
-    assert homes > 0.95 * len(told.cars)
+    assert homes > 0.95 * len(run.cars)
 
 
 def rows_of(*batches: TelemetryBatch) -> list[Message]:
@@ -187,14 +187,14 @@ def rows_of(*batches: TelemetryBatch) -> list[Message]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(told: Told) -> list[Message]:
+def unbroken(run: Run) -> list[Message]:
     until = START + timedelta(seconds=SPAN_S)
-    return [row for row in told.batch.rows() if row["occurred_at"] <= until]
+    return [row for row in run.batch.rows() if row["occurred_at"] <= until]
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, SPAN_S * 1000), min_size=1, max_size=6), reload=st.booleans())
-def test_any_cuts_tell_the_same(
+def test_any_cuts_give_the_same_messages(
     town: tuple[Network, Fleet], unbroken: list[Message], cuts: list[int], reload: bool
 ) -> None:
     simulation = Simulation(*town, seed=1, start_at=START)
@@ -208,11 +208,11 @@ def test_any_cuts_tell_the_same(
 
 
 def test_cuts_exactly_at_messages_repeat_and_lose_nothing(
-    town: tuple[Network, Fleet], told: Told, unbroken: list[Message]
+    town: tuple[Network, Fleet], run: Run, unbroken: list[Message]
 ) -> None:
-    """At those of a drive's two ends and of an arrival above all."""
-    ends = [b["occurred_at"] for a, b in told.pairs if a["ignition"] != b["ignition"]]
-    steps = told.events.columns["occurred_at"]
+    """The cuts are at the ends of drives and at arrivals."""
+    ends = [b["occurred_at"] for a, b in run.pairs if a["ignition"] != b["ignition"]]
+    steps = run.events.columns["occurred_at"]
     until = START + timedelta(seconds=SPAN_S)
     cuts = sorted({at for at in (*ends[::97], *steps[::29]) if at < until} | {until})
     assert len(cuts) > 60
@@ -224,7 +224,7 @@ def test_cuts_exactly_at_messages_repeat_and_lose_nothing(
     assert rows_of(*batches) == unbroken
 
 
-def test_asking_changes_nothing_and_may_begin_later(town: tuple[Network, Fleet], unbroken: list[Message]) -> None:
+def test_a_call_changes_nothing_and_may_begin_later(town: tuple[Network, Fleet], unbroken: list[Message]) -> None:
     until, since = START + timedelta(seconds=SPAN_S), START + timedelta(seconds=SPAN_S - 3600)
     asked, other = (Simulation(*town, seed=1, start_at=START) for _ in range(2))
     with pytest.raises(ValueError, match="call `advance` first"):
@@ -241,7 +241,7 @@ def test_asking_changes_nothing_and_may_begin_later(town: tuple[Network, Fleet],
 
 
 @pytest.mark.parametrize(("stations", "vehicles"), [(1, 1), (1, 40), (3, 2)])
-def test_the_smallest_networks_tell(stations: int, vehicles: int) -> None:
+def test_the_smallest_networks_have_telemetry(stations: int, vehicles: int) -> None:
     from simulation import build_fleet, build_network
 
     network = build_network(stations=stations, seed=1)
@@ -249,7 +249,7 @@ def test_the_smallest_networks_tell(stations: int, vehicles: int) -> None:
     simulation.advance(until=START + timedelta(days=10))
     cars = by_car(simulation.telemetry())
     assert len(cars) == vehicles
-    for a, b in (pair for told in cars.values() for pair in pairwise(told)):
+    for a, b in (pair for messages in cars.values() for pair in pairwise(messages)):
         assert straight_km(a, b) - 0.001 <= IMPLAUSIBLE_KMH * (
             (b["occurred_at"] - a["occurred_at"]) / timedelta(hours=1)
         )
