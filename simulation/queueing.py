@@ -8,7 +8,7 @@ from math import inf
 from simulation.cars import FREE, Session
 from simulation.demand import log_normal
 from simulation.draws import Purpose
-from simulation.recording import ABANDONED, QUEUED
+from simulation.event_log import ABANDONED, QUEUED
 from simulation.reporting import report
 from simulation.trips import go_elsewhere
 from simulation.world import World

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulation.recording import NO_EVSE, NONE, REASON_CODE, STARTED, STOPPED, TRIES
+from simulation.event_log import NO_EVSE, NONE, REASON_CODE, STARTED, STOPPED, TRIES
 from simulation.telemetry import Journey, Spell, Standstill
 from simulation.world import World
 

@@ -13,11 +13,11 @@ from simulation.cars import FREE, Session
 from simulation.clock import DAY_MS, HOUR_MS, to_local_ms, weekday
 from simulation.demand import log_normal, stay_ms
 from simulation.draws import Purpose, Uniforms, normal
+from simulation.event_log import FAULTED, RESUMED, STARTED, STOPPED, SUSPENDED
 from simulation.plugs import OUT_OF_ORDER
 from simulation.power_sharing import begin_charging, end_charging
 from simulation.profile import SiteProfile
 from simulation.queueing import free_evse, release, wait
-from simulation.recording import FAULTED, RESUMED, STARTED, STOPPED, SUSPENDED
 from simulation.reporting import report
 from simulation.trips import SMALLEST_GAIN, depart, go_elsewhere
 from simulation.world import World

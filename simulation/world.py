@@ -16,11 +16,11 @@ from simulation.cars import Car, Session
 from simulation.charging import ChargeCurve, charge_curve
 from simulation.clock import DAY_MS, to_local_ms
 from simulation.draws import Purpose, Uniforms
+from simulation.event_log import Recorder
 from simulation.events import Totals
 from simulation.guests import Site
 from simulation.plugs import Plugs
 from simulation.power import SitePower
-from simulation.recording import Recorder
 from simulation.setting import Setting
 from simulation.telemetry import Spell
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from evcharge.errors import UserError
 from evcharge.recorded.readers import Recording
+from simulation.comparison import Interval, dispersion, interval, ks_distance, rank_correlation
 from simulation.estimation import day_kind, day_variance, distribution
 from simulation.profile import WEEKDAYS, WEEKEND, Conditional, DayKind, Floats, SiteProfile, Visits
-from simulation.realism import Interval, dispersion, interval, ks_distance, rank_correlation
 
 #: Fewer sessions say nothing about a distribution.
 LEAST_SESSIONS = 50

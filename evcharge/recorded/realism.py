@@ -22,8 +22,8 @@ from evcharge.recorded.fitting import (
     score,
 )
 from evcharge.recorded.readers import Recording
+from simulation.comparison import Interval
 from simulation.profile import SiteProfile, Visits
-from simulation.realism import Interval
 
 #: The table of docs/realism.md stands between these two; nobody edits it by hand.
 BEGIN, END = "<!-- realism:begin -->", "<!-- realism:end -->"

@@ -45,9 +45,9 @@ from simulation import (
     build_fleet,
 )
 from simulation.clock import HOUR_MS, to_datetime, to_local_ms, to_ms, to_utc_ms
+from simulation.comparison import concentration, half_from
 from simulation.dirt import Delivery, Dirt, DirtRates, Injection
 from simulation.profile import SiteProfile, Visits
-from simulation.realism import concentration, half_from
 from simulation.site import STATION_ID, site_fleet, site_network
 
 #: A Monday: profiles describe a local week.

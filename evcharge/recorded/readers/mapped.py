@@ -135,9 +135,7 @@ class MappedFormat:
         first, separator, second, year, clock, half = dated.groups()
         day_first = True if separator == "." else self._day_first
         if day_first is None:
-            raise RowError(
-                "UNPARSABLE_TIME", column, f"{value!r}: no row shows which is the day; write ISO-8601"
-            )
+            raise RowError("UNPARSABLE_TIME", column, f"{value!r}: no row shows which is the day; write ISO-8601")
         day, month = (first, second) if day_first else (second, first)
         hour, rest = clock.split(":", 1)
         if half:

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from evcharge.simulated.report.inputs import RealSite, SimulatedRun
+from simulation.comparison import concentration, half_from
 from simulation.network import SiteKind
 from simulation.profile import Floats, Visits
-from simulation.realism import concentration, half_from
 
 WEEK_H = 168
 _UNKNOWN = float("nan")

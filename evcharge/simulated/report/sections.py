@@ -13,8 +13,8 @@ from evcharge.recorded.fitting import Days, Sample, Score, compare
 from evcharge.simulated.report.charts import Axis, Chart, reaching
 from evcharge.simulated.report.figures import WEEK_H, Simulated, real_occupancy
 from evcharge.simulated.report.inputs import RealSite
+from simulation.comparison import ks_distance
 from simulation.profile import Floats
-from simulation.realism import ks_distance
 
 _HOURS = np.arange(25.0)
 _HOUR_TICKS = tuple((float(hour), f"{hour}") for hour in range(0, 25, 4))

@@ -18,6 +18,7 @@ from evcharge.recorded.fitting import Days, Equipment, Sample, fit, fit_sample, 
 from evcharge.recorded.readers import read_sessions
 from evcharge.settings import PROJECT
 from simulation import profiles
+from simulation.comparison import dispersion, ks_distance, rank_correlation
 from simulation.estimation import distribution as estimated
 from simulation.profile import (
     SHIPPED,
@@ -31,7 +32,6 @@ from simulation.profile import (
     Visits,
     shipped,
 )
-from simulation.realism import dispersion, ks_distance, rank_correlation
 
 FIRST = date(2024, 1, 1)
 Counts = NDArray[np.int64]

@@ -23,8 +23,8 @@ from evcharge.recorded.realism import (
     write_table,
 )
 from evcharge.settings import PROJECT
+from simulation.comparison import Interval
 from simulation.profile import SiteProfile, Visits
-from simulation.realism import Interval
 
 DAYS = 240
 

@@ -99,7 +99,7 @@ def hour_of(event: Event) -> float:
 
 
 def keep_notes(simulation: Simulation) -> list[NDArray[np.float64]]:
-    """The notes that the recorder turns into messages from now on, not yet rounded: arrays of `simulation.recording.Note`."""
+    """The notes that the recorder turns into messages from now on, not yet rounded: arrays of `simulation.event_log.Note`."""
     kept: list[NDArray[np.float64]] = []
     recorder = simulation._world.recorder
     columns = recorder._columns

@@ -15,8 +15,8 @@ from small_sites import MONDAY
 from evcharge.simulated.offline_run import Scenario, simulate
 from simulation import EventBatch, Simulation, Totals
 from simulation.clock import _slot_offset_ms
+from simulation.event_log import Recorder
 from simulation.profile import SHIPPED, shipped
-from simulation.recording import Recorder
 
 #: Odd instants; the last one ends the run.
 CUTS_MS = (1, 7_200_001, 31_111_111, 61_234_567, 100_000_003, 172_799_999, 216_000_000)

@@ -13,9 +13,9 @@ from small_sites import MODEL, MONDAY, PLAIN, at_site, by_session, charging_kw, 
 
 from simulation import Behaviour, EvModel, Fleet, Network, Simulation, build_fleet, build_network
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY, ChargeCurve, CurveTable, charge_curve
+from simulation.event_log import FAULTED, METER, RESUMED, STARTED, STOPPED, SUSPENDED
 from simulation.network import COMBO, J1772, TESLA
 from simulation.power import share_power
-from simulation.recording import FAULTED, METER, RESUMED, STARTED, STOPPED, SUSPENDED
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 # The values of simulation.charging, which gives their sources.

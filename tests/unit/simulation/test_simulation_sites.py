@@ -14,8 +14,8 @@ from small_sites import MODEL, MONDAY, PLAIN, patient
 from evcharge.simulated.offline_run import Result, Scenario, simulate
 from simulation import Simulation
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY
+from simulation.comparison import ks_distance
 from simulation.profile import SHIPPED, SiteProfile, Visits, shipped
-from simulation.realism import ks_distance
 from simulation.roads import TRIP_KMH
 from simulation.site import STATION_ID, site_fleet, site_network
 
