@@ -15,7 +15,11 @@ from evcharge.contracts import CONTRACTS
 from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA
 from evcharge.settings import PROJECT, Settings
 
-DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")), PROJECT / "examples" / "README.md"]
+DOCUMENTS = [
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")),
+    *sorted((PROJECT / "docs").glob("*.md")),
+    *sorted((PROJECT / "docs" / "decisions").glob("*.md")),
+]
 COMMAND = typer.main.get_command(app)
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -26,6 +30,12 @@ def code(path: Path) -> str:
     text = path.read_text()
     blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))])
+
+
+def headings(path: Path) -> set[str]:
+    """A page's headings as links name them: lower case, hyphens between the words."""
+    found = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 def test_the_dictionary_is_up_to_date() -> None:
@@ -48,8 +58,11 @@ def test_the_dictionary_knows_every_rule_of_the_candidate() -> None:
 
 @each_document
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        assert target.startswith("https://") or (path.parent / target).exists(), target
+    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text()):
+        if not target.startswith("https://"):
+            linked = path.parent / target if target else path
+            assert linked.exists(), target
+            assert not heading or heading in headings(linked), f"{target}#{heading}"
 
 
 @each_document
@@ -95,3 +108,10 @@ def test_paths_exist(path: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_contributing_names_every_package_of_the_library() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| \d+ \|", (PROJECT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    library = PROJECT / "evcharge"
+    packages = {path.parent.name for path in library.glob("*/__init__.py")}
+    assert set(rows) == packages | {path.stem for path in library.glob("[!_]*.py")}
