@@ -1,4 +1,4 @@
-"""The main job: one simulated day from Kafka to ClickHouse, through Dagster; then what came of it."""
+"""The main job takes one simulated day from Kafka to ClickHouse through Dagster, then checks what the stores hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from evcharge.simulated.live_feed import FEED, first_day_end
 from evcharge.warehouse.wait import Progress, wait_until_loaded
 
 JOB = "simulate_first_day"
-#: Makes and models for the analysts' views; nothing waits for it.
+#: Makes and models for the analysts' views. Nothing waits for this job.
 REFERENCE_JOB = "load_reference"
 RUN_TIMEOUT_S = 600
 LOAD_TIMEOUT_S = 900
@@ -33,7 +33,7 @@ Report = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the stores hold after the main job, how long each stage took (s), and whether all of it adds up."""
+    """What the stores hold after the main job, the seconds that each stage took, and whether all stores agree."""
 
     stage_s: dict[str, float]
     ledger_sessions: int
@@ -46,10 +46,9 @@ class Outcome:
 
 
 def run_main_job(settings: Settings, report: Report) -> Outcome:
-    """Simulates the first day by a Dagster run, waits until the sensors have brought its sessions to ClickHouse,
-    and compares.
+    """Simulates the first day in a Dagster run, waits until its sessions are in ClickHouse, and compares the stores.
 
-    Repeated, it adds nothing: the day is simulated once. Raises UserError, WaitTimeoutError, ServerDownError.
+    A second call adds nothing, because the day is simulated once. Raises UserError, WaitTimeoutError, ServerDownError.
     """
     stage_s: dict[str, float] = {}
 
@@ -79,8 +78,8 @@ def run_main_job(settings: Settings, report: Report) -> Outcome:
             report("load", f"{progress.unloaded_days} days wait")
 
     ends = end_offsets(ledger)
-    # Positions are not waited for: they are published every `telemetry_interval_s`, and a first publication that came
-    # before the day had all been sent would leave the rest of them to the next one.
+    # Positions are not waited for. They are published every `telemetry_interval_s`: if the first publication comes before
+    # the whole day is sent, the rest of the day waits for the next one.
     ends.pop(VEHICLE_TELEMETRY.topic, None)
     wait_until_loaded(settings, ends, _days(ledger), LOAD_TIMEOUT_S, show)
     stage_s.setdefault("publish", 0.0)

@@ -6,9 +6,8 @@ import dagster as dg
 import pyarrow as pa
 
 from evcharge.contracts import Contract
-from evcharge.dictionary import warehouse_tables
 from evcharge.lake.layout import ARCHIVE_FIELDS
-from evcharge.warehouse.schema import SQL
+from evcharge.warehouse.schema import SQL, warehouse_tables
 
 
 def contract_columns(contract: Contract, *, archived: bool) -> dg.TableSchema:
@@ -26,7 +25,7 @@ def contract_columns(contract: Contract, *, archived: bool) -> dg.TableSchema:
 
 
 def warehouse_columns(table: str) -> dg.TableSchema:
-    """Columns of a ClickHouse table or view, as its SQL tells. Raises KeyError if there is none."""
+    """Columns of a ClickHouse table or view, as its SQL names them. Raises KeyError for an unknown name."""
     for found in warehouse_tables(SQL):
         if found.name == table:
             return dg.TableSchema(

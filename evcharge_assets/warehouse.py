@@ -1,4 +1,4 @@
-"""The ClickHouse star schema as assets: loaded by Spark from a merged commit, a UTC day at a time."""
+"""The ClickHouse star schema as assets: Spark loads UTC days of it from a merged commit."""
 
 from datetime import date
 from typing import Any
@@ -10,7 +10,10 @@ from evcharge.connections import clickhouse
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.settings import Settings
 from evcharge.warehouse.day_rules import DAY_RULES, DayRule, broken_rows
-from evcharge.warehouse.load import POSITIONS, load_ev_models, load_sessions, load_stations, load_vehicle_positions
+from evcharge.warehouse.load_ev_models import load_ev_models
+from evcharge.warehouse.load_positions import load_vehicle_positions
+from evcharge.warehouse.load_sessions import load_sessions
+from evcharge.warehouse.load_stations import load_stations
 from evcharge_assets.columns import warehouse_columns
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import any_hour_of, archive_key
@@ -39,7 +42,7 @@ def _common(table: str, description: str) -> dict[str, Any]:
 
 dim_time = dg.AssetSpec(
     table_key("dim_time"),
-    description="Every UTC hour from the first event day on; made with the schema, never loaded.",
+    description="Every UTC hour from the first event day on. The schema fills it; nothing loads it.",
     group_name="clickhouse",
     kinds={"clickhouse"},
     owners=[OWNER],
@@ -49,7 +52,7 @@ dim_time = dg.AssetSpec(
 v_charging_sessions = dg.AssetSpec(
     table_key("v_charging_sessions"),
     deps=[table_key(t) for t in ("fact_charging_sessions", "dim_station", "dim_vehicle", "dim_ev_model")],
-    description="The mart that analysts start from: sessions with their station, vehicle and model. A view, always current.",
+    description="Where analysts start: sessions with their station, vehicle and model. It is a view, so it is always current.",
     group_name="clickhouse",
     kinds={"clickhouse", "view"},
     owners=[OWNER],
@@ -58,7 +61,7 @@ v_charging_sessions = dg.AssetSpec(
 
 
 @dg.asset(
-    **_common("dim_station", "One row per charging station, as the registry on main tells of it now."),
+    **_common("dim_station", "One row per charging station, as the registry on main describes it now."),
     deps=[archive_key(STATION_REGISTRY.topic)],
     pool="warehouse_load",
 )
@@ -74,7 +77,7 @@ def dim_station(
     **_common("dim_ev_model", "One row per vehicle model of the reference data in MongoDB.")
     | {"kinds": {"clickhouse"}},
     deps=[collection_key("ev_models")],
-    # its loads one at a time, beside those of the lake
+    # one load of models at a time; it may run beside the loads from the lake
     pool="ev_models_load",
 )
 def dim_ev_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
@@ -84,10 +87,10 @@ def dim_ev_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
 
 
 def vehicle_positions_asset(settings: Settings) -> dg.AssetsDefinition:
-    """The positions of connected cars, by UTC day."""
+    """The positions of connected cars by UTC day."""
 
     @dg.asset(
-        **_common(POSITIONS, "Where connected cars were, thinned to what analysts need, by UTC day."),
+        **_common("fact_vehicle_positions", "Where connected cars were, by UTC day, thinned to what analysts need."),
         deps=[any_hour_of(VEHICLE_TELEMETRY.topic)],
         partitions_def=event_days(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -114,10 +117,10 @@ def vehicle_positions_asset(settings: Settings) -> dg.AssetsDefinition:
 
 
 def session_assets(settings: Settings) -> list[Any]:
-    """The session facts and the vehicles they name, loaded together, with their checks."""
+    """The session facts and the vehicles that they name, which one load fills, and their checks."""
     fact, vehicle = (
         _common("fact_charging_sessions", "One row per finished session (CDR), by UTC day of its end."),
-        _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds those it saw first."),
+        _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds those that are new."),
     )
     deps = [any_hour_of(topic) for topic in (SESSION_EVENTS.topic, STATION_REGISTRY.topic)]
 
@@ -151,7 +154,7 @@ def session_assets(settings: Settings) -> list[Any]:
 
 
 def _day_check(rule: DayRule) -> dg.AssetChecksDefinition:
-    """A cross-row rule: it can only be judged with lateness in mind, so it warns and stops nothing."""
+    """The check of a rule on loaded days. It warns and stops nothing, because late events may still correct a day."""
 
     @dg.asset_check(
         asset=table_key("fact_charging_sessions"),

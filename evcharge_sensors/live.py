@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from evcharge.connections import ServerDownError
-from evcharge.live.pending import pending_hours
+from evcharge.live.pending_hours import pending_hours
 from evcharge.live.stream import is_running
 from evcharge_assets.jobs import check_state_job, load_hours_job
 from evcharge_assets.live import STREAM_JOB

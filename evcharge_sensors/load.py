@@ -1,18 +1,18 @@
-"""The lake sensor: asks for the days, and the stations, that merges touched and the warehouse does not have yet."""
+"""The lake sensor asks for loads of the days and stations that merges touched and the warehouse does not have yet."""
 
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
 from evcharge.connections import ServerDownError
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.pending_loads import pending_loads
 from evcharge_assets.jobs import load_days_job, load_positions_job, load_stations_job
 from evcharge_assets.partitions import contiguous
 from evcharge_assets.resources import Platform
 from evcharge_sensors.runs import LAST_PARTITION, RANGES_PER_TICK, range_request, recent_runs, why_wait
 
-#: How often the running day of cars' positions is loaded at most: a load replaces whole days, and each publication touches
-#: this one, whose telemetry grows to a million messages and more.
+#: The running day of cars' positions is loaded at most this often. A load replaces whole days, every publication touches
+#: this day, and its telemetry grows to a million messages and more.
 RUNNING_DAY_EVERY = timedelta(minutes=15)
 
 
@@ -48,19 +48,21 @@ def load_merged_days(context: dg.SensorEvaluationContext, platform: Platform) ->
         requests += _days_requests(load_positions_job.name, positions)
     if not requests:
         waiting = len(pending.days) + len(pending.positions)
-        return dg.SkipReason(f"{waiting} days wait for the running load, their time, or the next try after a failure")
+        return dg.SkipReason(
+            f"{waiting} days wait: for the running load, for their time, or for the next try after a failure"
+        )
     return dg.SensorResult(run_requests=requests)
 
 
 def _due(days: list[date], records: list[dg.RunRecord]) -> list[date]:
-    """The days without the running one, if that was loaded a short while ago."""
+    """The days, without the running one if it was loaded less than RUNNING_DAY_EVERY ago."""
     now = datetime.now(UTC)
 
     def was_just_loaded(day: str) -> bool:
         for record in records:
-            run, asked_at = record.dagster_run, record.create_timestamp.replace(tzinfo=UTC)
+            run, created_at = record.dagster_run, record.create_timestamp.replace(tzinfo=UTC)
             last = run.tags.get(LAST_PARTITION, run.tags.get("dagster/partition"))
-            if run.status == dg.DagsterRunStatus.SUCCESS and last == day and now - asked_at < RUNNING_DAY_EVERY:
+            if run.status == dg.DagsterRunStatus.SUCCESS and last == day and now - created_at < RUNNING_DAY_EVERY:
                 return True
         return False
 

@@ -29,8 +29,11 @@ from evcharge.lake.planner import plan
 from evcharge.lake.publish import publish_range
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
-from evcharge.warehouse.load import LoadReport, load_sessions, load_stations, load_vehicle_positions
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.load_positions import load_vehicle_positions
+from evcharge.warehouse.load_sessions import load_sessions
+from evcharge.warehouse.load_stations import load_stations
+from evcharge.warehouse.pending_loads import pending_loads
+from evcharge.warehouse.tables import LoadReport
 
 RUN = RunIdentity("test-run", "test-run", "test")
 #: The records of a day on which nobody else's crafted sessions lie, far from daylight saving changes.

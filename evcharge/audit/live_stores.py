@@ -28,7 +28,7 @@ from evcharge.lake.rows import archive_dataset, raw_prefixes
 from evcharge.live.final_usage import days_to_read, folded
 from evcharge.live.hours import FINAL
 from evcharge.live.indices import documents
-from evcharge.live.pending import ComputedDay, computed_days
+from evcharge.live.pending_hours import ComputedDay, computed_days
 from evcharge.live.rebuild import TOPICS
 from evcharge.live.station_folder import fold
 from evcharge.live.station_state import StationState

@@ -35,7 +35,7 @@ from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset
 from evcharge.settings import Settings
-from evcharge.warehouse.load import FACT
+from evcharge.warehouse.tables import FACT
 
 TOPIC = SESSION_EVENTS.topic
 

@@ -1,1 +1,1 @@
-"""The ClickHouse star schema: its SQL (`sql/`), its making (`schema`), its loading from the lake (`load`)."""
+"""The ClickHouse star schema: its SQL (`sql/`), its tables (`schema`), and how each is loaded (`load_*`)."""

@@ -1,4 +1,4 @@
-"""Cross-row rules on loaded days: they warn, since a late event may still mend what they find."""
+"""Rules across the rows of loaded days. They only warn, because a late event may still correct what they find."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DayRule:
-    """A query that finds the offending session ids among the days between %(first)s and %(last)s of `ended_at`."""
+    """A query for the ids of sessions that break the rule and ended on the UTC days %(first)s to %(last)s."""
 
     code: str
     description: str

@@ -1,7 +1,9 @@
-"""Makes the warehouse's database, tables and views from the files in `sql/`."""
+"""The warehouse's tables and views as the files in `sql/` describe them, and their creation."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from evcharge.settings import Settings
 
 SQL = Path(__file__).parent / "sql"
 
-#: dim_time reaches this many years ahead of the day it is filled on.
+#: dim_time reaches this many years ahead of the day on which it is filled.
 YEARS_AHEAD = 2
 
 _FILL_TIME = """
@@ -23,8 +25,24 @@ WHERE at > (SELECT max(hour_at) FROM dim_time)
 """
 
 
+_TABLE = re.compile(
+    r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)\n\(\n(.*?)\n\)\n.*?^COMMENT '(.*?)';",
+    re.MULTILINE | re.DOTALL,
+)
+_COLUMN = re.compile(r"^\s+(\w+)\s+(\S.*?) COMMENT '(.*?)',?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table or view of the warehouse: its columns as (name, type, comment)."""
+
+    name: str
+    comment: str
+    columns: tuple[tuple[str, str, str], ...]
+
+
 def apply(settings: Settings) -> None:
-    """Creates what is missing; changes nothing where all is there. Raises ServerDownError."""
+    """Creates what is missing and keeps what exists. Raises ServerDownError."""
     with clickhouse_errors(settings):
         clickhouse(settings, database="default").execute(
             f"CREATE DATABASE IF NOT EXISTS {settings.clickhouse_database}"
@@ -39,5 +57,11 @@ def apply(settings: Settings) -> None:
 
 
 def statements(file: Path) -> list[str]:
-    """The statements of a SQL file, which are separated by semicolons at a line's end."""
+    """The statements of a SQL file. A semicolon at the end of a line ends a statement."""
     return [s.strip() for s in file.read_text().split(";\n") if s.strip().rstrip(";")]
+
+
+def warehouse_tables(folder: Path) -> list[Table]:
+    """Tables and views of the SQL files in `folder`."""
+    text = "\n".join(file.read_text() for file in sorted(folder.glob("*.sql")))
+    return [Table(name, comment, tuple(_COLUMN.findall(body))) for name, body, comment in _TABLE.findall(text)]

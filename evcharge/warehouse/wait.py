@@ -11,13 +11,13 @@ from evcharge.errors import UserError
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.pending_loads import pending_loads
 
 POLL_S = 2.0
 
 
 class WaitTimeoutError(UserError):
-    """It took too long; the message says what was still missing."""
+    """The wait took too long. The message says what is still missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +36,28 @@ def wait_until_loaded(
     timeout_s: float = 600,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
-    """Returns when main's ledger reaches `topic_offsets` (topic, partition: end offset, exclusive) and the warehouse has
-    the merged state of `event_dates` and of the stations.
+    """Returns when main has the rows below `topic_offsets` and the warehouse has main's `event_dates` and stations.
 
+    `topic_offsets` gives each topic's and partition's end offset, exclusive; `timeout_s` is in seconds.
     Raises WaitTimeoutError, ServerDownError.
     """
     repository = Repository(settings)
     began = time.monotonic()
     while True:
-        behind = 0
+        unpublished = 0
         for topic, ends in topic_offsets.items():
             published = read_ledger(repository, topic).offsets
-            behind += sum(max(0, end - published.get(partition, 0)) for partition, end in ends.items())
+            unpublished += sum(max(0, end - published.get(partition, 0)) for partition, end in ends.items())
         days = -1
-        if behind == 0:
+        if unpublished == 0:
             pending = pending_loads(settings, repository)
             days = len(event_dates.intersection(pending.days)) + pending.stations
             if days == 0:
                 return
         waited_s = time.monotonic() - began
-        on_progress(Progress(behind, max(days, 0), waited_s))
+        on_progress(Progress(unpublished, max(days, 0), waited_s))
         if waited_s > timeout_s:
-            missing = f"{behind} rows are not published" if behind else f"{days} days are not loaded"
+            missing = f"{unpublished} rows are not published" if unpublished else f"{days} days are not loaded"
             raise WaitTimeoutError(
                 f"after {waited_s:.0f} s {missing}; is the Dagster daemon up? See `evcharge stack status`"
             )

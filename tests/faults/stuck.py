@@ -15,14 +15,14 @@ from support import Lake
 
 from evcharge.lake.ledger import OffsetRange
 from evcharge.settings import Settings
-from evcharge.warehouse.load import load_sessions
+from evcharge.warehouse.load_sessions import load_sessions
 
 #: A cold process imports PySpark and opens a session; several times what that takes on a busy machine.
 STEP_TIMEOUT_S = 90
 
 # Forks of one process that has imported what takes long and holds no connection: seconds less for each.
 _processes = get_context("forkserver")
-_processes.set_forkserver_preload(["evcharge.lake.publish", "evcharge.warehouse.load", "pyspark.sql.connect.session"])
+_processes.set_forkserver_preload(["evcharge.lake.publish", "evcharge.warehouse.load_sessions", "pyspark.sql.connect.session"])
 
 
 class Victim:

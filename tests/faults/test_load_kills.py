@@ -10,8 +10,8 @@ import pytest
 import stuck
 from support import NOON, Lake, Row, meter, station, stopped
 
-from evcharge.warehouse.load import FACT
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.pending_loads import pending_loads
+from evcharge.warehouse.tables import FACT
 
 STATION = f"load-kill-{token_hex(3)}"
 #: Days of this module's sessions, of which nobody else's tests know.

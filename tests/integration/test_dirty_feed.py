@@ -18,8 +18,8 @@ from evcharge.simulated.dirty_feed import encoded, quarantined_as
 from evcharge.simulated.live_feed import BEHAVIOUR
 from evcharge.simulated.world import SimulatedWorld
 from evcharge.warehouse.day_rules import DAY_RULES
-from evcharge.warehouse.load import FACT
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.pending_loads import pending_loads
+from evcharge.warehouse.tables import FACT
 from simulation import Simulation, build_fleet
 from simulation.dirt import Delivery, Dirt, DirtRates, Fault
 

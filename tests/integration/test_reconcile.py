@@ -26,7 +26,7 @@ from evcharge.lake.ledger import read_ledger
 from evcharge.lake.publish import free_attempt
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.bootstrap import create_buckets, create_repository, create_tables
-from evcharge.warehouse.load import FACT
+from evcharge.warehouse.tables import FACT
 
 MARK = token_hex(3)
 #: Another station and another hour for each session, so that a difference has one name.

@@ -17,7 +17,7 @@ from evcharge.reference.collections import Upserted
 from evcharge.reference.from_lake import sync_stations
 from evcharge.settings import Settings
 from evcharge.simulated.world import world_of
-from evcharge.warehouse.load import load_ev_models
+from evcharge.warehouse.load_ev_models import load_ev_models
 from simulation import build_network
 
 Row = dict[str, Any]

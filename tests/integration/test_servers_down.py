@@ -16,7 +16,7 @@ from evcharge.lake.planner import plan
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
 from evcharge.stack.stack import Stack
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.pending_loads import pending_loads
 
 STATION = "down"
 

@@ -12,8 +12,8 @@ from support import Lake, Record, Row, changed, position, record, send
 
 from evcharge.contracts import STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.lake.planner import plan
-from evcharge.warehouse.load import POSITIONS
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.pending_loads import pending_loads
+from evcharge.warehouse.tables import POSITIONS
 
 MARK = token_hex(3)
 #: A day of its own, far from what other tests send.

@@ -23,9 +23,10 @@ from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA, raw_prefix
 from evcharge.settings import Settings
 from evcharge.warehouse.day_rules import DAY_RULES, broken_rows
-from evcharge.warehouse.load import FACT, load_stations
-from evcharge.warehouse.pending import pending_loads
+from evcharge.warehouse.load_stations import load_stations
+from evcharge.warehouse.pending_loads import pending_loads
 from evcharge.warehouse.schema import YEARS_AHEAD
+from evcharge.warehouse.tables import FACT
 
 COAST, ALPS, ISLANDS, NOWHERE = (f"wh-{name}" for name in ("coast", "alps", "islands", "utc"))
 ZONES = {COAST: "America/Los_Angeles", ALPS: "Europe/Zurich", ISLANDS: "Pacific/Auckland", NOWHERE: "UTC"}

@@ -21,7 +21,6 @@ from pydantic import SecretStr
 
 from evcharge.cli.app import app
 from evcharge.contracts import CONTRACTS
-from evcharge.dictionary import warehouse_tables
 from evcharge.feeds import sent_ledger as sent
 from evcharge.lake import layout
 from evcharge.lake.candidate import Manifest
@@ -33,7 +32,7 @@ from evcharge.simulated import live_feed as simulated
 from evcharge.simulated import offline_run as simulating
 from evcharge.simulated import past_days as simulated_days
 from evcharge.stack.services import definitions as services
-from evcharge.warehouse.schema import SQL
+from evcharge.warehouse.schema import SQL, warehouse_tables
 from evcharge_assets.definitions import defs
 
 SAVED = Path(__file__).with_name("public_interface.json")

@@ -14,13 +14,12 @@ import yaml
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, Contract
-from evcharge.dictionary import Table, warehouse_tables
 from evcharge.lake.gates import GATES
 from evcharge.lake.layout import raw_schema
 from evcharge.settings import PROJECT, load_settings
 from evcharge.stack.services import definitions as services
 from evcharge.warehouse.day_rules import DAY_RULES
-from evcharge.warehouse.schema import SQL
+from evcharge.warehouse.schema import SQL, Table, warehouse_tables
 from evcharge_assets.definitions import build_definitions, defs
 from evcharge_assets.jobs import publish_job_name
 from evcharge_assets.kafka import topic_key

@@ -10,7 +10,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from evcharge.live.pending import PendingHours
+from evcharge.live.pending_hours import PendingHours
 from evcharge.live.stream import only_one
 from evcharge.settings import load_settings
 from evcharge_assets.live import STREAM_JOB

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from evcharge.connections import ServerDownError
-from evcharge.warehouse.pending import Pending
+from evcharge.warehouse.pending_loads import Pending
 from evcharge_assets.jobs import load_days_job, load_positions_job, load_stations_job
 from evcharge_assets.partitions import GAP_DAYS
 from evcharge_sensors import load

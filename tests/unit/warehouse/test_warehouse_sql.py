@@ -1,16 +1,16 @@
-"""The warehouse's SQL is written by hand; here it is compared with the contracts that its columns come from."""
+"""The warehouse's SQL is written by hand. These tests compare it with the contracts that its columns come from."""
 
 from __future__ import annotations
 
 import re
+from types import ModuleType
 
 import pytest
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract, Field, FieldType
-from evcharge.dictionary import Table, warehouse_tables
 from evcharge.lake.layout import ARCHIVE_FIELDS
-from evcharge.warehouse import load
-from evcharge.warehouse.schema import SQL, statements
+from evcharge.warehouse import load_positions, load_sessions, load_stations
+from evcharge.warehouse.schema import SQL, Table, statements, warehouse_tables
 
 TABLES = {table.name: table for table in warehouse_tables(SQL)}
 
@@ -30,9 +30,9 @@ FACT_FIELDS = {
     "soc_end_percent": "state_of_charge",
     "end_reason": "reason",
 }
-#: Columns that are computed, from times of the event and the station's time zone.
+#: Columns computed from the event's times and the station's time zone.
 FACT_COMPUTED = {"start_time_id", "end_time_id", "local_date", "local_hour", "duration_s"}
-#: Fields that the fact leaves out: bookkeeping of the message, what every stopped event has alike, the vehicle's model.
+#: Fields that the fact leaves out: the message's bookkeeping, what all stopped events have in common, the vehicle's model.
 FACT_LEFT_OUT = {"schema_version", "event_id", "sequence", "event_type", "power_kw", "ev_model_id"}
 
 POSITION_FIELDS = {
@@ -63,7 +63,6 @@ TYPES = {
     FieldType.STRINGS: ("Array(String)",),
     FieldType.BOOLEAN: ("Bool",),
 }
-
 
 #: A column that a table of an earlier version lacks.
 ADDED = re.compile(r"(?:--.*\n)*ALTER TABLE (\w+)\s+ADD COLUMN IF NOT EXISTS (\w+) (.*) COMMENT '(.*)'")
@@ -147,8 +146,8 @@ def says_unit(field: Field, comment: str) -> bool:
     return words.get(field.unit, field.unit) in comment
 
 
-def test_numbers_that_a_source_may_not_tell_are_nullable() -> None:
-    """Text is empty instead, which spares analysts a case; energy is always there, the contract's CDR rule sees to it."""
+def test_numbers_that_a_source_may_lack_are_nullable() -> None:
+    """Missing text is empty instead, which spares analysts a case. The contract's CDR rule requires the energy."""
     for name, field_name in FACT_FIELDS.items():
         field = SESSION_EVENTS.field(field_name)
         if field.type is FieldType.DOUBLE and name != "energy_delivered_kwh":
@@ -161,28 +160,32 @@ def test_lineage_comes_from_the_archive() -> None:
     assert column("fact_charging_sessions", "publication_id")[0] == "LowCardinality(String)"
 
 
-def test_the_load_fills_every_column() -> None:
-    """Spark's query, the staging table and the fact name the same columns, in one order."""
-    selected = re.findall(r"^ {4}(?:.* AS )?(\w+),?$", load._FACT_ROWS.split(")\nSELECT\n", 1)[1], flags=re.MULTILINE)
-    staged = re.findall(r"(\w+) (?:String|U?Int\d+|Float64|Nullable)", load._STAGING_FACT)
-    facts = [name for name, _, _ in TABLES["fact_charging_sessions"].columns]
-    as_staged = ["energy_wh" if name == "energy_delivered_kwh" else name for name in facts]
-    assert selected == staged == [*as_staged, "ev_model_id"]
-    positions = re.findall(
-        r"^ {4}(?:.* AS )?(\w+),?$", load._POSITION_ROWS.split(")\nSELECT\n", 1)[1], flags=re.MULTILINE
-    )
-    staged = re.findall(r"(\w+) (?:String|U?Int\d+|Float64|Nullable)", load._STAGING_POSITIONS)
-    assert positions == staged == [name for name, _, _ in TABLES["fact_vehicle_positions"].columns]
-    stations = re.findall(r"(?:AS )?(\w+)(?:,|\nFROM \(\n)", load._STATION_ROWS.split("FROM stations")[0])
-    assert {name for name, _, _ in TABLES["dim_station"].columns} <= set(stations)
+@pytest.mark.parametrize(
+    ("load", "table", "not_in_the_table"),
+    [
+        (load_sessions, "fact_charging_sessions", ["ev_model_id"]),
+        (load_positions, "fact_vehicle_positions", []),
+    ],
+)
+def test_a_load_fills_every_column(load: ModuleType, table: str, not_in_the_table: list[str]) -> None:
+    """Spark's query, the staging table and the table name the same columns, in one order."""
+    selected = re.findall(r"^ {4}(?:.* AS )?(\w+),?$", load.SPARK_QUERY.split(")\nSELECT\n", 1)[1], flags=re.MULTILINE)
+    staged = re.findall(r"(\w+) (?:String|U?Int\d+|Float64|Nullable)", load.STAGING_TABLE)
+    columns = ["energy_wh" if name == "energy_delivered_kwh" else name for name, _, _ in TABLES[table].columns]
+    assert selected == staged == [*columns, *not_in_the_table]
+
+
+def test_the_load_of_stations_fills_every_column() -> None:
+    selected = re.findall(r"(?:AS )?(\w+)(?:,|\nFROM \(\n)", load_stations.SPARK_QUERY.split("FROM stations")[0])
+    assert {name for name, _, _ in TABLES["dim_station"].columns} <= set(selected)
 
 
 def test_the_view_says_of_a_column_what_its_table_says() -> None:
-    view = {column[0]: column for column in TABLES["v_charging_sessions"].columns}
+    view = {shown[0]: shown for shown in TABLES["v_charging_sessions"].columns}
     for table in ("fact_charging_sessions", "dim_station", "dim_vehicle"):
-        for column in TABLES[table].columns:
-            if column[0] in view and not column[0].endswith("_id"):
-                assert [part.strip() for part in view[column[0]]] == [part.strip() for part in column]
+        for own in TABLES[table].columns:
+            if own[0] in view and not own[0].endswith("_id"):
+                assert [part.strip() for part in view[own[0]]] == [part.strip() for part in own]
 
 
 def test_the_view_shows_every_fact() -> None:

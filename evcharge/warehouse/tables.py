@@ -1,0 +1,28 @@
+"""The tables that loads fill, and what a load reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+#: Finished sessions, partitioned by the UTC day of `ended_at`.
+FACT = "fact_charging_sessions"
+#: Positions of connected cars, partitioned by the UTC day of `occurred_at`.
+POSITIONS = "fact_vehicle_positions"
+STATIONS = "dim_station"
+EV_MODELS = "dim_ev_model"
+#: `loaded_day.date` of a table that has no days.
+NO_DAY = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did: the commit that it read, the rows of each day (0 for a day without rows), and new vehicles."""
+
+    lake_commit: str
+    rows_by_day: dict[date, int]
+    new_vehicles: int = 0
+
+    @property
+    def rows(self) -> int:
+        return sum(self.rows_by_day.values())
