@@ -12,9 +12,9 @@ from evcharge.contracts.model import Contract, Field
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: What the archive adds to a message, and what a quarantined row consists of; types are those of the Parquet files.
+#: The columns that the archive adds to a message, and those of a quarantined row. Their types are in the Parquet files.
 ARCHIVE_COLUMNS = {
-    "topic_generation": "Counts the topics of this name; a topic that is made anew starts its offsets again",
+    "topic_generation": "Counts the topics of this name: a topic that is deleted and created again starts its offsets again",
     "kafka_partition": "Partition of the record",
     "kafka_offset": "Offset of the record in its partition",
     "kafka_timestamp": "When Kafka took the record",
@@ -22,8 +22,8 @@ ARCHIVE_COLUMNS = {
 }
 QUARANTINE_COLUMNS = {
     **ARCHIVE_COLUMNS,
-    "kafka_key": "Key of the record, as it came",
-    "kafka_value": "Value of the record, as it came",
+    "kafka_key": "Key of the record, as received",
+    "kafka_value": "Value of the record, as received",
     "rule_code": "The first rule that the row broke",
     "rule_field": "The field to look at; `value` is the whole message",
 }
@@ -35,14 +35,14 @@ RULES_BEFORE = {
     "MESSAGE_TOO_LARGE": "the message is larger than EVCHARGE_MESSAGE_BYTES_LIMIT",
     "NOT_UTF8": "the message is not UTF-8",
     "MALFORMED_JSON": "the message is not JSON",
-    "WRONG_TYPE": "a field has another type than the contract gives",
+    "WRONG_TYPE": "the type of a field is not the contract's",
 }
 RULES_AFTER = {
     "TIMESTAMP_IN_FUTURE": "the event time is more than 24 hours after Kafka took the record",
     "TIMESTAMP_TOO_OLD": "a time of the message is before EVCHARGE_EVENT_DAYS_FROM",
     "UNKNOWN_STATION": "the registry has never named the station (`session-events` only)",
-    "IMPLAUSIBLE_JUMP": "a car would have driven more than 1 km faster than 350 km/h since its good row before, and also since "
-    "the one before that, in the range's order; its first row of a range is not judged (`vehicle-telemetry` only)",
+    "IMPLAUSIBLE_JUMP": "the car is more than 1 km from its previous good row and farther than 350 km/h allows, and also from "
+    "the good row before that, in the range's order; a car's first row of a range is not judged (`vehicle-telemetry` only)",
 }
 
 _HEAD = """# Data dictionary
@@ -86,7 +86,7 @@ def render() -> str:
         parts += [_contract(contract)]
     parts += [
         "## Rules before and after a contract's\n",
-        "A row is judged by these and by its contract's rules in between; the first broken one is its `rule_code`.\n",
+        "The contract's rules come after `WRONG_TYPE`. The first rule that a row breaks is its `rule_code`.\n",
         _rows("code, quarantined if", ((f"`{code}`", text) for code, text in (RULES_BEFORE | RULES_AFTER).items())),
         "## Archive\n",
         "`raw/<topic>/event_date=…/ingest_hour=…/*.parquet`: the contract's fields and these.\n",
@@ -101,7 +101,7 @@ def render() -> str:
         parts += [_rows("column, type, meaning", columns)]
     parts += [
         "## Rules on loaded days\n",
-        "Checks on `fact_charging_sessions`. They warn and stop nothing, since a late event may still mend what they find.\n",
+        "Checks on `fact_charging_sessions`. They only warn, because a late event may still correct what they find.\n",
         _rows("check, what holds", ((f"`{rule.code}`", rule.description) for rule in DAY_RULES)),
     ]
     return "\n".join(parts)
@@ -143,7 +143,7 @@ def _arrow(fields: Iterable[pa.Field], meanings: dict[str, str]) -> str:
 
 
 def _rows(heads: str, rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table; `heads` are the column heads with commas between."""
+    """A Markdown table; `heads` are its column heads, separated by commas."""
     head = tuple(heads.split(", "))
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

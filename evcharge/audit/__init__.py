@@ -1,1 +1,1 @@
-"""Proof that every store agrees: the comparison of all stores, and the way of one session."""
+"""Proof that every store agrees: the comparison of all stores, and the path of one session."""

@@ -1,15 +1,14 @@
-"""Compares the live stores with what the lake's rows fold to: every station document, and every final hour.
+"""Folds the lake's rows into what the live stores should hold: every station document, and every final hour.
 
-A document is compared at the offsets that are in it: with the lake's rows below them. One that is ahead of the lake's
-ledger is left out, since the lake can not tell yet; so is a station of which the lake holds events in quarantine because it
-was not registered when they came.
+A document names the offsets that it contains, and is compared with the lake's rows below them. Two kinds of stations are left
+out: those whose document is ahead of the lake's ledger, because the lake does not have their rows yet; and those with events
+in quarantine that came before the station was registered.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import xxhash
 
+from evcharge.audit.figures import Figures, Sides, StationHour
 from evcharge.clock import HOUR_MS, day_start, day_to_ms, hour_start
 from evcharge.connections import cassandra, elasticsearch, elasticsearch_errors
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, FieldType
@@ -35,40 +35,22 @@ from evcharge.live.station_state import StationState
 from evcharge.live.usage import Hour
 from evcharge.settings import Settings
 
-#: Per partition the offset after the last row to compare.
+#: For each partition, the offset after the last row to compare.
 Cut = Mapping[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a store has of a station, or of a station's hour (`at` ms since the epoch), reduced to figures."""
-
-    sessions: int
-    energy_wh: int
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """What a live store holds and what the lake's rows say it should, by station and hour; documents left out as ahead."""
-
-    found: dict[tuple[str, int], Held]
-    expected: dict[tuple[str, int], Held]
-    ahead: int = 0
 
 
 def station_documents(settings: Settings, repository: Repository, commit: str, overdue: Cut) -> Sides:
     """The documents of Elasticsearch against the lake at `commit`. Raises ServerDownError.
 
-    Session events below `overdue` must be in a document, whatever it says of itself.
+    Session events below `overdue` must be in a document, whatever offsets the document names.
     """
     ledgers = {topic: read_ledger(repository, topic, commit).offsets for topic in TOPICS}
     rows = {topic: _by_station(_rows(repository, commit, topic)) for topic in TOPICS}
     unregistered = _quarantined_stations(repository, commit)
     with elasticsearch_errors(settings), elasticsearch(settings) as client:
         found = {d["station_id"]: d for d in documents(client, {"match_all": {}}, ["*"])}
-    found_here: dict[tuple[str, int], Held] = {}
-    expected_here: dict[tuple[str, int], Held] = {}
+    found_here: dict[StationHour, Figures] = {}
+    expected_here: dict[StationHour, Figures] = {}
     ahead = 0
     for station_id in sorted(rows[STATION_REGISTRY.topic].keys() | found.keys()):
         document = found.get(station_id)
@@ -80,29 +62,29 @@ def station_documents(settings: Settings, repository: Repository, commit: str, o
             continue
         state = StationState(station_id)
         for topic in TOPICS:
-            mine = [
+            applied_rows = [
                 row
                 for row in rows[topic].get(station_id, ())
                 if row["kafka_offset"] < _limit(applied, topic, row["kafka_partition"], overdue)
             ]
-            fold(state, topic, mine)
+            fold(state, topic, applied_rows)
         key = station_id, hour_start(state.last_event_at)
         if state.applied:
-            expected_here[key] = _held(state.document())
+            expected_here[key] = _document_figures(state.document())
         if document is not None:
             at = StationState.from_document(document).last_event_at
-            found_here[station_id, hour_start(at)] = _held(document)
+            found_here[station_id, hour_start(at)] = _document_figures(document)
     return Sides(found_here, expected_here, ahead)
 
 
 def final_hours(settings: Settings, repository: Repository, loading_since: datetime) -> Sides:
     """The final hours of Cassandra against the lake, each day at the commit that it was computed from.
 
-    A day is marked after its rows: one with rows of another commit than its mark's, written after `loading_since`, is being
-    loaded and left out.
+    A day is marked after its rows are written. A day is being loaded, and left out, if a row written after `loading_since`
+    has another commit than the day's mark. Raises ServerDownError.
     """
     computed = computed_days(settings)
-    found: dict[tuple[str, int], Held] = {}
+    found: dict[StationHour, Figures] = {}
     loading: set[date] = set()
     with cassandra(settings) as session:
         session.default_fetch_size = 2_000
@@ -114,30 +96,30 @@ def final_hours(settings: Settings, repository: Repository, loading_since: datet
                 loading.add(row.day.date())
             start = day_to_ms(row.day.date()) + row.hour * HOUR_MS
             values = [row.sessions, row.energy_wh, row.occupied_ms, row.peak_occupancy, row.waits, row.faults]
-            found[row.station_id, start] = _held_hour(Hour(*values))
-    expected: dict[tuple[str, int], Held] = {}
+            found[row.station_id, start] = _hour_figures(Hour(*values))
+    expected: dict[StationHour, Figures] = {}
     by_commit: dict[str, list[date]] = defaultdict(list)
     for day, mark in computed.items():
         by_commit[mark.lake_commit].append(day)
     for commit, days in by_commit.items():
         expected |= _expected_hours(repository, commit, {day: computed[day] for day in days})
-    return Sides(_but_for(loading, found), _but_for(loading, expected))
+    return Sides(_without_days(found, loading), _without_days(expected, loading))
 
 
-def _but_for(days: set[date], hours: dict[tuple[str, int], Held]) -> dict[tuple[str, int], Held]:
+def _without_days(hours: dict[StationHour, Figures], days: set[date]) -> dict[StationHour, Figures]:
     starts = {day_to_ms(day) for day in days}
-    return {key: held for key, held in hours.items() if day_start(key[1]) not in starts}
+    return {key: figures for key, figures in hours.items() if day_start(key[1]) not in starts}
 
 
-def _expected_hours(repository: Repository, commit: str, days: dict[date, ComputedDay]) -> dict[tuple[str, int], Held]:
+def _expected_hours(repository: Repository, commit: str, days: dict[date, ComputedDay]) -> dict[StationHour, Figures]:
     rows = _rows(repository, commit, SESSION_EVENTS.topic, days_to_read(days))
     first: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda r: (r["topic_generation"], r["kafka_partition"], r["kafka_offset"])):
+    for row in sorted(rows, key=_log_order):
         first.setdefault(row["event_id"], row)
     ordered = sorted(first.values(), key=lambda r: (r["station_id"], r["occurred_at"], r["session_id"], r["sequence"]))
     ends = {day_to_ms(day): int(mark.hours_to.timestamp() * 1000) for day, mark in days.items()}
     return {
-        (state.station_id, start): _held_hour(hour)
+        (state.station_id, start): _hour_figures(hour)
         for state in folded(ordered)
         for start, hour in state.usage.hours.items()
         if start < ends.get(day_start(start), 0)
@@ -145,7 +127,7 @@ def _expected_hours(repository: Repository, commit: str, days: dict[date, Comput
 
 
 def _rows(repository: Repository, commit: str, topic: str, days: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """Raw rows at a commit as the folds take them: times as ms."""
+    """Raw rows at a commit as the folds read them, with times in ms since the epoch."""
     contract = CONTRACTS[topic]
     files = archive_dataset(repository, commit, raw_prefixes(topic, days), raw_schema(contract))
     if files is None:
@@ -159,17 +141,21 @@ def _rows(repository: Repository, commit: str, topic: str, days: Iterable[str] |
     return rows
 
 
+def _log_order(row: Mapping[str, Any]) -> tuple[int, int, int]:
+    return row["topic_generation"], row["kafka_partition"], row["kafka_offset"]
+
+
 def _by_station(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Rows by station in the order of their offsets, without the archive's columns that a fold does not know."""
+    """Rows by station in the order of their offsets, without `topic_generation`, which a fold does not know."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in sorted(rows, key=lambda r: (r["topic_generation"], r["kafka_partition"], r["kafka_offset"])):
+    for row in sorted(rows, key=_log_order):
         del row["topic_generation"]
         found[row["station_id"]].append(row)
     return found
 
 
 def _quarantined_stations(repository: Repository, commit: str) -> set[str]:
-    """Stations that were not registered when some of their events came."""
+    """Stations that have events from before they were registered."""
     files = archive_dataset(repository, commit, [f"quarantine/{SESSION_EVENTS.topic}/"])
     if files is None:
         return set()
@@ -190,27 +176,13 @@ def _limit(applied: Mapping[str, Mapping[str, int]], topic: str, partition: int,
     return max(own, overdue.get(partition, 0)) if topic == SESSION_EVENTS.topic else own
 
 
-def _held(document: Mapping[str, Any]) -> Held:
-    """A document without the instant of its writing, which is the one thing that a rebuild changes."""
+def _document_figures(document: Mapping[str, Any]) -> Figures:
+    """Figures of a document, but for the instant of its writing: a rebuild changes nothing else."""
     content = {name: value for name, value in document.items() if name != "applied_at"}
     digest = xxhash.xxh3_64_hexdigest(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
     energy_wh = sum(values[1] for values in document["hours"].values())
-    return Held(len(document["sessions"]), energy_wh, digest)
+    return Figures(1, len(document["sessions"]), energy_wh, digest)
 
 
-def _held_hour(hour: Hour) -> Held:
-    return Held(hour.sessions, hour.energy_wh, xxhash.xxh3_64_hexdigest(orjson.dumps(hour.values())))
-
-
-def total(held: Mapping[tuple[str, int], Held]) -> tuple[int, int, int, str]:
-    """How many, their sessions, their energy (Wh), and an order-free hash."""
-    digest = sum(int(xxhash.xxh3_64_hexdigest(f"{key}|{h.hash}".encode()), 16) for key, h in held.items()) % 2**64
-    return len(held), sum(h.sessions for h in held.values()), sum(h.energy_wh for h in held.values()), f"{digest:016x}"
-
-
-def disagreements(sides: Sides) -> Iterator[tuple[tuple[str, int], Held | None, Held | None]]:
-    """Station and hour, what is expected and what is found, where the two differ."""
-    for key in sorted(sides.expected.keys() | sides.found.keys()):
-        expected, found = sides.expected.get(key), sides.found.get(key)
-        if expected != found:
-            yield key, expected, found
+def _hour_figures(hour: Hour) -> Figures:
+    return Figures(1, hour.sessions, hour.energy_wh, xxhash.xxh3_64_hexdigest(orjson.dumps(hour.values())))

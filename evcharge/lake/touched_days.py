@@ -1,4 +1,4 @@
-"""What main's commits touched since it was last computed: the one way to find what a store lacks.
+"""Finds what a store lacks: the days that main's commits touched since the store computed them.
 
 A store keeps, for each of its parts (a day, or a day of a table), the commit that the part was computed from. A part lacks
 something if a newer commit on main touched it.

@@ -22,7 +22,9 @@ STEP_TIMEOUT_S = 90
 
 # Forks of one process that has imported what takes long and holds no connection: seconds less for each.
 _processes = get_context("forkserver")
-_processes.set_forkserver_preload(["evcharge.lake.publish", "evcharge.warehouse.load_sessions", "pyspark.sql.connect.session"])
+_processes.set_forkserver_preload(
+    ["evcharge.lake.publish", "evcharge.warehouse.load_sessions", "pyspark.sql.connect.session"]
+)
 
 
 class Victim:

@@ -13,7 +13,8 @@ import pytest
 from live_stream import Feed, Stream
 from support import Lake
 
-from evcharge.audit.live_stores import Sides, disagreements, final_hours, station_documents
+from evcharge.audit.figures import Sides, disagreements
+from evcharge.audit.live_stores import final_hours, station_documents
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.ledger import read_ledger

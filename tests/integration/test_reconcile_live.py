@@ -8,7 +8,8 @@ from secrets import token_hex
 import pytest
 from support import NOON, Lake, meter, station, stopped
 
-from evcharge.audit.live_stores import disagreements, final_hours, station_documents
+from evcharge.audit.figures import disagreements
+from evcharge.audit.live_stores import final_hours, station_documents
 from evcharge.audit.reconcile import LOAD_GRACE
 from evcharge.connections import cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS

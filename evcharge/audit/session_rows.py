@@ -1,0 +1,193 @@
+"""Session events as each store holds them: producers' ledgers, Kafka, the lake and ClickHouse, in one schema."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evcharge.connections import clickhouse
+from evcharge.contracts import SESSION_EVENTS
+from evcharge.feeds.sent_ledger import read_sent
+from evcharge.kafka_log import log_records
+from evcharge.lake.layout import raw_prefix
+from evcharge.lake.repository import Repository
+from evcharge.lake.rows import archive_dataset
+from evcharge.settings import Settings
+from evcharge.warehouse.tables import FACT
+
+TOPIC = SESSION_EVENTS.topic
+
+#: `at` is in ms since the epoch, `key` names the row within its store, `session` is true for a finished session.
+SCHEMA = pa.schema(
+    [
+        ("station_id", pa.string()),
+        ("at", pa.int64()),
+        ("key", pa.string()),
+        ("session", pa.bool_()),
+        ("energy_wh", pa.int64()),
+        ("partition", pa.int64()),
+        ("offset", pa.int64()),
+    ]
+)
+
+#: What `one_row_per_event` reads of an event.
+_EVENTS = pa.schema(
+    [
+        ("station_id", pa.string()),
+        ("event_id", pa.string()),
+        ("event_type", pa.string()),
+        ("occurred_at", pa.timestamp("us", "UTC")),
+        ("energy_wh", pa.int64()),
+        ("partition", pa.int64()),
+        ("offset", pa.int64()),
+    ]
+)
+
+
+def one_row_per_event(events: pa.Table) -> pa.Table:
+    """Rows of SCHEMA: of each event id the first record. `events` has at least the columns of `_EVENTS`."""
+    events = events.sort_by([(name, "ascending") for name in ("event_id", "partition", "offset")])
+    ids = events["event_id"].to_numpy(zero_copy_only=False)
+    first = np.ones(len(ids), dtype=bool)
+    first[1:] = ids[1:] != ids[:-1]
+    events = events.filter(pa.array(first))
+    columns = [
+        events["station_id"],
+        events["occurred_at"].cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64()),
+        events["event_id"],
+        pc.equal(events["event_type"], "stopped"),
+        pc.fill_null(events["energy_wh"], 0),
+        events["partition"].cast(pa.int64()),
+        events["offset"].cast(pa.int64()),
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def producer_rows(settings: Settings) -> pa.Table:
+    """What the producers' ledgers say was acknowledged."""
+    return one_row_per_event(read_sent(settings, topic=TOPIC))
+
+
+def kafka_rows(
+    settings: Settings, cut: dict[int, int], quarantined: set[tuple[int, int]]
+) -> tuple[pa.Table, dict[int, int]]:
+    """The log from its start to the cut, without the records that the lake holds in quarantine; and where it starts."""
+    with log_records(settings, TOPIC, cut) as (log_start, records):
+        found = [_event(record) for record in records if (record.partition, record.offset) not in quarantined]
+    return one_row_per_event(pa.Table.from_pylist(found, _EVENTS)), log_start
+
+
+def lake_events(repository: Repository, commit: str) -> tuple[pa.Table, set[tuple[int, int]]]:
+    """The lake's events at a commit, re-sent ones too, for `one_row_per_event`; and the quarantined records.
+
+    A quarantined record is a partition and an offset.
+    """
+
+    def read(prefix: str, columns: list[str]) -> pa.Table:
+        files = archive_dataset(repository, commit, [prefix])
+        if files is None:
+            return pa.table({name: pa.array([], pa.string()) for name in columns})
+        return files.to_table(columns=columns)
+
+    raw = read(
+        raw_prefix(TOPIC),
+        [
+            *("station_id", "event_id", "event_type", "occurred_at", "energy_delivered_kwh"),
+            *("kafka_partition", "kafka_offset"),
+        ],
+    )
+    energy_wh = pc.round(pc.multiply(raw["energy_delivered_kwh"].cast(pa.float64()), 1000.0)).cast(pa.int64())
+    raw = raw.append_column("energy_wh", energy_wh)
+    raw = raw.rename_columns({"kafka_partition": "partition", "kafka_offset": "offset"})
+    bad = read(f"quarantine/{TOPIC}/", ["kafka_partition", "kafka_offset"])
+    quarantined = set(zip(bad["kafka_partition"].to_pylist(), bad["kafka_offset"].to_pylist(), strict=True))
+    return raw, quarantined
+
+
+def fact_rows(settings: Settings) -> pa.Table:
+    """ClickHouse's finished sessions: their key is the session id, and partition and offset are -1."""
+    columns = clickhouse(settings).execute(
+        "SELECT station_id, toUnixTimestamp64Milli(ended_at), session_id, toInt64(energy_delivered_kwh * 1000) "
+        f"FROM {FACT}",
+        columnar=True,
+    )
+    stations, ended, sessions, energies = columns or ([], [], [], [])
+    size = len(sessions)
+    nowhere = pa.array([-1] * size, pa.int64())
+    return pa.table(
+        [
+            pa.array(stations, pa.string()),
+            pa.array(ended, pa.int64()),
+            pa.array(sessions, pa.string()),
+            pa.array([True] * size, pa.bool_()),
+            pa.array(energies, pa.int64()),
+            nowhere,
+            nowhere,
+        ],
+        schema=SCHEMA,
+    )
+
+
+def where(rows: pa.Table, mask: list[bool]) -> pa.Table:
+    """The rows for which the mask is true."""
+    # typed, because an empty list has no type of its own
+    return rows.filter(pa.array(mask, pa.bool_()))
+
+
+def below(rows: pa.Table, cut: dict[int, int]) -> pa.Table:
+    """Rows whose offset lies below their partition's offset in `cut`."""
+    return where(rows, [offset < cut.get(partition, 0) for partition, offset in places(rows)])
+
+
+def from_offsets(rows: pa.Table, start: dict[int, int]) -> pa.Table:
+    """Rows whose offset is at least their partition's offset in `start`."""
+    return where(rows, [offset >= start.get(partition, 0) for partition, offset in places(rows)])
+
+
+def without(rows: pa.Table, records: set[tuple[int, int]]) -> pa.Table:
+    """Rows of other records than these."""
+    return where(rows, [place not in records for place in places(rows)])
+
+
+def places(rows: pa.Table) -> list[tuple[int, int]]:
+    """Each row's Kafka partition and offset."""
+    return list(zip(rows["partition"].to_pylist(), rows["offset"].to_pylist(), strict=True))
+
+
+def _event(record: Any) -> dict[str, Any]:
+    """A Kafka record as a row of `_EVENTS`."""
+    event: dict[str, Any] = {"partition": record.partition, "offset": record.offset}
+    try:
+        message = _message(record.value)
+        energy_kwh, at = message.get("energy_delivered_kwh"), message["occurred_at"]
+        return event | {
+            "station_id": str(message["station_id"]),
+            "event_id": message["event_id"],
+            "event_type": message["event_type"],
+            # a number is seconds since 1970, as Spark reads it
+            "occurred_at": datetime.fromtimestamp(at, UTC) if isinstance(at, int) else datetime.fromisoformat(at),
+            "energy_wh": None if energy_kwh is None else round(energy_kwh * 1000),
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # A record that cannot be read belongs in quarantine, and this one is not there. It becomes a difference at its key,
+        # in the hour in which it was sent.
+        return event | {
+            "station_id": (record.key or b"").decode(errors="replace"),
+            "event_id": f"unreadable record {record.partition}-{record.offset}",
+            "event_type": "",
+            "occurred_at": datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        }
+
+
+def _message(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        # half a surrogate pair is JSON to Spark and to the standard library
+        return json.loads(value)
