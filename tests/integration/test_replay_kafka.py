@@ -10,11 +10,11 @@ from kafka import KafkaConsumer, TopicPartition
 
 from evcharge.connections import ServerDownError, kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
-from evcharge.feeds.messages import message, session_events
+from evcharge.feeds.messages import message
 from evcharge.feeds.producer import KafkaPublisher
 from evcharge.feeds.sent_ledger import ledger_totals, read_sent
 from evcharge.recorded.readers import read_sessions
-from evcharge.recorded.replay import replay
+from evcharge.recorded.replay import replay, session_events
 from evcharge.settings import PROJECT, Settings
 
 EXAMPLE = PROJECT / "examples" / "sessions-generic.csv"
