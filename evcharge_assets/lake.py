@@ -1,12 +1,10 @@
 """The raw archive as assets: per topic a candidate on a branch, blocking checks on it, and the archive on main.
 
-The steps are `evcharge.lake`'s; see `evcharge/lake/publish.py` for the protocol. A run without a planned range, launched
-by hand or by a backfill, verifies what its ingest hour published; in the running hour it publishes what waits.
+`evcharge/lake/publish.py` has the protocol and its steps. A run without a planned range is launched by hand or by a
+backfill. It verifies the publications of its ingest hour. In the running hour it publishes the rows that wait, if any.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,13 +12,14 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
-from evcharge.lake.archive import ReplanError, discard_branch, merge_candidate
+from evcharge.lake import publish
+from evcharge.lake.archive import ReplanError
 from evcharge.lake.candidate import Manifest, write_candidate
 from evcharge.lake.gates import GATES, Gate
-from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
+from evcharge.lake.ledger import LedgerError, OffsetRange
 from evcharge.lake.locate import candidate_of_run, published_in_hour
 from evcharge.lake.planner import plan
-from evcharge.lake.publish import free_attempt
+from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
 from evcharge_assets.columns import contract_columns
 from evcharge_assets.kafka import OWNER, snake, topic_key
@@ -31,7 +30,7 @@ SERVERS = ("kafka", "minio", "lakefs", "spark-connect")
 
 
 class PlannedRange(dg.Config):
-    """The range to publish, as the planning sensor asks for it; empty to verify the partition's ingest hour."""
+    """The range to publish, as the planning sensor requests it. Without one the partition's ingest hour is verified."""
 
     offset_range: dict[str, Any] = {}  # noqa: RUF012  a pydantic default, copied per instance
     release: bool = False
@@ -61,20 +60,22 @@ def _publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:
 
 
 def any_hour_of(topic: str) -> dg.AssetDep:
-    """The archive of a topic as what something is made from whose partitions are not ingest hours: any hour may have
-    brought a row of it."""
+    """A dependency on the archive of a topic, for an asset whose partitions are not ingest hours.
+
+    Each of that asset's partitions may need rows of any ingest hour.
+    """
     return dg.AssetDep(archive_key(topic), partition_mapping=dg.AllPartitionMapping())
 
 
 def _stations_before(topic: str) -> list[dg.AssetDep]:
-    """Sessions are judged by the registry on main, whatever hour brought it."""
+    """The station archive for `session-events`: its rows are judged by all stations on main."""
     if topic != SESSION_EVENTS.topic:
         return []
     return [any_hour_of(STATION_REGISTRY.topic)]
 
 
 def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
-    """Candidate, its blocking checks and archive of one topic."""
+    """The candidate of one topic, its blocking checks, and the archive."""
     topic = contract.topic
     partitions = ingest_hours(settings)
 
@@ -98,11 +99,11 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
             planned = OffsetRange.from_json(config.offset_range) if config.offset_range else None
             if planned is None and context.partition_key == hour_key(datetime.now(UTC)):
                 planned = plan(settings, repository, topic, eager=True).range
-            if planned is None or read_ledger(repository, topic).covers(planned):
+            attempt = publish.next_attempt(repository, planned) if planned else None
+            if planned is None or attempt is None:
                 manifests = list(published_in_hour(repository, topic, hour))
                 context.log.info(f"nothing to publish: {len(manifests)} publications of {hour} are verified instead")
                 return dg.MaterializeResult(metadata=_publication_metadata(manifests) | {"verified": True})
-            attempt = free_attempt(repository, planned)
             context.log.info(f"publishing {planned.rows} rows of {topic}, attempt {attempt}: {planned.to_json()}")
             manifest, commit = write_candidate(
                 settings,
@@ -134,15 +135,14 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
         repository = platform.repository()
         hour = ingest_hour(context.partition_key)
         with platform.naming_servers(context, "minio", "lakefs"):
-            found = candidate_of_run(repository, topic, root_run_id(context.run))
+            found = find_candidate(context.run, repository, topic)
             if found is None:
                 manifests = list(published_in_hour(repository, topic, hour))
                 return dg.MaterializeResult(metadata=_publication_metadata(manifests) | {"verified": True})
             try:
-                published = merge_candidate(repository, found[0])
+                published = publish.merge(repository, found[0])
             except (ReplanError, LedgerError) as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
-            discard_branch(repository, published)
         verb = "merged as" if published.merged_now else "already published at"
         context.log.info(f"{published.manifest.publication_id} {verb} commit {published.merge_commit}")
         return dg.MaterializeResult(
@@ -153,49 +153,60 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
     return [candidate, archive, *(_gate_check(topic, gate) for gate in GATES)]
 
 
-def _gate_check(topic: str, gate: Gate) -> dg.AssetChecksDefinition:
-    gate_name = gate.__name__
+#: By topic: the id of the last run whose candidate was found, and that candidate.
+_last_found: dict[str, tuple[str, tuple[Manifest, str]]] = {}
 
+
+def find_candidate(run: dg.DagsterRun, repository: Repository, topic: str) -> tuple[Manifest, str] | None:
+    """Manifest and commit id of the run's candidate; None if it wrote none.
+
+    The checks and the archive of a run all ask for it, and the search takes a request for each branch of the topic. So a
+    candidate that was found is kept for its run. A retry is a run of its own and may write another candidate.
+    """
+    run_id, found = _last_found.get(topic, ("", None))
+    if run_id == run.run_id:
+        return found
+    found = candidate_of_run(repository, topic, root_run_id(run))
+    if found is not None:
+        _last_found[topic] = run.run_id, found
+    return found
+
+
+def _gate_check(topic: str, gate: Gate) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=candidate_key(topic),
-        name=gate_name,
+        name=gate.name,
         blocking=True,
-        description=(gate.__doc__ or "").strip(),
+        description=f"{gate.rule}: {gate.description}",
     )
     def check(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
-        repository = platform.repository()
-        settings = platform.settings()
-        found = candidate_of_run(repository, topic, root_run_id(context.run))
+        settings, repository = platform.settings(), platform.repository()
+        found = find_candidate(context.run, repository, topic)
         if found is None:
             hour = ingest_hour(context.run.tags.get("dagster/partition", ""))
-            return _verify_published(settings, topic, gate, hour, platform)
-        manifest, commit_id = found
-        result = gate(settings, repository, manifest, commit_id)
+            return _verify_published(settings, repository, topic, gate, hour)
+        verdict = gate.judge(settings, repository, *found)
+        figures = {k: dg.MetadataValue.json(v) if isinstance(v, list | dict) else v for k, v in verdict.figures.items()}
         return dg.AssetCheckResult(
-            passed=result.passed,
-            description=f"{result.rule}: {result.message}",
-            metadata={k: dg.MetadataValue.json(v) if isinstance(v, list | dict) else v for k, v in _figures(result)},
+            passed=verdict.passed,
+            description=f"{gate.rule}: {verdict.message}",
+            metadata={"rule": gate.rule, **figures},
         )
 
     return check
 
 
-def _figures(result: Any) -> Iterator[tuple[str, Any]]:
-    yield "rule", result.rule
-    yield from asdict(result)["figures"].items()
-
-
-def _verify_published(settings: Settings, topic: str, gate: Gate, hour: str, platform: Platform) -> dg.AssetCheckResult:
-    """Judges the publications of an hour that are on main already; what a branch changed was judged before its merge."""
-    repository = platform.repository()
-    if gate is GATES[0]:
-        return dg.AssetCheckResult(passed=True, description="DIFF_IS_MANIFEST: judged before the merge")
+def _verify_published(
+    settings: Settings, repository: Repository, topic: str, gate: Gate, hour: str
+) -> dg.AssetCheckResult:
+    """Judges the publications of an ingest hour on main."""
+    if not gate.judged_on_main:
+        return dg.AssetCheckResult(passed=True, description=f"{gate.rule}: judged before the merge")
     head = repository.head().id
-    results = [gate(settings, repository, m, head) for m in published_in_hour(repository, topic, hour, head)]
-    broken = [r for r in results if not r.passed]
+    verdicts = [gate.judge(settings, repository, m, head) for m in published_in_hour(repository, topic, hour, head)]
+    failed = [f"{gate.rule}: {verdict.message}" for verdict in verdicts if not verdict.passed]
     return dg.AssetCheckResult(
-        passed=not broken,
-        description="; ".join(f"{r.rule}: {r.message}" for r in broken) or f"{len(results)} publications verified",
+        passed=not failed, description="; ".join(failed) or f"{len(verdicts)} publications verified"
     )
 
 

@@ -1,4 +1,4 @@
-"""Planning sensors: per topic, ask for the next range to publish, or for the failed one again."""
+"""Planning sensors, one for each topic. They request the next range to publish, or the failed one again."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS
-from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
+from evcharge.lake.ledger import LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.planner import plan
 from evcharge.lake.repository import Repository
 from evcharge_assets.jobs import publish_job_name
@@ -25,7 +25,7 @@ def planning_sensor(topic: str) -> dg.SensorDefinition:
         job_name=publish_job_name(topic),
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Plans the next range of {topic} from the lake's ledger and asks for its publication.",
+        description=f"Plans the next range of {topic} from the lake's ledger and requests its publication.",
     )
     def sensor(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
         records = recent_runs(context.instance, publish_job_name(topic))
@@ -46,7 +46,7 @@ def planning_sensor(topic: str) -> dg.SensorDefinition:
                 return dg.SensorResult(run_requests=[_request(context.instance, topic, again)])
             planned = plan(settings, repository, topic)
         except (ServerDownError, LedgerError) as error:
-            # Not raised: a tick that raises shows a traceback where one line tells more.
+            # not raised: Dagster's page would show a traceback instead of this one line
             context.log.error(str(error))
             return dg.SkipReason(str(error))
         if planned.range is None:
@@ -66,7 +66,7 @@ def planning_sensor(topic: str) -> dg.SensorDefinition:
 
 
 def _request(instance: dg.DagsterInstance, topic: str, planned: OffsetRange) -> dg.RunRequest:
-    # Dagster never starts a run key twice, failed or not: the number of earlier runs makes the attempt's key new.
+    # Dagster never starts a run key twice, even if its run failed. The number of earlier runs makes each key new.
     earlier = instance.get_runs_count(dg.RunsFilter(tags={RANGE_TAG: planned.hash}))
     return dg.RunRequest(
         run_key=f"{planned.hash}-{earlier + 1}",
@@ -77,25 +77,28 @@ def _request(instance: dg.DagsterInstance, topic: str, planned: OffsetRange) -> 
 
 
 def run_config(topic: str, planned: OffsetRange, *, release: bool = False) -> dict[str, Any]:
-    """Run configuration that publishes (or releases) exactly this range."""
+    """The run configuration that publishes (or releases) exactly this range."""
     op = candidate_key(topic).to_python_identifier()
     return {"ops": {op: {"config": {"offset_range": planned.to_json(), "release": release}}}}
 
 
 def _failed_range(repository: Repository, topic: str, records: list[dg.RunRecord]) -> OffsetRange | None:
-    """The range of the newest planned run if it failed and is still the next one: a retry must not change it."""
+    """The range of the newest planned run, if that run failed and the range is still the next one.
+
+    The range is repeated unchanged, so that every attempt at it publishes the same rows.
+    """
     planned_runs = [r for r in records if RANGE_TAG in r.dagster_run.tags]
     if not planned_runs or planned_runs[0].dagster_run.status not in FAILED:
         return None
     op = candidate_key(topic).to_python_identifier()
     config: Any = planned_runs[0].dagster_run.run_config
     planned = OffsetRange.from_json(config["ops"][op]["config"]["offset_range"])
-    ledger = read_ledger(repository, topic)
-    return planned if ledger.is_at_start_of(planned) and not ledger.covers(planned) else None
+    is_next = read_ledger(repository, topic).position_of(planned) is RangePosition.NEXT
+    return planned if is_next else None
 
 
 def _attempts(instance: dg.DagsterInstance, topic: str, planned: OffsetRange) -> int:
-    """Failed attempts at the range, without those that a dead server explains."""
+    """Number of failed attempts at the range, without those that failed because a server was down."""
     runs = instance.get_run_records(
         dg.RunsFilter(job_name=publish_job_name(topic), tags={RANGE_TAG: planned.hash}, statuses=list(FAILED))
     )

@@ -1,5 +1,5 @@
-"""The raw archive: every Kafka record, once, in a lakeFS repository; one branch per publication.
+"""The raw archive: every Kafka record, once, in a lakeFS repository, with a branch for each attempt at a publication.
 
-`publish.py` tells the whole protocol; `planner`, `candidate`, `checks` and `archive` are its steps, `ledger` what it
-remembers, `repository` the lakeFS calls.
+`publish.py` has the whole protocol. Its steps are `planner`, `candidate`, `gates` and `archive`; `ledger` has what main
+remembers of a topic, `repository` the lakeFS calls.
 """

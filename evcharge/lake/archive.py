@@ -8,19 +8,22 @@ import structlog
 
 from evcharge.errors import UserError
 from evcharge.lake.candidate import Manifest
-from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
+from evcharge.lake.ledger import LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import MAIN, MergeConflictError, Repository
 
 log = structlog.get_logger()
 
 
 class ReplanError(UserError):
-    """Main moved on to a place that is not the range's start: the range is void, the next plan starts from the ledger."""
+    """The range is void: it neither begins where main's ledger ends nor is it published. The next plan replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Where a range is published: the manifest on main, the commit (None if not searched) and whether we merged it."""
+    """A published range: its manifest on main, its merge commit, and whether this call merged it.
+
+    `merge_commit` is empty if it was not looked up or is not in main's log.
+    """
 
     manifest: Manifest
     merge_commit: str
@@ -28,26 +31,27 @@ class Published:
 
 
 def merge_candidate(repository: Repository, manifest: Manifest) -> Published:
-    """Merges the candidate's branch, unless main already covers its range.
+    """Merges the candidate's branch, unless main already has its range; then the branch is deleted instead.
 
-    A candidate that comes too late loses its branch. Raises ReplanError if main's ledger is neither past the range nor
-    at its start. The caller has checked the candidate.
+    The caller has checked the candidate. Raises ReplanError if the range is void, LedgerError if main has its rows from
+    ranges with other bounds.
     """
     planned = manifest.offsets
     ledger = read_ledger(repository, planned.topic)
-    if ledger.covers(planned):
-        return _already(repository, manifest)
-    if not ledger.is_at_start_of(planned):
-        raise ReplanError(
-            f"{planned.publication_id}: main's ledger is at {ledger.offsets}, the range at {planned.start}"
-        )
+    match ledger.position_of(planned):
+        case RangePosition.PUBLISHED:
+            return _published_by_another(repository, manifest)
+        case RangePosition.VOID:
+            raise ReplanError(
+                f"{planned.publication_id}: main's ledger is at {ledger.offsets}, the range at {planned.start}"
+            )
     message = f"publish {planned.topic}: {manifest.rows_good} rows, {manifest.rows_quarantined} quarantined"
     try:
         commit = repository.merge(manifest.branch, message, manifest.metadata())
     except MergeConflictError as error:
-        # Two attempts differ in their ledger file: who loses the race finds its range published by the other.
-        if read_ledger(repository, planned.topic).covers(planned):
-            return _already(repository, manifest)
+        # Two attempts differ in their ledger file, so lakeFS refuses the second one to merge.
+        if read_ledger(repository, planned.topic).position_of(planned) is RangePosition.PUBLISHED:
+            return _published_by_another(repository, manifest)
         raise ReplanError(f"{planned.publication_id}: {error}") from error
     log.info(
         "published",
@@ -62,36 +66,38 @@ def merge_candidate(repository: Repository, manifest: Manifest) -> Published:
 
 
 def discard_branch(repository: Repository, published: Published) -> None:
-    """Deletes the branch of a published candidate; its name stays in the commit's metadata."""
+    """Deletes the branch of a published candidate. The merge commit's metadata keeps the branch's name."""
     repository.delete_branch(published.manifest.branch)
 
 
-def published_manifest(repository: Repository, planned: OffsetRange, ref: str = MAIN) -> Manifest | None:
-    """The manifest that published exactly this range, None if there is none."""
-    content = repository.read_json(ref, planned.manifest_path)
+def published_manifest(repository: Repository, planned: OffsetRange) -> Manifest:
+    """The manifest of a range that main's ledger covers.
+
+    Raises LedgerError if ranges with other bounds published its rows.
+    """
+    content = repository.read_json(MAIN, planned.manifest_path)
     if content is None:
-        # The same offsets may have been planned, and published, in another hour.
-        paths = repository.paths(ref, f"_publications/{planned.topic}/")
+        # the same offsets may have been planned and published in another hour
+        paths = repository.paths(MAIN, f"_publications/{planned.topic}/")
         path = next((path for path in paths if path.endswith(f"/{planned.hash}.json")), None)
-        content = repository.read_json(ref, path) if path else None
-    return None if content is None else Manifest(**content)
+        content = repository.read_json(MAIN, path) if path else None
+    if content is None:
+        raise LedgerError(f"main has the rows of {planned.publication_id} from ranges with other bounds; plan anew")
+    return Manifest(**content)
 
 
-def publication_commit(repository: Repository, publication_id: str) -> str | None:
-    """Id of the merge commit that brought a publication to main."""
-    for commit in repository.log():
-        if commit.metadata.get("publication_id") == publication_id:
-            return commit.id
-    return None
-
-
-def _already(repository: Repository, candidate: Manifest) -> Published:
+def _published_by_another(repository: Repository, candidate: Manifest) -> Published:
+    """What another attempt published. Deletes the branch of this candidate, which came too late."""
     planned = candidate.offsets
     manifest = published_manifest(repository, planned)
-    if manifest is None:
-        raise LedgerError(f"{planned.publication_id} is covered by main's ledger, but by ranges of another cut; replan")
-    commit = publication_commit(repository, planned.publication_id) or ""
-    # the caller discards the branch that was merged, which is the other attempt's
+    commit = _merge_commit(repository, planned.publication_id)
+    # The caller deletes the branch that the manifest names, which is the other attempt's.
     repository.delete_branch(candidate.branch)
     log.info("already published", publication_id=planned.publication_id, commit=commit)
     return Published(manifest, commit, merged_now=False)
+
+
+def _merge_commit(repository: Repository, publication_id: str) -> str:
+    """Id of the merge commit of a publication; empty if main's log has none."""
+    found = (commit.id for commit in repository.log() if commit.metadata.get("publication_id") == publication_id)
+    return next(found, "")

@@ -1,4 +1,4 @@
-"""Writes a range of Kafka records to a branch of its own and commits it there. Merges nothing."""
+"""Writes a range of Kafka records to a new branch and commits it there. Merges nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evcharge.connections import spark_kafka_options
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.lake.judge import judged
 from evcharge.lake.layout import raw_prefix
-from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
+from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import Commit, Repository
 from evcharge.lake.rowfiles import FILE_DDL, RowFileWriter
 from evcharge.lake.rows import archive_dataset
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Below this many rows one task writes them all: a file per partition would only make many small files.
+#: Below this many rows one task writes them all. A task per partition would only make many small files.
 ONE_TASK_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Who publishes: Dagster run and root run (stable over retries), and the version of our code."""
+    """Who publishes: the Dagster run, its root run (which its retries share), and the version of our code."""
 
     run_id: str
     root_run_id: str
@@ -40,7 +40,7 @@ class RunIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a publication consists of; kept in the lake under `_publications/` beside the data.
+    """What a publication consists of. The lake keeps it under `_publications/`, beside the data.
 
     `files` maps a path to its number of rows; `event_dates` are the UTC dates of the good rows.
     """
@@ -70,7 +70,7 @@ class Manifest:
         return asdict(self)
 
     def metadata(self) -> dict[str, str]:
-        """Commit metadata: everything but the file list, which a replay of a year would make too long for it."""
+        """Commit metadata: everything but the list of files, which is too long for it when a year is replayed."""
         content = {k: v for k, v in self.to_json().items() if k != "files"}
         content |= {"manifest": self.offsets.manifest_path, "files": len(self.files)}
         return {k: v if isinstance(v, str) else orjson.dumps(v).decode() for k, v in content.items()}
@@ -90,20 +90,20 @@ def write_candidate(
     release: bool = False,
     on_step: OnStep = lambda step: None,
 ) -> tuple[Manifest, Commit]:
-    """Branch, data, manifest, ledger, commit: the candidate of a range, on `ingest-<topic>-<range hash>-<attempt>`.
+    """Writes the candidate of a range to the branch `ingest-<topic>-<range hash>-<attempt>`: data, manifest, ledger, commit.
 
-    With `release` every row goes to quarantine under RELEASED: the way out for a range that can not be published.
-    `on_step` is told the name of each step that is done. Raises LedgerError if main's ledger is not at the range's
-    start.
+    With `release` every row goes to quarantine under RELEASED: the way out for a range that cannot be published.
+    `on_step` is called with the name of each step that is done. Raises LedgerError if the range does not begin where
+    main's ledger ends.
     """
     contract = CONTRACTS[planned.topic]
     branch = planned.branch(attempt)
     base_commit = repository.create_branch(branch)
-    # Until the manifest takes its place, the plan tells what this branch is for, whatever becomes of the attempt.
+    # The manifest replaces the plan. If the attempt fails before that, the plan still says what the branch is for.
     repository.write_json(branch, planned.manifest_path, {"range": planned.to_json()})
     on_step("branch created")
     ledger = read_ledger(repository, planned.topic, base_commit)
-    if not ledger.is_at_start_of(planned):
+    if ledger.position_of(planned) is not RangePosition.NEXT:
         raise LedgerError(
             f"{planned.publication_id}: main's ledger is at {ledger.offsets}, the range at {planned.start}"
         )
@@ -164,7 +164,7 @@ def write_candidate(
 
 
 def known_stations(repository: Repository, ref: str) -> frozenset[str]:
-    """Ids of the stations that the registry at `ref` has ever named."""
+    """Ids of all stations that the registry's archive at `ref` has, removed ones too."""
     files = archive_dataset(repository, ref, [raw_prefix(STATION_REGISTRY.topic)])
     return frozenset(files.to_table(columns=["station_id"])["station_id"].to_pylist() if files else ())
 
@@ -178,8 +178,8 @@ def _judged_rows(
     *,
     release: bool,
 ) -> DataFrame:
-    """Exactly the range's records, parsed, each with the verdict of the row rules (see RowFileWriter for the columns)."""
-    # Spark's source wants both ends for every partition it is assigned; empty ones are left out.
+    """Exactly the range's records, parsed, each with the verdict of the row rules (`judged` lists the columns)."""
+    # Spark's source needs both ends of every partition that it is assigned. Empty partitions are left out.
     partitions = [p for p in sorted(planned.end) if planned.end[p] > planned.start[p]]
     rows = kafka_rows(
         settings,
@@ -197,7 +197,7 @@ def _judged_rows(
 def kafka_rows(
     settings: Settings, spark: SparkSession, topic: str, start: dict[int, int], end: dict[int, int]
 ) -> DataFrame:
-    """Spark's Kafka batch source over exactly start[p] <= offset < end[p]; fails if any of it left the log."""
+    """Spark's Kafka batch source over exactly start[p] <= offset < end[p]. It fails if any of these left the log."""
 
     def offsets(of: dict[int, int]) -> str:
         return orjson.dumps({topic: {str(p): o for p, o in of.items()}}).decode()

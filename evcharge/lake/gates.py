@@ -1,4 +1,4 @@
-"""The gates between a candidate and main. Each returns a verdict; the archive merges only if every gate is open."""
+"""The gates between a candidate and main: a candidate is merged only if it passes all of them."""
 
 from __future__ import annotations
 
@@ -18,32 +18,42 @@ from evcharge.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class GateResult:
-    """Whether a gate is open, under which rule it was judged, and the figures it judged by."""
+class Verdict:
+    """Whether a publication passes a gate, why, and the figures that decided it."""
 
-    rule: str
     passed: bool
     message: str
     figures: dict[str, Any]
 
 
-def diff_matches_manifest(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
-    """DIFF_IS_MANIFEST: the branch changed the manifest's files, manifest and ledger, and nothing else."""
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate: its name, its rule, and the function that judges the files of a manifest at a ref (branch or commit).
+
+    `judged_on_main` says whether the gate can also judge a publication that is on main already.
+    """
+
+    name: str
+    rule: str
+    description: str
+    judge: Callable[[Settings, Repository, Manifest, str], Verdict]
+    judged_on_main: bool = True
+
+
+def _judge_diff(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> Verdict:
     changed = repository.diff(manifest.base_commit, ref)
     expected = {*manifest.files, manifest.offsets.manifest_path, Ledger.path(manifest.topic)}
     found = {path for _, path in changed}
     removed = [path for kind, path in changed if kind == "removed"]
     unexpected, missing = sorted(found - expected), sorted(expected - found)
-    return GateResult(
-        "DIFF_IS_MANIFEST",
+    return Verdict(
         not (unexpected or missing or removed),
         f"{len(found)} paths changed, {len(unexpected)} unexpected, {len(missing)} missing, {len(removed)} removed",
         {"unexpected": unexpected[:10], "missing": missing[:10], "removed": removed[:10]},
     )
 
 
-def rows_accounted_for(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
-    """ROWS_ADD_UP: rows read = last offset - first offset = good + quarantined, and the files hold that many rows."""
+def _judge_rows(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> Verdict:
     files = lake_files(settings)
     wrong = []
     for path, rows in manifest.files.items():
@@ -52,16 +62,14 @@ def rows_accounted_for(settings: Settings, repository: Repository, manifest: Man
             wrong.append(f"{path}: {found} rows instead of {rows}")
     planned = manifest.offsets.rows
     added_up = manifest.rows_good + manifest.rows_quarantined
-    return GateResult(
-        "ROWS_ADD_UP",
+    return Verdict(
         planned == manifest.rows_read == added_up == sum(manifest.files.values()) and not wrong,
         f"{planned} offsets, {manifest.rows_read} read, {manifest.rows_good} good, {manifest.rows_quarantined} quarantined",
         {"wrong_files": wrong[:10]},
     )
 
 
-def schema_is_contract(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
-    """SCHEMA_IS_CONTRACT: every file has the columns and types that the contract gives."""
+def _judge_schema(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> Verdict:
     files = lake_files(settings)
     raw = raw_schema(CONTRACTS[manifest.topic])
     wrong = []
@@ -69,19 +77,14 @@ def schema_is_contract(settings: Settings, repository: Repository, manifest: Man
         schema = pq.read_schema(f"{repository.name}/{ref}/{path}", filesystem=files)
         if not schema.equals(QUARANTINE_SCHEMA if path.startswith("quarantine/") else raw):
             wrong.append(path)
-    return GateResult("SCHEMA_IS_CONTRACT", not wrong, f"{len(wrong)} files of another schema", {"wrong": wrong[:10]})
+    return Verdict(not wrong, f"{len(wrong)} files of another schema", {"wrong": wrong[:10]})
 
 
-def quarantine_within_limit(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> GateResult:
-    """QUARANTINE_SHARE: at most `quarantine_rows_allowed` rows or `quarantine_share_limit` of them are quarantined.
-
-    A released range (every row RELEASED) passes: somebody decided so.
-    """
+def _judge_quarantine(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> Verdict:
     share = manifest.rows_quarantined / max(1, manifest.rows_read)
     released = manifest.quarantined_by_rule.get("RELEASED", 0) == manifest.rows_read
     few = manifest.rows_quarantined <= settings.quarantine_rows_allowed
-    return GateResult(
-        "QUARANTINE_SHARE",
+    return Verdict(
         few or share <= settings.quarantine_share_limit or released,
         f"{manifest.rows_quarantined} of {manifest.rows_read} rows quarantined ({share:.1%}), "
         f"limit {settings.quarantine_share_limit:.0%} above {settings.quarantine_rows_allowed} rows",
@@ -89,6 +92,31 @@ def quarantine_within_limit(settings: Settings, repository: Repository, manifest
     )
 
 
-Gate = Callable[[Settings, Repository, Manifest, str], GateResult]
-
-GATES: tuple[Gate, ...] = (diff_matches_manifest, rows_accounted_for, schema_is_contract, quarantine_within_limit)
+GATES = (
+    Gate(
+        "diff_matches_manifest",
+        "DIFF_IS_MANIFEST",
+        "the branch changed the manifest's files, manifest and ledger, and nothing else.",
+        _judge_diff,
+        judged_on_main=False,
+    ),
+    Gate(
+        "rows_accounted_for",
+        "ROWS_ADD_UP",
+        "rows read = last offset - first offset = good + quarantined, and the files hold that many rows.",
+        _judge_rows,
+    ),
+    Gate(
+        "schema_is_contract",
+        "SCHEMA_IS_CONTRACT",
+        "every file has the columns and types that the contract gives.",
+        _judge_schema,
+    ),
+    Gate(
+        "quarantine_within_limit",
+        "QUARANTINE_SHARE",
+        "at most `quarantine_rows_allowed` rows or `quarantine_share_limit` of them are quarantined.\n\n"
+        "A released range (every row RELEASED) passes: somebody decided so.",
+        _judge_quarantine,
+    ),
+)

@@ -1,6 +1,7 @@
-"""What the lake remembers of a topic: `_ledger/<topic>.json` on main, committed together with the data it speaks of.
+"""The ledger of a topic: `_ledger/<topic>.json` on main says up to which offsets the topic is published.
 
-It is the only ledger: sensor cursors, consumer groups and run states are never believed after a crash.
+A publication commits it together with its data. After a crash nothing else is trusted: no sensor cursor, no consumer
+group, no run state.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Self
 
 import orjson
@@ -17,14 +19,25 @@ from evcharge.lake.repository import MAIN, Repository
 
 
 class LedgerError(UserError):
-    """Ledger and Kafka contradict each other; somebody has to look, nothing may be published."""
+    """Ledger and Kafka contradict each other. Nothing may be published until a person has looked."""
+
+
+class RangePosition(StrEnum):
+    """Where a planned range lies, seen from a ledger."""
+
+    #: The ledger covers every row of the range.
+    PUBLISHED = "published"
+    #: The range begins exactly where the ledger ends.
+    NEXT = "next"
+    #: Neither: the ledger ends inside, before or after the range, or it belongs to another topic of this name.
+    VOID = "void"
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """A piece of a topic: partition p holds the offsets start[p] <= offset < end[p].
+    """A part of a topic: of partition p, the offsets start[p] <= offset < end[p].
 
-    `planned_at` is the UTC instant of planning: its hour is the ingest hour.
+    `planned_at` is the UTC instant of planning. Its hour is the ingest hour.
     """
 
     topic: str
@@ -39,7 +52,7 @@ class OffsetRange:
 
     @property
     def hash(self) -> str:
-        """Equal for equal offsets of the same topic, whenever planned."""
+        """16 hexadecimal digits, equal for equal offsets of the same topic; `planned_at` does not count."""
         offsets = [[p, self.start[p], self.end[p]] for p in sorted(self.end)]
         return hashlib.sha256(orjson.dumps([self.topic, self.topic_id, offsets])).hexdigest()[:16]
 
@@ -49,11 +62,16 @@ class OffsetRange:
 
     @property
     def ingest_hour(self) -> str:
-        """`YYYY-MM-DD-HH`, also the folder in the lake."""
+        """`YYYY-MM-DD-HH`: the name of the hour's folder in the lake."""
         return self.planned_at.strftime("%Y-%m-%d-%H")
 
+    @property
+    def branch_prefix(self) -> str:
+        """What the names of all branches of this range begin with."""
+        return f"ingest-{self.topic}-{self.hash}-"
+
     def branch(self, attempt: int) -> str:
-        return f"ingest-{self.topic}-{self.hash}-{attempt}"
+        return f"{self.branch_prefix}{attempt}"
 
     @property
     def manifest_path(self) -> str:
@@ -81,7 +99,10 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Up to which offset (exclusive) each partition of a topic is published, and by what."""
+    """Up to which offset (exclusive) each partition of a topic is published, and by which publication.
+
+    `topic_id` is empty while nothing is published.
+    """
 
     topic: str
     topic_id: str
@@ -95,17 +116,18 @@ class Ledger:
     def path(topic: str) -> str:
         return f"_ledger/{topic}.json"
 
-    def covers(self, planned: OffsetRange) -> bool:
-        """True if every row of the range is published."""
-        return self.topic_id == planned.topic_id and all(self.offsets.get(p, 0) >= o for p, o in planned.end.items())
+    def position_of(self, planned: OffsetRange) -> RangePosition:
+        """Whether the range is published, is the next one to publish, or is void.
 
-    def is_at_start_of(self, planned: OffsetRange) -> bool:
-        """True if the range begins exactly where the ledger ends."""
-        same_topic = self.topic_id in ("", planned.topic_id)
-        return same_topic and all(self.offsets.get(p, planned.start[p]) == planned.start[p] for p in planned.start)
+        A partition that the ledger does not have is new: the range may begin at any of its offsets.
+        """
+        if self.topic_id == planned.topic_id and all(self.offsets.get(p, 0) >= o for p, o in planned.end.items()):
+            return RangePosition.PUBLISHED
+        follows = all(self.offsets.get(p, o) == o for p, o in planned.start.items())
+        return RangePosition.NEXT if self.topic_id in ("", planned.topic_id) and follows else RangePosition.VOID
 
     def after(self, planned: OffsetRange, attempt: int) -> Ledger:
-        """The ledger that the range's publication writes."""
+        """The ledger once the range is published."""
         return Ledger(
             topic=self.topic,
             topic_id=planned.topic_id,
@@ -129,7 +151,7 @@ class Ledger:
 
 
 def read_ledger(repository: Repository, topic: str, ref: str = MAIN) -> Ledger:
-    """The ledger of `topic` at `ref`; an empty one where nothing was published yet."""
+    """The ledger of `topic` at `ref`. It is empty if nothing is published yet."""
     content = repository.read_json(ref, Ledger.path(topic))
     if content is None:
         return Ledger(topic, "", {}, 0, "", 0, None)

@@ -1,4 +1,4 @@
-"""Plans the next range of a topic to publish. Changes nothing."""
+"""Plans the next range of a topic to publish. Planning changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evcharge.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The next range of a topic, or why there is none; `lag_rows` is what the ledger does not cover yet."""
+    """The next range of a topic, or the reason why there is none. `lag_rows` counts the rows that wait in the log."""
 
     topic: str
     range: OffsetRange | None
@@ -32,14 +32,15 @@ def plan(
 ) -> Plan:
     """The next range of `topic`: from the ledger to the log's end, at most `publish_max_rows`.
 
-    With `eager` any unpublished row is enough; else there must be `publish_min_rows` of them or the last publication
-    must be `publish_interval_s` (of telemetry: `telemetry_interval_s`) old. Raises LedgerError when ledger and log
-    contradict each other.
+    With `eager` one unpublished row is enough. Otherwise `publish_min_rows` rows must wait, or the last publication must
+    be `publish_interval_s` old (`telemetry_interval_s` for telemetry). Raises LedgerError if ledger and log contradict
+    each other.
     """
     now = now or datetime.now(UTC)
-    # only sessions are judged by the stations that the registry names
+    # only sessions are judged by the registry's stations
     topics = [topic, STATION_REGISTRY.topic] if topic == SESSION_EVENTS.topic else [topic]
-    # One call per topic, the planned one first: whoever registers a station before its sessions has both seen here.
+    # One call per topic, the planned topic first. A producer sends a station before its sessions, so a call that sees the
+    # sessions is followed by one that sees the station.
     try:
         states = {name: topic_states(settings, [name])[name] for name in topics}
     except TopicMissingError as error:
@@ -62,11 +63,11 @@ def plan(
 
 
 def _check(ledger: Ledger, state: TopicState) -> int:
-    """Rows that the ledger does not cover; LedgerError if ledger and log contradict each other."""
+    """Number of rows that wait in the log. Raises LedgerError if ledger and log contradict each other."""
     if ledger.topic_id and ledger.topic_id != state.topic_id:
         raise LedgerError(
             f"topic {state.topic} was made anew (id {state.topic_id}, the ledger knows {ledger.topic_id}); "
-            "its offsets mean other rows now, so nothing is published"
+            "its offsets now stand for other rows, so nothing is published"
         )
     for partition, published in ledger.offsets.items():
         start, end = state.log_start.get(partition), state.log_end.get(partition)
@@ -83,7 +84,7 @@ def _next_range(state: TopicState, ledger: Ledger, max_rows: int, now: datetime)
     start = {p: ledger.offsets.get(p, state.log_start[p]) for p in sorted(state.log_end)}
     lag = {p: state.log_end[p] - start[p] for p in start}
     total = sum(lag.values())
-    # Each partition gives its share, so that a backlog is worked off evenly and keys stay about in step.
+    # Each partition gives its share of a backlog, so that no partition falls behind the others.
     take = {p: rows * max_rows // max(total, max_rows) for p, rows in lag.items()}
     for partition in sorted(lag, key=lambda p: take[p] - lag[p])[: min(total, max_rows) - sum(take.values())]:
         take[partition] += 1

@@ -1,13 +1,14 @@
-"""The publish protocol in one place: plan, candidate, gates, merge.
+"""The publish protocol: plan, candidate, gates, merge.
 
-    1. plan       next range = [ledger on main, end of the log); the ledger on main is the only thing believed
-    2. candidate  a fresh branch per attempt: data, manifest, ledger, one commit (candidate.py)
-    3. gates      blocking checks on the branch (checks.py); nothing merges inside the candidate
+    1. plan       next range = [ledger on main, end of the log); only the ledger on main is trusted (planner.py)
+    2. candidate  a new branch for each attempt: data, manifest, ledger, one commit (candidate.py)
+    3. gates      blocking checks on the branch; the candidate itself merges nothing (gates.py)
     4. merge      a plain merge, guarded by main's ledger (archive.py)
 
-Dagster runs the steps as two assets with checks between them (`evcharge_assets`); `publish_range` runs them in one call
-for tests, benchmarks and the command. Killed between any two steps, the next attempt at the same range ends in one
-publication with equal rows: until the merge nothing of an attempt is on main, and after it the ledger covers the range.
+`publish_range` runs the steps in one call, for tests, benchmarks and the command. Dagster runs the same steps as two
+assets with checks between them (`evcharge_assets`). If an attempt is killed between any two steps, the next attempt at
+the range still ends in one publication with the same rows: before the merge main has nothing of an attempt, and after
+the merge main's ledger covers the range.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING
 from evcharge.errors import UserError
 from evcharge.lake.archive import Published, discard_branch, merge_candidate, published_manifest
 from evcharge.lake.candidate import Manifest, OnStep, RunIdentity, write_candidate
-from evcharge.lake.gates import GATES, GateResult
-from evcharge.lake.ledger import OffsetRange, read_ledger
+from evcharge.lake.gates import GATES
+from evcharge.lake.ledger import OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
 
@@ -27,19 +28,35 @@ if TYPE_CHECKING:
 
 
 class GateClosedError(UserError):
-    """A gate stopped the merge; the message names its rule."""
+    """A gate stopped the merge. The message names its rule."""
+
+
+def next_attempt(repository: Repository, planned: OffsetRange) -> int | None:
+    """The number of the next attempt at a range; None if the range is published already."""
+    if read_ledger(repository, planned.topic).position_of(planned) is RangePosition.PUBLISHED:
+        return None
+    return free_attempt(repository, planned)
 
 
 def free_attempt(repository: Repository, planned: OffsetRange) -> int:
-    """The first attempt number of which no branch is left: a branch is never used twice."""
-    prefix = f"ingest-{planned.topic}-{planned.hash}-"
-    used = [int(name.removeprefix(prefix)) for name, _ in repository.branches(prefix)]
-    return max(used, default=0) + 1
+    """The attempt number after the highest one that left a branch: no branch is used twice."""
+    names = (name for name, _ in repository.branches(planned.branch_prefix))
+    return max((int(name.removeprefix(planned.branch_prefix)) for name in names), default=0) + 1
 
 
-def check_candidate(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> list[GateResult]:
-    """The verdict of every gate on the candidate at `ref`."""
-    return [gate(settings, repository, manifest, ref) for gate in GATES]
+def closed_gates(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> list[str]:
+    """Rule and message of each gate that the candidate at `ref` does not pass."""
+    verdicts = [(gate.rule, gate.judge(settings, repository, manifest, ref)) for gate in GATES]
+    return [f"{rule}: {verdict.message}" for rule, verdict in verdicts if not verdict.passed]
+
+
+def merge(repository: Repository, manifest: Manifest, on_step: OnStep = lambda step: None) -> Published:
+    """Merges a candidate that passed its gates, then deletes its branch. Raises ReplanError, LedgerError."""
+    published = merge_candidate(repository, manifest)
+    on_step("merged")
+    discard_branch(repository, published)
+    on_step("branch deleted")
+    return published
 
 
 def publish_range(
@@ -52,22 +69,20 @@ def publish_range(
     release: bool = False,
     on_step: OnStep = lambda step: None,
 ) -> Published:
-    """Publishes a range, or finds that it is published. Raises GateClosedError, ReplanError, LedgerError, ServerDownError."""
-    if read_ledger(repository, planned.topic).covers(planned):
-        manifest = published_manifest(repository, planned)
-        if manifest is not None:
-            return Published(manifest, "", merged_now=False)
+    """Publishes a range, unless it is published already.
+
+    `on_step` is called with the name of each step that is done. Raises GateClosedError, ReplanError, LedgerError,
+    ServerDownError.
+    """
+    attempt = next_attempt(repository, planned)
+    if attempt is None:
+        return Published(published_manifest(repository, planned), "", merged_now=False)
     on_step("planned")
-    attempt = free_attempt(repository, planned)
     manifest, commit = write_candidate(
         settings, repository, spark, planned, attempt, run, release=release, on_step=on_step
     )
-    closed = [r for r in check_candidate(settings, repository, manifest, commit.id) if not r.passed]
+    closed = closed_gates(settings, repository, manifest, commit.id)
     if closed:
-        raise GateClosedError("; ".join(f"{r.rule}: {r.message}" for r in closed))
+        raise GateClosedError("; ".join(closed))
     on_step("gates passed")
-    published = merge_candidate(repository, manifest)
-    on_step("merged")
-    discard_branch(repository, published)
-    on_step("branch deleted")
-    return published
+    return merge(repository, manifest, on_step)

@@ -1,53 +1,35 @@
-"""A platform without servers, and an instance of Dagster in memory.
-
-The lake is a dict of JSON files: what sensors decide from it is their logic, and lakeFS itself is the integration tests'
-matter. Runs and their records are Dagster's own.
-"""
+"""An instance of Dagster in memory, the lake in memory, and runs on them. Runs and their records are Dagster's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from lake_in_memory import JOB, TOPIC, LakeInMemory, PlatformInMemory, manifest_of
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
-from evcharge.contracts import SESSION_EVENTS
-from evcharge.lake.ledger import Ledger, OffsetRange
-from evcharge.lake.repository import Repository
-from evcharge.settings import Settings, load_settings
-from evcharge_assets.resources import Platform
+from evcharge.lake import gates
+from evcharge.lake.candidate import Manifest, RunIdentity
+from evcharge.lake.layout import QUARANTINE_SCHEMA
+from evcharge.lake.ledger import OffsetRange
+from evcharge.lake.repository import Commit
+from evcharge.settings import Settings
+from evcharge_assets import lake as lake_assets
+from evcharge_assets.definitions import build_definitions
 
-TOPIC = SESSION_EVENTS.topic
-
-
-class LakeInMemory(Repository):
-    """As much of the lake as planning needs: JSON files on main, no branches."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, dict[str, Any]] = {}
-
-    def read_json(self, ref: str, path: str) -> dict[str, Any] | None:
-        return self.files.get(path)
-
-    def branches(self, prefix: str = "") -> Iterator[tuple[str, str]]:
-        return iter(())
-
-    def publish(self, planned: OffsetRange) -> None:
-        """Moves the ledger to the range's end."""
-        former = Ledger(planned.topic, "", {}, 0, "", 0, None)
-        self.files[Ledger.path(planned.topic)] = former.after(planned, 1).to_json()
-
-
-class PlatformInMemory(Platform):
-    lake: ClassVar[LakeInMemory]
-
-    def settings(self) -> Settings:
-        return load_settings()
-
-    def repository(self) -> Repository:
-        return self.lake
+#: A value of each type that quarantined rows have.
+_ANY = {
+    pa.int32(): 0,
+    pa.int64(): 0,
+    pa.string(): "any",
+    pa.binary(): b"any",
+    pa.timestamp("us", tz="UTC"): datetime(2026, 11, 21, tzinfo=UTC),
+}
 
 
 @pytest.fixture
@@ -65,6 +47,63 @@ def platform_in_memory() -> PlatformInMemory:
 @pytest.fixture
 def lake(platform_in_memory: PlatformInMemory) -> LakeInMemory:
     return platform_in_memory.lake
+
+
+class NoSpark(dg.ConfigurableResource):
+    spark_session: str = "no session"
+
+
+@pytest.fixture(scope="session")
+def publish_job() -> dg.JobDefinition:
+    """The publishing job of the topic, on the lake in memory of whichever test runs it."""
+    return build_definitions({"platform": PlatformInMemory(), "pyspark": NoSpark()}).resolve_job_def(JOB)
+
+
+@pytest.fixture
+def run_job(
+    publish_job: dg.JobDefinition, instance: dg.DagsterInstance, lake: LakeInMemory
+) -> Callable[[dg.RunRequest], dg.ExecuteInProcessResult]:
+    """Does with a request what the daemon does, in this process."""
+
+    def run(asked: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        return publish_job.execute_in_process(
+            instance=instance,
+            run_config=asked.run_config,
+            partition_key=asked.partition_key,
+            tags=asked.tags,
+            raise_on_error=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def manifests(lake: LakeInMemory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Manifest]:
+    """The manifests of the candidates that runs wrote: writing real ones needs Kafka and Spark."""
+    written: list[Manifest] = []
+
+    def write_candidate(
+        _settings: Settings,
+        repository: LakeInMemory,
+        _spark: object,
+        planned: OffsetRange,
+        attempt: int,
+        run: RunIdentity,
+        **_options: object,
+    ) -> tuple[Manifest, Commit]:
+        manifest = manifest_of(planned, attempt, run.run_id, run.root_run_id)
+        commit = repository.leave_candidate(manifest)
+        for path, count in manifest.files.items():
+            file = tmp_path / repository.name / commit.id / path
+            file.parent.mkdir(parents=True)
+            row = {field.name: _ANY[field.type] for field in QUARANTINE_SCHEMA}
+            pq.write_table(pa.Table.from_pylist([row] * count, QUARANTINE_SCHEMA), file)
+        written.append(manifest)
+        return manifest, commit
+
+    monkeypatch.setattr(lake_assets, "write_candidate", write_candidate)
+    monkeypatch.setattr(gates, "lake_files", lambda _: SubTreeFileSystem(str(tmp_path), LocalFileSystem()))
+    return written
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The whole asset graph: what Dagster's pages need of every asset, and what the publish protocol needs of some."""
+"""The whole asset graph: what Dagster's pages need of every asset, and what the publish protocol needs of its own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_check_says_what_it_checks(key: dg.AssetCheckKey) -> None:
 @pytest.mark.parametrize("topic", CONTRACTS)
 def test_every_gate_blocks_every_candidate(topic: str) -> None:
     blocking = {key.name for key in check_keys if key.asset_key == candidate_key(topic) and graph.get(key).blocking}
-    assert blocking == {gate.__name__ for gate in GATES}
+    assert blocking == {gate.name for gate in GATES}
     # in one run, so that a closed gate keeps the archive's step from starting
     job = defs.resolve_job_def(publish_job_name(topic))
     assert job.asset_layer.selected_asset_keys == {candidate_key(topic), archive_key(topic)}
@@ -103,7 +103,8 @@ def test_one_merges_and_one_loads_at_a_time() -> None:
 
 def test_lineage_leads_from_the_topic_to_the_mart() -> None:
     mart, topic = table_key("v_charging_sessions"), topic_key(SESSION_EVENTS.topic)
-    upstream, todo = set(), [mart]
+    upstream: set[dg.AssetKey] = set()
+    todo = [mart]
     while todo:
         parents = graph.get(todo.pop()).parent_keys - upstream
         upstream |= parents
@@ -132,7 +133,9 @@ def test_columns_are_those_of_the_warehouse(table: Table) -> None:
 
 def test_resources_can_be_replaced() -> None:
     mine = dg.ResourceDefinition.none_resource()
-    assert build_definitions({"platform": mine}).resources["platform"] is mine
+    resources = build_definitions({"platform": mine}).resources
+    assert resources is not None
+    assert resources["platform"] is mine
 
 
 def test_workspace_points_at_the_definitions() -> None:

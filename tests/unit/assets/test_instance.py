@@ -1,4 +1,4 @@
-"""`dagster.yaml` is loaded as `evcharge stack` loads it, so that a wrong word in it fails here and not in production."""
+"""`dagster.yaml` is loaded as `evcharge stack` loads it, so that a mistake in it fails here and not in production."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_failed_step_is_not_repeated_by_the_run(production: dg.DagsterInstance
     assert production.run_retries_max_retries == 0
 
 
-def test_nothing_is_told_to_anyone(production: dg.DagsterInstance) -> None:
+def test_no_telemetry_is_sent(production: dg.DagsterInstance) -> None:
     assert not production.telemetry_enabled
 
 

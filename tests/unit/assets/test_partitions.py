@@ -1,9 +1,10 @@
-"""Partitions: the running hour and day are in, recorded years fit, and the UI's limit stays far away."""
+"""Partitions: the running hour and day are among them, recorded years fit, and Dagster's limit stays far away."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+import dagster as dg
 import pytest
 
 from evcharge.lake.ledger import OffsetRange
@@ -19,10 +20,10 @@ from evcharge_assets.partitions import (
     ingest_hours,
 )
 
-#: Dagster advises to keep an asset below this many partitions, or its pages get slow.
+#: Dagster's documentation advises fewer partitions than this for an asset: its pages get slow.
 UI_LIMIT = 100_000
 YEARS = 10
-#: Hours of events from 2018 on reach the limit in 2029: EVCHARGE_EVENT_DAYS_FROM moves their begin.
+#: Hours of events since 2018 reach the limit in 2029. A later EVCHARGE_EVENT_DAYS_FROM puts that off.
 YEARS_OF_EVENT_HOURS = 2
 
 settings = load_settings()
@@ -41,8 +42,8 @@ def test_recorded_years_fit() -> None:
 @pytest.mark.parametrize(
     "key", sorted(defs.resolve_asset_graph().get_all_asset_keys()), ids=lambda k: k.to_user_string()
 )
-def test_the_pages_stay_quick_for_years(key: object) -> None:
-    partitions = defs.resolve_asset_graph().get(key).partitions_def  # type: ignore[arg-type]
+def test_the_pages_stay_quick_for_years(key: dg.AssetKey) -> None:
+    partitions = defs.resolve_asset_graph().get(key).partitions_def
     if partitions is not None:
         of_events = partitions == event_hours(settings)
         later = datetime.now(UTC) + timedelta(days=366 * (YEARS_OF_EVENT_HOURS if of_events else YEARS))

@@ -1,4 +1,4 @@
-"""The planning sensor decides from real run records; Kafka's offsets are given, since planning them needs Kafka."""
+"""The planning sensor decides from real run records. The tests give it Kafka's offsets: to read them needs Kafka."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from lake_in_memory import JOB, TOPIC, LakeInMemory, PlatformInMemory
 
 from evcharge.connections import ServerDownError
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import LedgerError, OffsetRange
 from evcharge.lake.planner import Plan
-from evcharge.lake.repository import Commit
 from evcharge.settings import load_settings
 from evcharge_assets import lake as lake_assets
 from evcharge_assets import resources
-from evcharge_assets.definitions import build_definitions
-from evcharge_assets.jobs import publish_job_name
 from evcharge_assets.kafka import topic_key
 from evcharge_assets.lake import archive_key, candidate_key
 from evcharge_assets.partitions import hour_key
@@ -28,18 +26,19 @@ from evcharge_sensors import plan as planning
 from evcharge_sensors import runs
 from evcharge_sensors.plan import RANGE_TAG, planning_sensor, run_config
 
-JOB = publish_job_name("session-events")
 #: Without QUEUED, which Dagster lets only a run of a code server have.
 UNFINISHED = tuple(s for s in NOT_FINISHED_STATUSES if s != dg.DagsterRunStatus.QUEUED)
 
 Tick = Callable[[], "dg.SensorResult | dg.SkipReason"]
+Offer = Callable[[OffsetRange | None], None]
+RunJob = Callable[[dg.RunRequest], dg.ExecuteInProcessResult]
 
 
 @pytest.fixture
-def tick(instance: dg.DagsterInstance, platform_in_memory: Any, monkeypatch: pytest.MonkeyPatch) -> Tick:
+def tick(instance: dg.DagsterInstance, platform_in_memory: PlatformInMemory, monkeypatch: pytest.MonkeyPatch) -> Tick:
     """Evaluates the sensor once, without the pause after a failure."""
     monkeypatch.setattr(runs, "FIRST_BACKOFF_S", 0)
-    sensor = planning_sensor("session-events")
+    sensor = planning_sensor(TOPIC)
 
     def evaluate() -> dg.SensorResult | dg.SkipReason:
         context = dg.build_sensor_context(instance=instance, resources={"platform": platform_in_memory})
@@ -50,11 +49,11 @@ def tick(instance: dg.DagsterInstance, platform_in_memory: Any, monkeypatch: pyt
 
 
 @pytest.fixture
-def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[[OffsetRange | None], None]:
+def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
     """What planning finds in Kafka."""
 
     def found(planned: OffsetRange | None) -> None:
-        answer = Plan("session-events", planned, "nothing new" if planned is None else "ready", 150)
+        answer = Plan(TOPIC, planned, "nothing new" if planned is None else "ready", 150)
         monkeypatch.setattr(planning, "plan", lambda *_: answer)
 
     found(None)
@@ -68,7 +67,7 @@ def request(result: dg.SensorResult | dg.SkipReason) -> dg.RunRequest:
 
 
 def planned_by(asked: dg.RunRequest) -> OffsetRange:
-    op = candidate_key("session-events").to_python_identifier()
+    op = candidate_key(TOPIC).to_python_identifier()
     return OffsetRange.from_json(asked.run_config["ops"][op]["config"]["offset_range"])
 
 
@@ -77,7 +76,7 @@ def record(instance: dg.DagsterInstance, planned: OffsetRange, status: dg.Dagste
     run = dg.DagsterRun(
         job_name=JOB,
         run_id=str(uuid4()),
-        run_config=run_config("session-events", planned),
+        run_config=run_config(TOPIC, planned),
         tags={RANGE_TAG: planned.hash, **tags},
         status=status if status in UNFINISHED else dg.DagsterRunStatus.STARTED,
     )
@@ -88,13 +87,13 @@ def record(instance: dg.DagsterInstance, planned: OffsetRange, status: dg.Dagste
         instance.report_run_canceled(run)
 
 
-def test_nothing_to_publish(tick: Tick, offer: Callable[[OffsetRange | None], None]) -> None:
+def test_nothing_to_publish(tick: Tick, offer: Offer) -> None:
     result = tick()
     assert isinstance(result, dg.SkipReason)
     assert result.skip_message == "nothing new"
 
 
-def test_a_planned_range_is_asked_for_once(tick: Tick, offer: Any, planned: OffsetRange) -> None:
+def test_a_planned_range_is_asked_for_once(tick: Tick, offer: Offer, planned: OffsetRange) -> None:
     offer(planned)
     result = tick()
     asked = request(result)
@@ -102,14 +101,15 @@ def test_a_planned_range_is_asked_for_once(tick: Tick, offer: Any, planned: Offs
     assert asked.partition_key == hour_key(planned.planned_at)
     assert asked.tags[RANGE_TAG] == planned.hash
     assert planned_by(asked) == planned
-    (observation,) = result.asset_events  # type: ignore[union-attr]
-    assert observation.asset_key == topic_key("session-events")
+    assert isinstance(result, dg.SensorResult)
+    (observation,) = result.asset_events
+    assert observation.asset_key == topic_key(TOPIC)
     assert observation.metadata["lag_rows"].value == 150
 
 
 @pytest.mark.parametrize("status", UNFINISHED, ids=lambda status: status.value)
 def test_one_run_at_a_time(
-    status: dg.DagsterRunStatus, tick: Tick, offer: Any, instance: dg.DagsterInstance, planned: OffsetRange
+    status: dg.DagsterRunStatus, tick: Tick, offer: Offer, instance: dg.DagsterInstance, planned: OffsetRange
 ) -> None:
     offer(planned)
     record(instance, planned, status)
@@ -122,7 +122,7 @@ def test_one_run_at_a_time(
 def test_a_failed_range_is_asked_for_unchanged(
     status: dg.DagsterRunStatus,
     tick: Tick,
-    offer: Any,
+    offer: Offer,
     instance: dg.DagsterInstance,
     planned: OffsetRange,
     following: OffsetRange,
@@ -137,7 +137,7 @@ def test_a_failed_range_is_asked_for_unchanged(
 
 
 def test_after_three_attempts_the_range_is_parked(
-    tick: Tick, offer: Any, instance: dg.DagsterInstance, planned: OffsetRange
+    tick: Tick, offer: Offer, instance: dg.DagsterInstance, planned: OffsetRange
 ) -> None:
     offer(planned)
     attempts = load_settings().publish_attempts
@@ -151,8 +151,13 @@ def test_after_three_attempts_the_range_is_parked(
         assert "evcharge lake release session-events" in str(result.skip_message)
 
 
-def test_a_released_range_lets_the_topic_go_on(
-    tick: Tick, offer: Any, lake: Any, instance: dg.DagsterInstance, planned: OffsetRange, following: OffsetRange
+def test_a_released_range_lets_the_topic_continue(
+    tick: Tick,
+    offer: Offer,
+    lake: LakeInMemory,
+    instance: dg.DagsterInstance,
+    planned: OffsetRange,
+    following: OffsetRange,
 ) -> None:
     for _ in range(load_settings().publish_attempts):
         record(instance, planned, dg.DagsterRunStatus.FAILURE)
@@ -162,7 +167,7 @@ def test_a_released_range_lets_the_topic_go_on(
 
 
 def test_a_dead_server_does_not_use_attempts_up(
-    tick: Tick, offer: Any, instance: dg.DagsterInstance, planned: OffsetRange
+    tick: Tick, offer: Offer, instance: dg.DagsterInstance, planned: OffsetRange
 ) -> None:
     for _ in range(2 * load_settings().publish_attempts):
         record(instance, planned, dg.DagsterRunStatus.FAILURE, **{resources.SERVER_DOWN_TAG: "lakefs"})
@@ -170,7 +175,7 @@ def test_a_dead_server_does_not_use_attempts_up(
 
 
 def test_after_a_failure_the_sensor_pauses(
-    tick: Tick, offer: Any, instance: dg.DagsterInstance, planned: OffsetRange, monkeypatch: pytest.MonkeyPatch
+    tick: Tick, offer: Offer, instance: dg.DagsterInstance, planned: OffsetRange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "FIRST_BACKOFF_S", 15)
     offer(planned)
@@ -191,41 +196,26 @@ def test_what_stops_planning_is_one_line(error: Exception, tick: Tick, monkeypat
     assert result.skip_message == str(error)
 
 
-class NoSpark(dg.ConfigurableResource):
-    spark_session: str = "no session"
-
-
-def run(instance: dg.DagsterInstance, platform: Any, asked: dg.RunRequest) -> dg.ExecuteInProcessResult:
-    """What the daemon does with a request, in this process."""
-    job = build_definitions({"platform": platform, "pyspark": NoSpark()}).resolve_job_def(JOB)
-    return job.execute_in_process(
-        instance=instance,
-        run_config=asked.run_config,
-        partition_key=asked.partition_key,
-        tags=asked.tags,
-        raise_on_error=False,
-    )
-
-
 def test_a_run_that_meets_a_dead_server_names_it_and_is_not_counted(
     tick: Tick,
-    offer: Any,
-    platform_in_memory: Any,
+    offer: Offer,
+    run_job: RunJob,
     instance: dg.DagsterInstance,
     planned: OffsetRange,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Writing a candidate needs Kafka, Spark and the lake; here it meets what it would without them."""
+    """Writing a candidate needs Kafka, Spark and the lake; here it fails as it does without them."""
 
     def fail(*_: object, **__: object) -> None:
         raise ServerDownError("lakefs at 127.0.0.1:1 does not answer; its log: lakefs.log")
 
     monkeypatch.setattr(lake_assets, "write_candidate", fail)
     offer(planned)
-    done = run(instance, platform_in_memory, request(tick()))
+    done = run_job(request(tick()))
     assert not done.success
-    failure = done.failure_data_for_node(candidate_key("session-events").to_python_identifier())
+    failure = done.failure_data_for_node(candidate_key(TOPIC).to_python_identifier())
     assert failure is not None
+    assert failure.error is not None
     assert "lakefs at 127.0.0.1:1 does not answer; its log: lakefs.log" in failure.error.message
     (found,) = runs.recent_runs(instance, JOB)
     assert runs.server_was_down(found)
@@ -233,43 +223,16 @@ def test_a_run_that_meets_a_dead_server_names_it_and_is_not_counted(
 
 
 def test_a_closed_gate_keeps_the_archive_from_merging(
-    tick: Tick,
-    offer: Any,
-    platform_in_memory: Any,
-    instance: dg.DagsterInstance,
-    planned: OffsetRange,
-    monkeypatch: pytest.MonkeyPatch,
+    tick: Tick, offer: Offer, run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange
 ) -> None:
-    """A candidate whose branch has other files than its manifest; branch and files would need lakeFS."""
-    manifest = Manifest(
-        publication_id=planned.publication_id,
-        topic=planned.topic,
-        range=planned.to_json(),
-        ingest_hour=planned.ingest_hour,
-        attempt=1,
-        branch=planned.branch(1),
-        base_commit="base",
-        rows_read=planned.rows,
-        rows_good=planned.rows,
-        rows_quarantined=0,
-        quarantined_by_rule={},
-        event_dates=["2026-11-21"],
-        files={},
-        run_id="run",
-        root_run_id="run",
-        code_version="test",
-    )
-    merged: list[Manifest] = []
-    commit = Commit("candidate-commit", "", planned.planned_at, {})
-    monkeypatch.setattr(lake_assets, "write_candidate", lambda *_, **__: (manifest, commit))
-    monkeypatch.setattr(lake_assets, "candidate_of_run", lambda *_: (manifest, commit.id))
-    monkeypatch.setattr(lake_assets, "merge_candidate", lambda _, found: merged.append(found))
-    monkeypatch.setattr(platform_in_memory.lake, "diff", lambda *_: [("added", "stray.parquet")], raising=False)
+    """A candidate whose branch has a file that its manifest does not name."""
+    lake.stray = ["stray.parquet"]
     offer(planned)
-    done = run(instance, platform_in_memory, request(tick()))
+    done = run_job(request(tick()))
     assert not done.success
-    assert merged == []
-    assert not done.asset_materializations_for_node(archive_key("session-events").to_python_identifier())
+    assert len(manifests) == 1
+    assert lake.merged == []
+    assert not done.asset_materializations_for_node(archive_key(TOPIC).to_python_identifier())
     verdicts = {evaluation.check_name: evaluation for evaluation in done.get_asset_check_evaluations()}
     assert not verdicts["diff_matches_manifest"].passed
     assert verdicts["diff_matches_manifest"].metadata["rule"].value == "DIFF_IS_MANIFEST"

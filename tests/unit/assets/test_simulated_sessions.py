@@ -1,4 +1,4 @@
-"""Simulated days in Dagster: a partition goes on from the one before it, a range is one run, a refusal is one line."""
+"""Simulated days in Dagster: a partition continues the one before it, a range is one run, a refusal is one line."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ def kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CountingKafka:
     monkeypatch.setenv("EVCHARGE_SIMULATION_STATIONS", "8")
     monkeypatch.setenv("EVCHARGE_SIMULATION_VEHICLES", "60")
     kafka = CountingKafka()
-    monkeypatch.setitem(simulated_days.simulate_past_day.__kwdefaults__, "open_publisher", lambda _: kafka)
+    defaults = simulated_days.simulate_past_day.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "open_publisher", lambda _: kafka)
     return kafka
 
 
 def materialize(
     instance: dg.DagsterInstance, first: str, last: str | None = None
 ) -> tuple[dg.ExecuteInProcessResult, dict[str, dict[str, Any]]]:
-    """Launches a day, or a range as a backfill does; and what was materialized, by partition."""
+    """Launches a day, or a range as a backfill does. Returns the result and the metadata of each partition."""
     chosen: dict[str, Any] = {"partition_key": first}
     if last is not None:
         chosen = {"tags": {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}}
@@ -64,50 +66,53 @@ def materialize(
         raise_on_error=False,
         **chosen,
     )
-    told: dict[str, dict[str, Any]] = {}
+    metadata: dict[str, dict[str, Any]] = {}
     for event in result.get_asset_materialization_events():
         found = event.step_materialization_data.materialization
         assert found.partition is not None
-        told[found.partition] = {name: value.value for name, value in found.metadata.items()}
-    return result, told
+        metadata[found.partition] = {name: value.value for name, value in found.metadata.items()}
+    return result, metadata
 
 
-def test_a_day_goes_on_from_the_day_before(instance: dg.DagsterInstance, kafka: CountingKafka) -> None:
+def test_a_day_continues_the_day_before(instance: dg.DagsterInstance, kafka: CountingKafka) -> None:
     _, first = materialize(instance, "2026-03-07")
     result, second = materialize(instance, "2026-03-08")
     assert result.success
     events = [row for topic, row in kafka.rows if topic == SESSION_EVENTS.topic]
-    for day, told in {**first, **second}.items():
-        assert told["events"] == sum(row["occurred_at"].date().isoformat() == day for row in events) > 0
-        assert told.keys() >= {"sessions", "energy_kwh", "wall_s", "ledger_hash", "state_bytes", "already_simulated"}
+    for day, of_day in {**first, **second}.items():
+        assert of_day["events"] == sum(row["occurred_at"].date().isoformat() == day for row in events) > 0
+        assert of_day.keys() >= {"sessions", "energy_kwh", "wall_s", "ledger_hash", "state_bytes", "already_simulated"}
     assert sum(topic == STATION_REGISTRY.topic for topic, _ in kafka.rows) == 8
 
 
-def test_a_range_is_one_run_that_tells_of_each_day(instance: dg.DagsterInstance, kafka: CountingKafka) -> None:
-    result, told = materialize(instance, "2026-03-07", "2026-03-09")
+def test_a_range_is_one_run_with_metadata_of_each_day(instance: dg.DagsterInstance, kafka: CountingKafka) -> None:
+    result, days = materialize(instance, "2026-03-07", "2026-03-09")
     assert result.success
-    assert list(told) == ["2026-03-07", "2026-03-08", "2026-03-09"]
-    assert len({of_day["ledger_hash"] for of_day in told.values()}) == 3
+    assert list(days) == ["2026-03-07", "2026-03-08", "2026-03-09"]
+    assert len({of_day["ledger_hash"] for of_day in days.values()}) == 3
     messages = len(kafka.rows)
     _, again = materialize(instance, "2026-03-08", "2026-03-09")
     for day, of_day in again.items():
         assert of_day["already_simulated"]
-        assert of_day["ledger_hash"] == told[day]["ledger_hash"]
+        assert of_day["ledger_hash"] == days[day]["ledger_hash"]
     assert len(kafka.rows) == messages
 
 
 def test_a_missing_day_fails_with_one_line_that_names_it(instance: dg.DagsterInstance, kafka: CountingKafka) -> None:
     materialize(instance, "2026-03-07")
-    result, told = materialize(instance, "2026-03-10")
+    result, days = materialize(instance, "2026-03-10")
     assert not result.success
-    assert not told
+    assert not days
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    reason = failure.step_failure_data.user_failure_data.description
-    assert reason.endswith("2026-03-08 is not simulated: launch the backfill from 2026-03-08 to 2026-03-10")
+    refusal = failure.step_failure_data.user_failure_data
+    assert refusal is not None
+    assert str(refusal.description).endswith(
+        "2026-03-08 is not simulated: launch the backfill from 2026-03-08 to 2026-03-10"
+    )
 
 
 def test_a_day_depends_on_the_day_before() -> None:
-    """What Dagster's backfill goes by, and asks for so many days in one run."""
+    """Dagster's backfill keeps to this order, and puts DAYS_PER_RUN days into one run."""
     node = graph.get(SIMULATED_SESSIONS)
     mapping = node.partition_mappings[SIMULATED_SESSIONS]
     days = ended_days(load_settings())

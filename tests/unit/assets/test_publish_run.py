@@ -1,0 +1,107 @@
+"""A run of the publishing job, from the candidate through its checks to main, on a lake in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+from lake_in_memory import JOB, TOPIC, LakeInMemory, manifest_of
+
+from evcharge.lake.candidate import Manifest
+from evcharge.lake.gates import GATES
+from evcharge.lake.ledger import OffsetRange
+from evcharge_assets.lake import archive_key, candidate_key, find_candidate
+from evcharge_assets.partitions import hour_key
+from evcharge_sensors.plan import run_config
+
+RunJob = Callable[[dg.RunRequest], dg.ExecuteInProcessResult]
+
+
+def request(planned: OffsetRange) -> dg.RunRequest:
+    return dg.RunRequest(partition_key=hour_key(planned.planned_at), run_config=run_config(TOPIC, planned))
+
+
+def materialized(done: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str, object]:
+    (event,) = done.asset_materializations_for_node(key.to_python_identifier())
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_a_candidate_that_passes_its_gates_is_merged(
+    run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange
+) -> None:
+    done = run_job(request(planned))
+    assert done.success
+    (manifest,) = manifests
+    assert lake.merged == [manifest.branch] == [planned.branch(1)]
+    assert not lake.candidates, "a merged branch is deleted"
+    assert {e.check_name: e.passed for e in done.get_asset_check_evaluations()} == {g.name: True for g in GATES}
+    archived = materialized(done, archive_key(TOPIC))
+    assert archived["lake_commit"] == "merge-commit"
+    assert archived["rows_quarantined"] == planned.rows
+
+
+def test_a_run_searches_the_branches_for_its_candidate_once(
+    run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange
+) -> None:
+    assert run_job(request(planned)).success
+    # for the number of the attempt, then for the four checks and the archive together
+    assert lake.listings == [f"ingest-{TOPIC}-{planned.hash}-", f"ingest-{TOPIC}-"]
+
+
+def test_the_next_attempt_is_judged_by_its_own_candidate(
+    run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange
+) -> None:
+    lake.stray = ["stray.parquet"]
+    assert not run_job(request(planned)).success
+    lake.stray = []
+    assert run_job(request(planned)).success
+    assert [manifest.attempt for manifest in manifests] == [1, 2]
+    assert lake.merged == [planned.branch(2)]
+
+
+def test_a_published_range_is_verified_and_not_written_again(
+    run_job: RunJob,
+    lake: LakeInMemory,
+    manifests: list[Manifest],
+    planned: OffsetRange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake.publish(planned)
+    monkeypatch.setattr(lake, "paths", lambda *_: iter(()))
+    monkeypatch.setattr(lake, "head", lambda: lake.leave_candidate(manifest_of(planned, root_run_id="another")))
+    done = run_job(request(planned))
+    assert done.success
+    assert not manifests
+    assert not lake.merged
+    assert materialized(done, candidate_key(TOPIC))["verified"]
+    assert materialized(done, archive_key(TOPIC))["verified"]
+    (diff,) = (e for e in done.get_asset_check_evaluations() if e.check_name == "diff_matches_manifest")
+    assert diff.description == "DIFF_IS_MANIFEST: judged before the merge"
+
+
+def run(root: str | None = None) -> dg.DagsterRun:
+    return dg.DagsterRun(job_name=JOB, run_id=str(uuid4()), root_run_id=root, parent_run_id=root)
+
+
+def test_a_candidate_that_is_not_there_yet_is_searched_for_again(lake: LakeInMemory, planned: OffsetRange) -> None:
+    asking = run()
+    assert find_candidate(asking, lake, TOPIC) is None
+    manifest = manifest_of(planned, root_run_id=asking.run_id)
+    commit = lake.leave_candidate(manifest)
+    assert find_candidate(asking, lake, TOPIC) == (manifest, commit.id)
+    assert len(lake.listings) == 2
+    assert find_candidate(asking, lake, TOPIC) == (manifest, commit.id)
+    assert len(lake.listings) == 2
+
+
+def test_a_retry_finds_the_candidate_that_it_wrote_itself(lake: LakeInMemory, planned: OffsetRange) -> None:
+    first = run()
+    manifest = manifest_of(planned, attempt=1, root_run_id=first.run_id)
+    lake.leave_candidate(manifest)
+    assert find_candidate(first, lake, TOPIC) == (manifest, lake.candidates[manifest.branch].id)
+    retry = run(root=first.run_id)
+    again = manifest_of(planned, attempt=2, root_run_id=first.run_id)
+    commit = lake.leave_candidate(again)
+    assert find_candidate(retry, lake, TOPIC) == (again, commit.id)
