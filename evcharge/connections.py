@@ -1,7 +1,7 @@
-"""Opens connections to the platform's servers; the one place that turns settings into client options.
+"""Opens connections to the platform's servers. This is the one place that turns settings into client options.
 
-Every client has a timeout. A server that does not answer raises ServerDownError, whose message names the server, its
-address and, when it runs natively, its log.
+Every client has a timeout. If a server does not answer, ServerDownError is raised. Its message names the server, its
+address and, if the server runs natively, its log.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ REQUEST_TIMEOUT_S = 60
 #: MongoDB's error code AuthenticationFailed.
 MONGODB_AUTHENTICATION_FAILED = 18
 
-
-#: Every new Cassandra has it (its documentation, "Password authentication").
+#: The login of every new Cassandra (Cassandra's documentation, "Password authentication").
 CASSANDRA_DEFAULT_LOGIN = ("cassandra", "cassandra")
 
 
@@ -37,18 +36,18 @@ class ServerDownError(ConnectionError):
 
 
 class LoginRefusedError(ServerDownError):
-    """A server answers, but not to this login."""
+    """A server answers, but refuses the login."""
 
 
 def server_down(settings: Settings, service: str, address: str, cause: BaseException) -> ServerDownError:
-    """The error that says which server is down and where its log is."""
+    """An error that says which server is down and where its log is."""
     log = "" if settings.is_external(service) else f"; its log: {settings.log_dir / service}.log"
     reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
     return ServerDownError(f"{service} at {address} does not answer ({reason}){log}")
 
 
 def kafka_options(settings: Settings) -> dict[str, Any]:
-    """Options that every kafka-python client takes: address and SASL/SCRAM login."""
+    """Options for every kafka-python client: address and SASL/SCRAM login."""
     return {
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
         "security_protocol": "SASL_PLAINTEXT",
@@ -59,7 +58,7 @@ def kafka_options(settings: Settings) -> dict[str, Any]:
 
 
 def spark_kafka_options(settings: Settings) -> dict[str, str]:
-    """Options that Spark's Kafka source takes: address, login, and to fail where offsets left the log."""
+    """Options for Spark's Kafka source: address and login. A read fails if its offsets left the log."""
     password = settings.kafka_password.get_secret_value()
     return {
         "kafka.bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -69,8 +68,8 @@ def spark_kafka_options(settings: Settings) -> dict[str, str]:
         f'username="{settings.kafka_user}" password="{password}";',
         "failOnDataLoss": "true",
         "fetchOffset.numRetries": "3",
-        # A batch knows how far it reads, and yet a request that its consumer sent ahead beyond that holds up the next one: a
-        # batch of ten records took 0.5 s with Kafka's default of 500 ms, 0.2 s with this.
+        # The consumer of a batch also requests records beyond the batch's end, and that request delays the next one. A batch
+        # of ten records took 0.5 s with Kafka's default of 500 ms, 0.2 s with this value.
         "kafka.fetch.max.wait.ms": "20",
         "kafka.request.timeout.ms": "30000",
         "kafka.default.api.timeout.ms": "30000",
@@ -89,7 +88,7 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
 
 
 def minio_client(settings: Settings) -> Any:
-    """A boto3 S3 client on MinIO itself (the lake's files are read through lakeFS)."""
+    """A boto3 S3 client for MinIO itself. The lake's files are read through lakeFS."""
     import boto3
     from botocore.config import Config
 
@@ -109,19 +108,36 @@ def minio_client(settings: Settings) -> Any:
 
 
 def lakefs_client(settings: Settings) -> lakefs_sdk.ApiClient:
-    """A lakefs-sdk client; pass it to `lakefs_sdk.BranchesApi` and the like."""
-    import lakefs_sdk
+    """A lakefs-sdk client; pass it to `lakefs_sdk.BranchesApi` and the like.
 
+    A GET or DELETE is tried three times, with 3 s between the last two, if the connection fails or lakeFS answers 5xx.
+    Any other request is repeated only if no connection was made, so that lakeFS never gets it twice.
+    """
+    import lakefs_sdk
+    from urllib3.util.retry import Retry
+
+    # it warns of each connection that it tries again, and the last failure is raised as an error
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     configuration = lakefs_sdk.Configuration(
         host=f"{settings.lakefs_endpoint}/api/v1",
         username=settings.lakefs_access_key,
         password=settings.lakefs_secret_key.get_secret_value(),
     )
+    configuration.retries = Retry(
+        total=2,
+        allowed_methods={"GET", "HEAD", "DELETE"},
+        status_forcelist=range(500, 600),
+        # the first retry comes at once, the second after twice this (seconds)
+        backoff_factor=1.5,
+        # an answer 5xx to the last try is an ApiException like any other
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
     return lakefs_sdk.ApiClient(configuration)
 
 
 def lake_files(settings: Settings) -> pyarrow.fs.S3FileSystem:
-    """The lakeFS S3 gateway as an Arrow file system; paths are `repository/ref/key`."""
+    """The lakeFS S3 gateway as an Arrow file system. Paths are `repository/ref/key`."""
     import pyarrow.fs
 
     return pyarrow.fs.S3FileSystem(
@@ -147,7 +163,7 @@ def spark_remote_url(settings: Settings) -> str:
 
 
 def spark_session(settings: Settings) -> SparkSession:
-    """A client of the warm Spark Connect server, for commands; assets get theirs from dagster-pyspark."""
+    """A client of the running Spark Connect server, for commands. Assets get theirs from dagster-pyspark."""
     from pyspark.sql import SparkSession
 
     session: SparkSession = SparkSession.builder.remote(spark_remote_url(settings)).getOrCreate()
@@ -155,10 +171,10 @@ def spark_session(settings: Settings) -> SparkSession:
 
 
 def clickhouse(settings: Settings, *, database: str = "", use_numpy: bool = False) -> Client:
-    """A clickhouse-driver client on the native protocol as the loading user."""
+    """A clickhouse-driver client for the native protocol, logged in as the loading user."""
     from clickhouse_driver import Client
 
-    # it logs a traceback for each address that does not answer, and raises the same as an error
+    # for each address that does not answer the driver logs a traceback, and raises the same as an error
     logging.getLogger("clickhouse_driver.connection").setLevel(logging.CRITICAL)
     return Client(
         host=settings.clickhouse_host,
@@ -185,7 +201,7 @@ def clickhouse_errors(settings: Settings) -> Iterator[None]:
 
 
 def elasticsearch(settings: Settings) -> Elasticsearch:
-    """An Elasticsearch client; close it, or use it as a context manager."""
+    """An Elasticsearch client. Close it, or use it as a context manager."""
     from elasticsearch import Elasticsearch, OrjsonSerializer
 
     return Elasticsearch(
@@ -216,12 +232,12 @@ def elasticsearch_errors(settings: Settings) -> Iterator[None]:
 
 
 def cassandra_cluster(settings: Settings, login: tuple[str, str] | None = None) -> Cluster:
-    """Cassandra's driver, not yet connected: `connect()` gives the session, `shutdown()` ends it."""
+    """Cassandra's driver, not yet connected. `connect()` opens a session, `shutdown()` ends it."""
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
     from cassandra.policies import RoundRobinPolicy
 
-    # the driver logs each failed attempt to connect, and raises the same as an error
+    # the driver logs each connection that fails, and raises the same as an error
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     hosts = [point.rpartition(":") for point in settings.cassandra_contact_points.split(",")]
     return Cluster(
@@ -243,9 +259,9 @@ def cassandra_cluster(settings: Settings, login: tuple[str, str] | None = None) 
 
 @contextmanager
 def cassandra(settings: Settings, login: tuple[str, str] | None = None) -> Iterator[Session]:
-    """A session on Cassandra in no keyspace: statements name `keyspace.table`.
+    """A session on Cassandra without a keyspace: statements name `keyspace.table`.
 
-    `login` is a role and its password, the platform's by default. Raises ServerDownError, LoginRefusedError.
+    `login` is a role and its password. The default is the platform's login. Raises ServerDownError, LoginRefusedError.
     """
     from cassandra import AuthenticationFailed, OperationTimedOut
     from cassandra.cluster import NoHostAvailable
@@ -266,7 +282,7 @@ def cassandra(settings: Settings, login: tuple[str, str] | None = None) -> Itera
 
 @contextmanager
 def mongodb(settings: Settings) -> Iterator[Database[dict[str, Any]]]:
-    """The platform's database on the server that speaks MongoDB's protocol.
+    """The platform's database on the server with MongoDB's protocol.
 
     Raises ServerDownError, LoginRefusedError.
     """

@@ -1,8 +1,7 @@
-"""The lakeFS calls that the platform makes, with timeouts, bounded retries of what is safe to repeat, and clear errors."""
+"""The lakeFS calls that the platform makes, each with a timeout and clear errors. `lakefs_client` sets the retries."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,12 +22,12 @@ _PAGE = 1_000
 
 
 class MergeConflictError(RuntimeError):
-    """Another publication changed the same files on main since the branch was made."""
+    """Since the branch was made, another publication has changed the same files on main."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A lakeFS commit. `metadata` values are strings, as lakeFS keeps them."""
+    """A lakeFS commit. The values of its metadata are strings."""
 
     id: str
     message: str
@@ -37,7 +36,7 @@ class Commit:
 
 
 class Repository:
-    """One lakeFS repository. Raises ServerDownError when lakeFS does not answer, after three tries of a read."""
+    """One lakeFS repository. Every call raises ServerDownError if lakeFS does not answer, ApiException if it refuses."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -48,38 +47,32 @@ class Repository:
         self._commits = lakefs_sdk.CommitsApi(client)
         self._refs = lakefs_sdk.RefsApi(client)
 
-    def _call(self, call: Callable[..., T], *args: Any, tries: int = 3, **kwargs: Any) -> T:
-        for attempt in range(1, tries + 1):
-            try:
-                return call(self.name, *args, _request_timeout=REQUEST_TIMEOUT_S, **kwargs)
-            except HTTPError as error:
-                if attempt == tries:
-                    raise server_down(self.settings, "lakefs", self.settings.lakefs_endpoint, error) from error
-            except ApiException as error:
-                if error.status is None or error.status < 500 or attempt == tries:
-                    raise
-            time.sleep(0.5 * 2**attempt)
-        raise AssertionError("unreachable")
+    def _call(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        try:
+            return call(self.name, *args, _request_timeout=REQUEST_TIMEOUT_S, **kwargs)
+        except HTTPError as error:
+            raise server_down(self.settings, "lakefs", self.settings.lakefs_endpoint, error) from error
 
     def read(self, ref: str, path: str) -> bytes | None:
-        """The object's bytes, None if there is none."""
+        """The object's bytes; None if there is no such object."""
         try:
             return bytes(self._call(self._objects.get_object, ref, path))
         except NotFoundException:
             return None
 
     def read_json(self, ref: str, path: str) -> dict[str, Any] | None:
+        """The object's JSON; None if there is no such object."""
         content = self.read(ref, path)
         return None if content is None else orjson.loads(content)
 
     def write_json(self, branch: str, path: str, content: dict[str, Any]) -> None:
-        # Through the S3 gateway: the SDK uploads files only, and by the name of a local one.
+        # through the S3 gateway: the SDK uploads only local files, by name
         content_bytes = orjson.dumps(content, option=orjson.OPT_INDENT_2)
         with lake_files(self.settings).open_output_stream(f"{self.name}/{branch}/{path}") as stream:
             stream.write(content_bytes)
 
     def paths(self, ref: str, prefix: str) -> Iterator[str]:
-        """Paths that start with `prefix`, sorted."""
+        """Paths at `ref` that start with `prefix`, sorted."""
         after = ""
         while True:
             page = self._call(self._objects.list_objects, ref, prefix=prefix, after=after, amount=_PAGE, presign=False)
@@ -89,18 +82,19 @@ class Repository:
             after = page.pagination.next_offset
 
     def head(self, ref: str = MAIN) -> Commit:
-        """The commit that a branch points to."""
+        """The newest commit of a branch."""
         return self.commit_of(str(self._call(self._branches.get_branch, ref).commit_id))
 
     def commit_of(self, commit_id: str) -> Commit:
         return _commit(self._call(self._commits.get_commit, commit_id))
 
     def create_branch(self, name: str, source: str = MAIN) -> str:
-        """Makes a branch and returns the commit it starts from. 409 from lakeFS if the name is taken."""
+        """Makes a branch and returns the id of the commit that it starts from. ApiException 409 if the name is taken."""
         creation = lakefs_sdk.BranchCreation(name=name, source=source)
-        return str(self._call(self._branches.create_branch, creation, tries=1))
+        return str(self._call(self._branches.create_branch, creation))
 
     def delete_branch(self, name: str) -> None:
+        """Deletes a branch, if there is one of that name."""
         try:
             self._call(self._branches.delete_branch, name)
         except NotFoundException:
@@ -118,21 +112,21 @@ class Repository:
 
     def commit(self, branch: str, message: str, metadata: dict[str, str]) -> Commit:
         creation = lakefs_sdk.CommitCreation(message=message, metadata=metadata)
-        return _commit(self._call(self._commits.commit, branch, creation, tries=1))
+        return _commit(self._call(self._commits.commit, branch, creation))
 
     def merge(self, source: str, message: str, metadata: dict[str, str]) -> str:
-        """Plain merge of `source` into main; the merge commit's id. Raises MergeConflictError."""
-        # Neither squashed nor with a strategy: a squash merge succeeds twice, and a strategy hides a lost race.
+        """Merges `source` into main and returns the id of the merge commit. Raises MergeConflictError."""
+        # A plain merge: a squash merge of the same branch succeeds twice, and a merge strategy hides a lost race.
         merge = lakefs_sdk.Merge(message=message, metadata=metadata, force=False, allow_empty=False, squash_merge=False)
         try:
-            return str(self._call(self._refs.merge_into_branch, source, MAIN, merge, tries=1).reference)
+            return str(self._call(self._refs.merge_into_branch, source, MAIN, merge).reference)
         except ApiException as error:
             if error.status == 409:
                 raise MergeConflictError(f"{source} conflicts with {MAIN}") from error
             raise
 
     def diff(self, left: str, right: str) -> list[tuple[str, str]]:
-        """What `right` changed against `left`: (added|removed|changed, path)."""
+        """What differs in `right` from `left`: pairs of added, removed or changed, and the path."""
         found: list[tuple[str, str]] = []
         after = ""
         while True:
@@ -143,7 +137,10 @@ class Repository:
             after = page.pagination.next_offset
 
     def log(self, ref: str = MAIN, *, stop_at: str | None = None, first_parent: bool = True) -> Iterator[Commit]:
-        """Commits from `ref` back to `stop_at` (not included), newest first, along the first parent."""
+        """Commits from `ref` back to `stop_at` (not included), newest first.
+
+        With `first_parent` only the first parent of a merge is followed: on main these are the publications.
+        """
         after = ""
         while True:
             options: dict[str, Any] = {"stop_at": stop_at} if stop_at else {}
