@@ -1,4 +1,4 @@
-"""Parses Kafka records by a contract and judges each by the row rules, in Spark SQL: for the archive and for the stream."""
+"""Parses Kafka records by a contract and judges each by the row rules, in Spark SQL. The archive and the stream use it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from evcharge.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-#: Producers' clocks may be ahead by this much; OCPP stations synchronise daily at worst (OCPP 2.0.1 part 2, B01).
+#: Producers' clocks may be ahead by this much: OCPP stations synchronise at least daily (OCPP 2.0.1 part 2, B01).
 CLOCK_SKEW_ALLOWED = timedelta(hours=24)
 
-# RFC 8259 and nothing more: any reader of the topic must find the same in a message.
+# RFC 8259 without extensions, so that every reader of the topic finds the same in a message.
 _JSON_OPTIONS = (
     "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt', "
     "'allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false', "
     "'timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][.SSS]XXX\")"
 )
-# Spark reads a text's first object and ignores what follows it, which it can not do within another object.
+# Spark reads the first object of a text and ignores what follows. Wrapped into another object, what follows is an error.
 _WRAPPED = (
     "from_json(concat('{\"message\":', text, ',\"whole\":true}'), 'message MAP<STRING, STRING>, whole BOOLEAN', "
     f"{_JSON_OPTIONS})"
 )
-# The first test costs little and lets through what can only be one flat object: the first brace is the last byte. In bytes,
-# since Spark counts characters one by one.
+# The first test is cheap and spares good rows the second: if the first closing brace is the last byte, the text is at most
+# one flat object. It counts bytes, since Spark counts characters one by one.
 _MALFORMED = (
     "(_corrupt IS NOT NULL OR contains(substring(kafka_value, 1, octet_length(kafka_value) - 1), X'7D')) "
     f"AND ({_WRAPPED}.message IS NULL OR {_WRAPPED}.whole IS NULL)"
@@ -48,15 +48,17 @@ def judged(
     release: bool = False,
     jumps: bool = False,
 ) -> DataFrame:
-    """Rows of Spark's Kafka source with the contract's columns and the verdict of the row rules.
+    """Rows of Spark's Kafka source, parsed, with the verdict of the row rules.
 
-    Columns: the contract's, `event_date`, kafka_partition, kafka_offset, kafka_timestamp and, null for a good row,
-    kafka_key, kafka_value, rule_code, rule_field. The future is judged by the instant at which Kafka took the record, so that
-    every attempt and every reader judges alike. `stations` are the registered ones, None where a station need not be. With
-    `release` every row breaks RELEASED. With `jumps` a car's row is also judged by those before it in `rows`, which must
-    then be a batch that is the same in every attempt.
+    Columns: the contract's, event_date, kafka_partition, kafka_offset and kafka_timestamp; then kafka_key, kafka_value,
+    rule_code and rule_field, which are null for a good row.
+
+    A timestamp is in the future if it is after the instant at which Kafka took the record. So every attempt and every
+    reader gives the same verdict. `stations` are the ids of the registered stations; None skips that rule. With `release`
+    every row breaks RELEASED. With `jumps` a car's row is also judged by its rows before it in `rows`. `rows` must then be
+    the same batch in every attempt.
     """
-    # nothing here may differ from one batch to the next: its code would be compiled anew, and run cold
+    # Nothing in this SQL may differ from one batch to the next: Spark would compile its code again and run it cold.
     latest = f"kafka_timestamp + INTERVAL '{CLOCK_SKEW_ALLOWED.total_seconds():.0f}' SECOND"
     event_time = contract.event_time
     parsed = rows.selectExpr(
@@ -70,13 +72,13 @@ def judged(
     ).selectExpr("*", f"from_json(text, '{ddl(contract)}, _corrupt STRING', {_JSON_OPTIONS}) AS message")
     texts = [f.name for f in contract.fields if f.type is FieldType.STRING]
     before_contract = [
-        # the first test spares good rows the regular expression
+        # schema_version is null only in a bad row: good rows skip the regular expression
         Rule("EMPTY_MESSAGE", "value", r"kafka_value IS NULL OR (schema_version IS NULL AND text RLIKE r'^\s*$')", ""),
         Rule("MESSAGE_TOO_LARGE", "value", f"octet_length(kafka_value) > {settings.message_bytes_limit}", ""),
         Rule("NOT_UTF8", "value", "text IS NULL", ""),
         Rule("MALFORMED_JSON", "value", _MALFORMED, ""),
         Rule("WRONG_TYPE", "value", "_corrupt IS NOT NULL", ""),
-        # Spark reads an object or array where a text is due as its JSON
+        # where the contract has a text, Spark reads an object or an array as its JSON text
         *(
             Rule(
                 "WRONG_TYPE",
@@ -96,7 +98,7 @@ def judged(
         *(Rule("TIMESTAMP_TOO_OLD", time, f"{time} < {first_day}", "") for time in times),
     ]
     if contract is STATION_REGISTRY:
-        # the contract can only tell what looks like a zone; one that Spark does not know would stop every later load
+        # The contract's rule knows only what a zone looks like. A zone that Spark does not know would stop every later load.
         known_zone = "try_reflect('java.time.ZoneId', 'of', time_zone) IS NOT NULL"
         after_contract.append(Rule("UNKNOWN_TIME_ZONE", "time_zone", f"NOT ({known_zone})", ""))
     columns = parsed.selectExpr(
@@ -119,7 +121,7 @@ def judged(
         "kafka_partition",
         "kafka_offset",
         "kafka_timestamp",
-        # Only quarantine keeps the bytes: what is not sent to the Python workers costs nothing.
+        # Only quarantine keeps the bytes. Good rows do not carry them to the Python workers.
         "CASE WHEN broken IS NOT NULL THEN kafka_key END AS kafka_key",
         "CASE WHEN broken IS NOT NULL THEN kafka_value END AS kafka_value",
         "broken.rule_code AS rule_code",
@@ -128,10 +130,10 @@ def judged(
 
 
 def _jumps_judged(rows: DataFrame) -> DataFrame:
-    """The rows with IMPLAUSIBLE_JUMP added to `broken`: too far from both of the car's two good rows before it.
+    """The rows, with IMPLAUSIBLE_JUMP in `broken` where a row is too far from both of the car's two good rows before it.
 
-    Of both, so that one outlier does not take the next good row with it; where there is only one before it, of that one.
-    A car's first row in `rows` is not judged. Order is Kafka's: a car's records lie in one partition.
+    It takes both, so that one outlier does not also condemn the good row after it. The second row of a car is compared with
+    the first one only. A car's first row in `rows` is not judged. The order is Kafka's: a car's records lie in one partition.
     """
     here = "CASE WHEN broken IS NULL THEN struct(latitude, longitude, occurred_at) END"
     order = "(PARTITION BY kafka_partition, vehicle_id ORDER BY kafka_offset)"
@@ -148,7 +150,7 @@ def _jumps_judged(rows: DataFrame) -> DataFrame:
 
 
 def _too_far_from(row: str) -> str:
-    """Whether the great circle to another row, which must be there, is longer than a car drives in the time between."""
+    """SQL: whether the great circle to another row, not null, is longer than a car can drive in the time between them."""
     chord = (
         f"pow(sin(radians(latitude - {row}.latitude) / 2), 2) + cos(radians(latitude)) "
         f"* cos(radians({row}.latitude)) * pow(sin(radians(longitude - {row}.longitude) / 2), 2)"

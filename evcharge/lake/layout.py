@@ -1,4 +1,4 @@
-"""Where things are in the repository, and the columns that the archive adds to a contract's."""
+"""The archive's paths in the repository, and the columns that it adds to a contract's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from evcharge.contracts import Contract, FieldType
 
-#: Added to every raw row: where the record was in Kafka and which publication brought it.
+#: Added to every raw row: where the record was in Kafka, and which publication archived it.
 ARCHIVE_FIELDS = (
     pa.field("topic_generation", pa.int32(), nullable=False),
     pa.field("kafka_partition", pa.int32(), nullable=False),
@@ -61,7 +61,7 @@ def raw_schema(contract: Contract) -> pa.Schema:
 
 
 def raw_prefix(topic: str, event_date: str | None = None) -> str:
-    """Folder of a topic's good rows, or of one UTC event date (`YYYY-MM-DD`) of them."""
+    """Folder of a topic's good rows, or of those of one UTC event date (`YYYY-MM-DD`)."""
     return f"raw/{topic}/" + (f"event_date={event_date}/" if event_date else "")
 
 

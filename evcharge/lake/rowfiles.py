@@ -1,8 +1,9 @@
-"""Writes the judged rows of one Spark task as Parquet files on the candidate's branch; runs inside Spark's Python workers.
+"""Writes the judged rows of one Spark task as Parquet files on the candidate's branch. It runs in Spark's Python workers.
 
-One pass over Kafka yields good rows, quarantined rows and their counts: each task sorts its rows by verdict and event
-date, writes one file of each, and returns a line per file. Names are a function of range, attempt, first partition and
-offset, so a task that Spark repeats overwrites its own files.
+One pass over Kafka yields good rows, quarantined rows and their counts. Each task sorts its rows by verdict and event
+date, writes a file for each event date and one for quarantine, and returns a row about each file. A file's name follows
+from the range, the attempt, and the partition and offset of the first row, so a task that Spark repeats overwrites its own
+files.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from evcharge.contracts import CONTRACTS
 from evcharge.lake.layout import QUARANTINE_SCHEMA, quarantine_path, raw_path, raw_schema
 from evcharge.settings import Settings
 
-#: Sorts after every day; days are counted from 1970.
+#: Stands for quarantine among the event dates (days since 1970), and sorts after all of them.
 _BROKEN = np.iinfo(np.int32).max - 1
 
 #: A task holds at most about this many rows before it writes them out (some 250 bytes each, so 75 MB).
@@ -46,10 +47,9 @@ FILE_DDL = "path STRING, event_date STRING, rows BIGINT, bytes BIGINT, rule_coun
 
 @dataclass(frozen=True)
 class RowFileWriter:
-    """Call it with the Arrow batches of a task; it yields one batch that lists the files it wrote.
+    """Call it with the Arrow batches of a task. It yields one batch of FILE_SCHEMA with a row for each file it wrote.
 
-    Batches have the contract's columns, `event_date` (date), the Kafka columns of `ARCHIVE_FIELDS` without
-    topic_generation and publication_id, and, null for a good row, `kafka_key`, `kafka_value`, `rule_code`, `rule_field`.
+    The batches have the columns of `evcharge.lake.judge.judged`.
     """
 
     settings: Settings
@@ -122,7 +122,7 @@ class RowFileWriter:
 
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
-    """The good rows of each event date in their order, then, under None, the rows that broke a rule."""
+    """The good rows of each event date, in their order; last, with None for the date, the rows that broke a rule."""
     dates = pc.if_else(pc.is_null(rows["rule_code"]), rows["event_date"], pa.scalar(None, pa.date32()))
     days = pc.fill_null(dates.cast(pa.int32()), _BROKEN).to_numpy()
     order = np.argsort(days, kind="stable")

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def raw_rows(
     repository: Repository, spark: SparkSession, commit: str, topic: str, event_dates: list[str] | None
 ) -> DataFrame | None:
-    """The raw rows of a topic at a commit, of the given event dates or of all; None if there are no files."""
+    """The raw rows of a topic at a commit, of the given event dates or (None) of all; None if there are no files."""
     paths = [f"s3a://{path}" for path in _paths(repository, commit, raw_prefixes(topic, event_dates))]
-    # with the schema given, Spark need not open files to learn it
+    # without a schema Spark would open files to find it
     schema = f"{ddl(CONTRACTS[topic])}, {ARCHIVE_DDL}"
     return spark.read.schema(schema).parquet(*paths) if paths else None
 
 
 def raw_prefixes(topic: str, event_dates: Iterable[str] | None) -> list[str]:
-    """Folders of a topic's good rows, of the given event dates or of all."""
+    """Folders of a topic's good rows, of the given event dates or (None) of all."""
     return [raw_prefix(topic)] if event_dates is None else [raw_prefix(topic, day) for day in event_dates]
 
 
@@ -37,7 +37,7 @@ def archive_dataset(
 ) -> ds.Dataset | None:
     """The files below the prefixes at a ref; None if there are none.
 
-    With `schema` all have its columns, files from before a column was added too.
+    With `schema`, files that were written before a column was added have nulls in it.
     """
     import pyarrow.dataset as ds
 
@@ -49,5 +49,5 @@ def archive_dataset(
 
 
 def _paths(repository: Repository, ref: str, prefixes: Iterable[str]) -> list[str]:
-    # Listed through lakeFS' own API: Spark and Arrow would list folder by folder through the gateway.
+    # listed through lakeFS' own API: Spark and Arrow would list folder by folder through the gateway
     return [f"{repository.name}/{ref}/{path}" for prefix in prefixes for path in repository.paths(ref, prefix)]
