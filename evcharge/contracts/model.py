@@ -1,7 +1,8 @@
-"""What a message contract is made of: fields with types, units and bounds, and the row rules that follow from them.
+"""What a message contract consists of: fields with types, units and bounds, and the row rules that follow from them.
 
-A contract is plain data. Spark schemas (`spark.py`), Dagster column schemas and the data dictionary are derived from
-it; the SQL of the warehouse is written by hand and compared with it by a test. Nothing here imports a client library.
+A contract is plain data. Spark schemas (`spark.py`), Dagster column schemas and the data dictionary are derived from it.
+The SQL of the warehouse is written by hand, and a test compares it with the contracts. Nothing here imports a client
+library.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import StrEnum
 
 
 class FieldType(StrEnum):
-    """Column types, spelled as Spark SQL spells them so that a contract can be read as DDL."""
+    """Column types under their Spark SQL names, so that DDL can be made from them."""
 
     STRING = "STRING"
     INTEGER = "INT"
@@ -28,8 +29,8 @@ class FieldType(StrEnum):
 class Field:
     """One field of a message.
 
-    `required` means never null; `values` is the closed set of allowed strings; `minimum` and `maximum` are inclusive and
-    in `unit`.
+    A `required` field is never null. `values` are the only strings allowed; none: any. `minimum` and `maximum` are
+    inclusive and in `unit`.
     """
 
     name: str
@@ -44,10 +45,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A row rule: one row suffices to judge it, and a row that breaks it goes to quarantine under `code`.
+    """A row rule: it judges one row by itself, and a row that breaks it goes to quarantine under `code`.
 
-    `violated_when` is a Spark SQL condition over the contract's columns; null counts as not violated.
-    `field` names the column to look at.
+    `violated_when` is a Spark SQL condition over the contract's columns; null counts as not violated. `field` names the
+    column to look at.
     """
 
     code: str
@@ -58,9 +59,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A message on a Kafka topic and, with the archive's own columns added, a row of `raw/<topic>/` in the lake.
+    """A message on a Kafka topic. With the archive's columns added it is a row of `raw/<topic>/` in the lake.
 
-    `event_time` names the timestamp whose UTC date is the row's `event_date`.
+    `key` names the field that is the Kafka key. `event_time` names the timestamp whose UTC date is the row's `event_date`.
     """
 
     topic: str
@@ -76,7 +77,7 @@ class Contract:
         return tuple(field.name for field in self.fields)
 
     def field(self, name: str) -> Field:
-        """The field called `name`; KeyError if there is none."""
+        """The field of that name. Raises KeyError if there is none."""
         for field in self.fields:
             if field.name == name:
                 return field
@@ -84,7 +85,7 @@ class Contract:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Row rules in the order in which they are judged: what is missing, what is unknown, what is out of bounds."""
+        """Row rules in the order in which they judge: missing, version, unknown, out of bounds, then the contract's own."""
         missing = [
             Rule("MISSING_FIELD", f.name, f"{f.name} IS NULL", f"{f.name} must be present")
             for f in self.fields

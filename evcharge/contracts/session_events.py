@@ -1,7 +1,7 @@
-"""The `session-events` topic: what happens to a charging session, from the queue to the unplugged cable.
+"""The `session-events` topic: what happens in a charging session, from the queue to the unplugged cable.
 
-Words are OCPI's and OCPP's. `stopped` is a complete charge detail record (CDR): it alone makes the warehouse's fact row,
-so a session whose earlier events are late or lost is still counted once and in full.
+The names are those of OCPI and OCPP. A `stopped` event is a complete charge detail record (CDR). The warehouse's fact row
+is made from it alone, so a session is counted once and in full even if its earlier events are late or lost.
 """
 
 from evcharge.contracts.model import Contract, Field, FieldType, Rule
@@ -10,7 +10,7 @@ TOPIC = "session-events"
 
 EVENT_TYPES = ("queued", "abandoned", "started", "meter", "suspended", "resumed", "stopped", "faulted")
 
-# OCPP 2.0.1 ReasonEnumType, the members that the feeds use.
+# the members of OCPP 2.0.1 ReasonEnumType that the feeds use
 STOP_REASONS = (
     "EVDisconnected",
     "SOCLimitReached",
@@ -25,14 +25,14 @@ STOP_REASONS = (
     "Other",
 )
 
-# 1 MWh: above what the largest battery on the road takes, below what a corrupt meter register reads.
+# 1 MWh is more than any battery on the road takes and less than a corrupt meter register shows.
 MAX_ENERGY_KWH = 1_000.0
 # 4 MW: the Megawatt Charging System's limit is 3.75 MW (CharIN MCS white paper, 2022).
 MAX_POWER_KW = 4_000.0
 
 
 def event_id(session_id: str, sequence: int) -> str:
-    """The id of a session's event: a pure function of session and sequence, so that a re-sent message is recognised."""
+    """The id of a session's event. It depends only on session and sequence, so that a re-sent event has the same id."""
     return f"{session_id}-{sequence}"
 
 
@@ -50,10 +50,15 @@ SESSION_EVENTS = Contract(
         Field("station_id", FieldType.STRING, "Charging station (OCPI location); the Kafka key", required=True),
         Field("evse_id", FieldType.STRING, "EVSE within the station; null while the car queues"),
         Field("connector_id", FieldType.STRING, "Connector of the EVSE; null while the car queues"),
-        Field("ev_id", FieldType.STRING, "Vehicle; null where the source does not tell"),
+        Field("ev_id", FieldType.STRING, "Vehicle; null where the source does not give it"),
         Field("ev_model_id", FieldType.STRING, "Vehicle model in the reference data; null where unknown"),
         Field("event_type", FieldType.STRING, "What happened", required=True, values=EVENT_TYPES),
-        Field("occurred_at", FieldType.TIMESTAMP, "When it happened; of a stopped event: ended_at", required=True),
+        Field(
+            "occurred_at",
+            FieldType.TIMESTAMP,
+            "When it happened; for a stopped event: when the session ended",
+            required=True,
+        ),
         Field(
             "power_kw",
             FieldType.DOUBLE,
@@ -96,7 +101,7 @@ SESSION_EVENTS = Contract(
             "EVENT_ID_MISMATCH",
             "event_id",
             "event_id <> concat(session_id, '-', sequence)",
-            "event_id must be the function of session_id and sequence",
+            "event_id must be session_id, a hyphen and sequence",
         ),
         Rule(
             "INCOMPLETE_CDR",
@@ -108,7 +113,7 @@ SESSION_EVENTS = Contract(
             "ENDS_BEFORE_START",
             "started_at",
             "event_type = 'stopped' AND started_at > occurred_at",
-            "a session can not end before it starts",
+            "a session cannot end before it starts",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Spark SQL text derived from a contract: the schema to parse with and the verdict on a row."""
+"""Spark SQL derived from a contract: the schema to parse with, and the verdict on a row."""
 
 from collections.abc import Iterable
 
@@ -6,14 +6,13 @@ from evcharge.contracts.model import Contract, Rule
 
 
 def ddl(contract: Contract) -> str:
-    """The contract's fields as Spark DDL, in order, all nullable: nothing is null before the rules have spoken."""
+    """The contract's fields as Spark DDL, in order. All are nullable: the rules, not the parser, find what is missing."""
     return ", ".join(f"{field.name} {field.type.value}" for field in contract.fields)
 
 
 def verdict(rules: Iterable[Rule]) -> str:
-    """A Spark SQL expression: null for a row that keeps all rules, else the struct (rule_code, rule_field).
-
-    The first broken rule wins.
+    """A Spark SQL expression: null for a row that keeps all rules, else the struct (rule_code, rule_field) of the first
+    rule that the row breaks.
     """
     cases = " ".join(
         f"WHEN {rule.violated_when} THEN named_struct('rule_code', '{rule.code}', 'rule_field', '{rule.field}')"

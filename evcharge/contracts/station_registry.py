@@ -1,10 +1,10 @@
-"""The `station-registry` topic: that a station exists, where, and with which EVSEs. Never whether an outlet is free."""
+"""The `station-registry` topic: which stations exist, where, and with which EVSEs. It never says whether an EVSE is free."""
 
 from evcharge.contracts.model import Contract, Field, FieldType, Rule
 
 TOPIC = "station-registry"
 
-# AFDC status codes: E open, P planned, T temporarily unavailable. The registry adds nothing to them.
+# AFDC's status codes: E open, P planned, T temporarily unavailable
 STATUS_CODES = ("E", "P", "T")
 
 STATION_REGISTRY = Contract(
@@ -12,17 +12,17 @@ STATION_REGISTRY = Contract(
     key="station_id",
     schema_version=1,
     event_time="observed_at",
-    description="Charging stations and their EVSEs as their registry tells; the newest record of a station wins.",
+    description="Charging stations and their EVSEs, as their registry has them. The newest record of a station wins.",
     fields=(
         Field("schema_version", FieldType.INTEGER, "Version of this contract", required=True),
-        Field("observed_at", FieldType.TIMESTAMP, "When the registry said so", required=True),
+        Field("observed_at", FieldType.TIMESTAMP, "When the registry had the station like this", required=True),
         Field("station_id", FieldType.STRING, "Charging station (OCPI location); the Kafka key", required=True),
         Field("station_name", FieldType.STRING, "Name shown to drivers", required=True),
         Field("city", FieldType.STRING, "City"),
         Field("state", FieldType.STRING, "State or region, two letters in the US"),
         Field("zip", FieldType.STRING, "Postal code: text, leading zeros kept"),
         Field("country", FieldType.STRING, "ISO 3166-1 alpha-2 country code"),
-        Field("time_zone", FieldType.STRING, "IANA time zone: local days and hours follow it", required=True),
+        Field("time_zone", FieldType.STRING, "IANA time zone, for local days and hours", required=True),
         Field("longitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-180, maximum=180),
         Field("latitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-90, maximum=90),
         Field(
@@ -36,7 +36,7 @@ STATION_REGISTRY = Contract(
         Field(
             "source",
             FieldType.STRING,
-            "Feed that told: simulation, synthetic, afdc, kaggle, acn, epfl, generic",
+            "Feed that sent it: simulation, synthetic, afdc, kaggle, acn, epfl, generic",
             required=True,
         ),
         Field(
@@ -45,7 +45,11 @@ STATION_REGISTRY = Contract(
             "What the snapshot covers: all, a state, the source; undeclared",
             required=True,
         ),
-        Field("removed_at", FieldType.TIMESTAMP, "When a snapshot of its scope no longer had it; null: it is there"),
+        Field(
+            "removed_at",
+            FieldType.TIMESTAMP,
+            "When the station was missing from a snapshot of its scope; null: it is there",
+        ),
     ),
     own_rules=(
         Rule(

@@ -1,14 +1,15 @@
-"""The `vehicle-telemetry` topic: where a connected car is, how it moves, and how far it can still go."""
+"""The `vehicle-telemetry` topic: where a connected car is, how it moves, and how far it can still drive."""
 
 from evcharge.contracts.model import Contract, Field, FieldType
 
 TOPIC = "vehicle-telemetry"
 
-# Production cars end below this; a GPS that jumps shows more.
+# no production car is faster; a GPS receiver that jumps reports more
 MAX_SPEED_KMH = 300.0
-#: A car that would have to be faster than this is somewhere else than it says, unless it is a matter of a few metres: above
-#: what production cars do, below what an aeroplane does.
+#: If a car had to be faster than this between two positions, one of them is wrong. Production cars are slower, aeroplanes
+#: are faster.
 MAX_JUMP_KMH = 350.0
+#: A shorter way is never a jump: over a few metres an imprecise position is enough for any speed.
 MIN_JUMP_KM = 1.0
 # The longest rated range of a production car is 850 km (Lucid Air, EPA 2024: 512 miles).
 MAX_RANGE_KM = 1_200.0
@@ -32,7 +33,7 @@ VEHICLE_TELEMETRY = Contract(
         Field(
             "state_of_charge", FieldType.DOUBLE, "Battery level", required=True, unit="percent", minimum=0, maximum=100
         ),
-        Field("range_km", FieldType.DOUBLE, "What the battery lasts for", unit="km", minimum=0, maximum=MAX_RANGE_KM),
+        Field("range_km", FieldType.DOUBLE, "How far the battery lasts", unit="km", minimum=0, maximum=MAX_RANGE_KM),
         Field("destination_station_id", FieldType.STRING, "Station that the car navigates to; null where unknown"),
     ),
 )

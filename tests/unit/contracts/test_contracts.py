@@ -1,4 +1,4 @@
-"""Contracts: that they are well formed, and that their rules judge rows as they say."""
+"""Contracts are well formed, and their rules judge rows as their descriptions say."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ GOOD: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def sql() -> Iterator[sqlite3.Connection]:
-    """Judges conditions: SQLite knows the three-valued logic, and learns the few functions of Spark that rules use."""
+    """Evaluates conditions. SQLite has SQL's logic of nulls, and gets the few functions of Spark that rules use."""
     connection = sqlite3.connect(":memory:")
     connection.create_function("isnan", 1, lambda x: None if x is None else isinstance(x, str) and x == "NaN")
     connection.create_function("concat", -1, lambda *parts: None if None in parts else "".join(map(str, parts)))
@@ -84,7 +84,7 @@ def sql() -> Iterator[sqlite3.Connection]:
 
 def broken(sql: sqlite3.Connection, contract: Contract, row: Mapping[str, Any]) -> Rule | None:
     """The first rule that the row breaks."""
-    # SQLite turns a NaN into null, so it travels as text
+    # SQLite turns a NaN into null, so it is passed as text
     values = {
         name: "NaN" if isinstance(v := row.get(name), float) and math.isnan(v) else v for name in contract.columns
     }
@@ -199,7 +199,7 @@ def test_key_and_event_time_are_always_there(contract: Contract) -> None:
     assert contract.field(contract.key).required
     assert contract.field(contract.event_time).required
     assert contract.field(contract.event_time).type is FieldType.TIMESTAMP
-    # a topic's name is part of the names of its lakeFS branches
+    # a topic's name is part of the names of its lakeFS branches, which allow these characters
     assert re.fullmatch(r"[a-z0-9-]+", contract.topic)
     with pytest.raises(KeyError, match="has no field 'nonsense'"):
         contract.field("nonsense")

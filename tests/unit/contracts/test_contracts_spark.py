@@ -1,4 +1,4 @@
-"""What Spark parses with and what Parquet holds are derived from one contract in two places: they must agree."""
+"""Spark's DDL and Parquet's schema are derived from the contract in two places. They must agree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ contracts = pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACT
 
 
 def simple(spark_ddl: str) -> str:
-    """DDL as Spark's own short spelling of a struct: `a INT, b ARRAY<STRING>` is `struct<a:int,b:array<string>>`."""
+    """DDL as Spark's simple string of a struct: `a INT, b ARRAY<STRING>` becomes `struct<a:int,b:array<string>>`."""
     spaced = spark_ddl.lower().replace(": ", ":").replace(", ", ",")
     return f"struct<{spaced.replace(' ', ':')}>"
 
