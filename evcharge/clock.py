@@ -1,4 +1,4 @@
-"""Instants as the platform writes them, and the UTC hours and days that they lie in."""
+"""How the platform writes instants, and the UTC hour and day of an instant."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def ms_to_iso(at_ms: int | None) -> str | None:
 
 
 def hour_start(at_ms: int) -> int:
-    """The start of the UTC hour that an instant lies in; both ms since the epoch."""
+    """The start of an instant's UTC hour; both in ms since the epoch."""
     return at_ms - at_ms % HOUR_MS
 
 
 def day_start(at_ms: int) -> int:
-    """The start of the UTC day that an instant lies in; both ms since the epoch."""
+    """The start of an instant's UTC day; both in ms since the epoch."""
     return at_ms - at_ms % DAY_MS
 
 
 def day_to_ms(day: date) -> int:
-    """The start of a UTC day, ms since the epoch."""
+    """The start of a UTC day, in ms since the epoch."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Asks Dagster's webserver for runs over its GraphQL API, as any client would; the library does not import Dagster."""
+"""Launches and watches Dagster runs over the webserver's GraphQL API. The library does not import Dagster."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 def launch_job(settings: Settings, job: str) -> str:
-    """Launches a job and returns its run id. Raises ServerDownError, UserError if Dagster refuses."""
+    """Launches a job and returns the run's id. Raises ServerDownError; UserError if Dagster refuses."""
     answer = _graphql(settings, _LAUNCH, {"job": {"pipelineName": job, **_SELECTOR}, "tags": []})["launchRun"]
     if answer["__typename"] != "LaunchRunSuccess":
         raise UserError(f"Dagster did not launch {job}: {answer}")
@@ -41,7 +41,10 @@ def launch_job(settings: Settings, job: str) -> str:
 def wait_for_run(
     settings: Settings, run_id: str, timeout_s: float, on_status: Callable[[str], None] = lambda status: None
 ) -> None:
-    """Returns when the run has succeeded. Raises UserError naming the run if it does not."""
+    """Returns once the run has succeeded. `on_status` is called with each status that is read, about once a second.
+
+    Raises ServerDownError; UserError, which names the run, if the run fails or takes longer than `timeout_s` seconds.
+    """
     began = time.monotonic()
     status = ""
     while time.monotonic() - began < timeout_s:
@@ -69,6 +72,6 @@ def _graphql(settings: Settings, query: str, variables: dict[str, Any]) -> dict[
     except (urllib.error.URLError, TimeoutError) as error:
         raise server_down(settings, "dagster-webserver", url, error) from error
     if answer.get("errors"):
-        raise UserError(f"Dagster refused a question: {answer['errors'][0]['message']}")
+        raise UserError(f"Dagster refused a query: {answer['errors'][0]['message']}")
     data: dict[str, Any] = answer["data"]
     return data

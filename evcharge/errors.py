@@ -1,5 +1,5 @@
-"""The error that a user can put right."""
+"""The error whose message is meant for the user."""
 
 
 class UserError(RuntimeError):
-    """Its message is all that the user needs to read: one line that names what is wrong and what to do."""
+    """One line that says what is wrong and what to do. The command prints it without a traceback."""

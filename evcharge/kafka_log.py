@@ -1,4 +1,4 @@
-"""What Kafka says of its topics: their ids, where their logs start and end, and the records in between."""
+"""Kafka's topics: their ids, where their logs start and end, and the records in between."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evcharge.settings import Settings
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
 
-#: A sensor's tick, in which `topic_states` runs, has a minute.
+#: A third of the minute that Dagster gives a sensor's tick, in which `topic_states` runs.
 _ADMIN_TIMEOUT_MS = 20_000
 _POLL_TIMEOUT_MS = 10_000
 _POLL_RECORDS = 20_000
@@ -27,7 +27,7 @@ class TopicMissingError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic's id, and for each partition the log's start and end offset."""
+    """A topic's id, and by partition the log's first offset and the offset after its last record."""
 
     topic: str
     topic_id: str
@@ -36,7 +36,7 @@ class TopicState:
 
 
 def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]:
-    """State of each topic. Raises ServerDownError, or TopicMissingError for a topic that does not exist."""
+    """The state of each topic, by name. Raises ServerDownError; TopicMissingError if a topic does not exist."""
     from kafka.admin import KafkaAdminClient, OffsetSpec
     from kafka.structs import TopicPartition
 
@@ -64,14 +64,14 @@ def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]
 
 
 class LogEnds:
-    """The ends of topics' partitions, read over one connection."""
+    """Reads the ends of topics' partitions over one connection."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._consumer: KafkaConsumer | None = None
 
     def of(self, topic: str) -> dict[int, int]:
-        """The offset after the last record of each partition. Raises ServerDownError."""
+        """The offset after the last record, by partition. Raises ServerDownError."""
         from kafka.errors import KafkaConnectionError
         from kafka.structs import TopicPartition
 
@@ -80,7 +80,7 @@ class LogEnds:
                 self._consumer = _consumer(self._settings, request_timeout_ms=CONNECT_TIMEOUT_S * 1000)
             partitions = self._consumer.partitions_for_topic(topic)
             if not partitions:
-                # a client that has just lost its broker knows no partitions: the topic is not empty
+                # a client that has just lost its broker knows no partitions, which does not mean that there are none
                 self.close()
                 raise KafkaConnectionError(f"the partitions of {topic} are not known")
             ends = self._consumer.end_offsets([TopicPartition(topic, p) for p in sorted(partitions)])
@@ -96,9 +96,9 @@ class LogEnds:
 def log_records(
     settings: Settings, topic: str, ends: Mapping[int, int]
 ) -> Iterator[tuple[dict[int, int], Iterator[Any]]]:
-    """The log's start by partition, and kafka-python's records from there up to `ends` (exclusive, by partition).
+    """The log's first offsets by partition, and an iterator over the records from there up to `ends`.
 
-    Raises ServerDownError.
+    `ends` are exclusive offsets by partition. Records are kafka-python's. Raises ServerDownError.
     """
     from kafka.structs import TopicPartition
 

@@ -1,4 +1,4 @@
-"""A lock file that one process holds and that dies with it, however it ends."""
+"""A lock file that one process holds. The lock is free again when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evcharge.errors import UserError
 
 @contextmanager
 def only_one(path: Path, refusal: UserError, wait_s: float = 0.0) -> Iterator[None]:
-    """Holds the lock, whose file is made where it is missing. Raises `refusal` if another process has it after `wait_s`."""
+    """Holds the lock; makes its file if needed. Raises `refusal` if another process still has it after `wait_s` seconds."""
     lock = _lock(path)
     try:
         lock.acquire(timeout=wait_s)
@@ -27,7 +27,7 @@ def only_one(path: Path, refusal: UserError, wait_s: float = 0.0) -> Iterator[No
 
 @contextmanager
 def in_turn(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds the lock once whoever has it lets go. Calls `on_wait` first if somebody has it."""
+    """Waits for the lock, then holds it. If another process has it, `on_wait` is called before the wait."""
     lock = _lock(path)
     try:
         lock.acquire(timeout=0)
@@ -41,7 +41,7 @@ def in_turn(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process has the lock. To ask takes the lock for an instant."""
+    """Whether a process has the lock. The answer takes the lock for an instant if it is free."""
     if not path.exists():
         return False
     lock = _lock(path)

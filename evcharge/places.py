@@ -1,4 +1,4 @@
-"""Places on the globe: whether they are on it, how far and in which direction one lies from another."""
+"""Places on the globe: whether they are valid, and the distance and direction from one to another."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from evcharge.errors import UserError
 
-#: Mean radius (IUGG), with which Elasticsearch computes too.
+#: Mean radius of the Earth (IUGG). Elasticsearch uses it too.
 EARTH_KM = 6371.0088
-#: More than a day's drive from anywhere in it: a larger radius is a mistake.
+#: 500 km is a day's drive: a larger radius is a mistake.
 MAX_RADIUS_KM = 500.0
 
 
@@ -22,26 +22,27 @@ def check_place(latitude: float, longitude: float) -> None:
 
 
 def check_radius(radius_km: float) -> None:
-    """Raises UserError unless a radius makes sense."""
+    """Raises UserError unless the radius is above 0 and at most MAX_RADIUS_KM."""
     if not 0 < radius_km <= MAX_RADIUS_KM:
         raise UserError(f"radius {radius_km:g} km: it must be above 0 and at most {MAX_RADIUS_KM:g} km")
 
 
 def within(location: dict[str, float], radius_km: float) -> dict[str, Any]:
-    """The Elasticsearch filter for what lies around a place (`lat`, `lon`)."""
+    """The Elasticsearch filter for documents within a radius of a place (`lat`, `lon`)."""
     return {"geo_distance": {"distance": f"{radius_km}km", "location": location}}
 
 
 def box_around(location: dict[str, float], radius_km: float) -> dict[str, Any]:
-    """The Elasticsearch filter for the box around what `within` gives: for who sorts by distance and can cut off the corners.
+    """The Elasticsearch filter for the box around the circle of `within`.
 
-    Elasticsearch prepares a circle with thousands of distances, a box with none.
+    It is for queries that sort by distance, since they can cut off the corners. Elasticsearch computes thousands of
+    distances to prepare a circle, and none for a box.
     """
     latitude, longitude = location["lat"], location["lon"]
-    # a thousandth more, for what rounding may take away
+    # a thousandth more, so that rounding cuts nothing off
     high = degrees(radius_km / EARTH_KM) * 1.001
     top, bottom = min(latitude + high, 90.0), max(latitude - high, -90.0)
-    # the meridians that touch the circle; it has none where it holds a pole
+    # the longitudes of the meridians that touch the circle; a circle around a pole has none
     touching = sin(radians(high)) / max(cos(radians(latitude)), 1e-12)
     wide = 180.0 if touching >= 1 else degrees(asin(touching))
     left, right = (-180.0, 180.0) if wide >= 180 else (_on_globe(longitude - wide), _on_globe(longitude + wide))
@@ -53,12 +54,12 @@ def _on_globe(longitude: float) -> float:
 
 
 def nearest_first(location: dict[str, float]) -> dict[str, Any]:
-    """The Elasticsearch sort by distance; its sort value is the distance in km."""
+    """The Elasticsearch sort by distance. The sort values are distances in km."""
     return {"_geo_distance": {"location": location, "unit": "km", "order": "asc"}}
 
 
 def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
-    """Length of the great circle between two places (degrees)."""
+    """Length in km of the great circle between two places (degrees)."""
     latitude_a, latitude_b = radians(latitude), radians(to_latitude)
     half_latitude, half_longitude = (latitude_b - latitude_a) / 2, radians(to_longitude - longitude) / 2
     chord = sin(half_latitude) ** 2 + cos(latitude_a) * cos(latitude_b) * sin(half_longitude) ** 2
@@ -66,7 +67,7 @@ def distance_km(latitude: float, longitude: float, to_latitude: float, to_longit
 
 
 def bearing(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
-    """The direction of the great circle to another place where it begins, degrees clockwise from north."""
+    """The direction in which the great circle to another place begins, degrees clockwise from north (0 to 360)."""
     latitude_a, latitude_b = radians(latitude), radians(to_latitude)
     east = radians(to_longitude - longitude)
     y = sin(east) * cos(latitude_b)

@@ -1,4 +1,4 @@
-"""Which processes go first where the processors are all busy: drivers' questions, then what answers them the freshest."""
+"""Which processes run first when all processors are busy: drivers' queries, then the live stream, then the rest."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-#: Niceness of the live stream and of what only it waits for.
+#: Niceness of the live stream and of whatever only the stream waits for.
 STREAM = 10
-#: Of publications, loads and the journal: nobody waits for them at a screen.
+#: Niceness of publications, loads and the journal. Nobody waits for them at a screen.
 BACKGROUND = 15
 
 
 def yield_to_others(niceness: int) -> None:
-    """Raises this thread's niceness, and that of what it starts, to `niceness`; never lowers it."""
+    """Raises the niceness of this thread, and of whatever it starts, to `niceness`. Never lowers it."""
     os.nice(max(niceness - os.nice(0), 0))
     if os.getsid(0) == os.getpid():
-        # Linux can share the processors out among sessions first, and niceness then counts only within one (`man 7 sched`,
-        # autogroup); where it does not, or on another system, there is no such file
+        # Linux may first divide the processors among sessions. Niceness then counts only within a session, and the session has
+        # a niceness of its own in this file (`man 7 sched`, autogroup). Other systems do not have the file.
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(niceness))

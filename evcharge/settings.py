@@ -1,8 +1,8 @@
-"""Every setting of the platform: where the servers are, who logs in, how large a publication may grow.
+"""Every setting of the platform, such as servers' addresses, logins, and how large a publication may grow.
 
-A setting is read, in this order, from the environment (`EVCHARGE_…`), from the platform's `credentials.env`, and from
-the defaults here, which are the addresses of the natively run servers (`stack.toml` beside this file). A server whose
-address the environment sets is used as it is and not started.
+A setting comes from the environment (`EVCHARGE_…`), or else from the platform's `credentials.env`, or else from the
+defaults here. The default addresses are those of the natively run servers (`stack.toml` beside this file). A server whose
+address the user sets is used and not started.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from evcharge.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
-#: Versions and ports of the natively run servers; `deploy/native/stack.toml` is a link to it.
+#: Versions and ports of the natively run servers. `deploy/native/stack.toml` is a link to it.
 STACK_FILE = Path(__file__).parent / "stack.toml"
 
-#: Which setting, when the user gives it, replaces which natively run server.
+#: By natively run server: the setting that replaces it with a server of the user's.
 EXTERNAL = {
     "kafka": "kafka_bootstrap_servers",
     "minio": "minio_endpoint",
@@ -36,7 +36,7 @@ EXTERNAL = {
 
 
 class SettingsError(UserError):
-    """A setting is wrong; the message is one line that names it."""
+    """A setting is wrong. The message is one line that names it."""
 
 
 class Settings(BaseSettings):
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         24, ge=1, description="hours without an event after which a station's state reads as unknown"
     )
 
-    # all of the example registry: on a Sunday, the calmest day, cars come to more than 500 of them (measured here: 534)
+    # all stations of the example registry: on a Sunday, the calmest day, cars came to 534 of them (measured here)
     simulation_stations: int = Field(640, ge=1)
     simulation_vehicles: int = Field(5_000, ge=1)
     simulation_seed: int = Field(7, ge=0)
@@ -150,17 +150,17 @@ class Settings(BaseSettings):
         }
         for name, value in defaults.items():
             if not getattr(self, name):
-                # not through __setattr__: what the user left out must stay out of model_fields_set
+                # not through __setattr__: model_fields_set must have only what the user set
                 self.__dict__[name] = value
         self.__dict__["home"] = self.home.expanduser().resolve()
         return self
 
     def port(self, name: str) -> int:
-        """Port `name` of stack.toml on this platform; KeyError if there is none."""
+        """The port `name` of stack.toml plus this platform's offset. Raises KeyError if there is none."""
         return int(stack_file()["ports"][name]) + self.port_offset
 
     def is_external(self, service: str) -> bool:
-        """True if the user gave the address of `service`, so that it is used and not started."""
+        """True if the user set the address of `service`: it is then used and not started."""
         return service in EXTERNAL and EXTERNAL[service] in self.model_fields_set
 
     @property
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
 
     @property
     def feeds_dir(self) -> Path:
-        """Where the producers keep their ledgers and saved states, outside every store of the platform."""
+        """Folder of the producers' ledgers and saved states. It is outside every store of the platform."""
         return self.home / "feeds"
 
     @property
@@ -188,7 +188,7 @@ def stack_file() -> dict[str, Any]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from environment, credentials file and defaults. Raises SettingsError, one line naming the setting."""
+    """Settings from overrides, environment, credentials file and defaults. Raises SettingsError."""
     home = Path(overrides.get("home") or os.environ.get("EVCHARGE_HOME") or PROJECT / ".evcharge").expanduser()
     known = {f"EVCHARGE_{name.upper()}" for name in Settings.model_fields}
     for name in sorted(os.environ):

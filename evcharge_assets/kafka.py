@@ -1,4 +1,4 @@
-"""The Kafka topics as external assets: Dagster observes their offsets and does not make them."""
+"""The Kafka topics as external assets: Dagster observes their offsets and does not materialize them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from evcharge_assets.columns import contract_columns
 
 OWNER = "team:data-platform"
 
-
-#: What AFDC's API told of stations.
+#: Stations from AFDC's API.
 REGISTRY_FEED = dg.AssetKey(["feeds", "afdc_registry"])
 
-#: Days of simulation, each from the day before.
+#: Simulated days. Each continues the day before it.
 SIMULATED_SESSIONS = dg.AssetKey(["feeds", "simulated_sessions"])
 
-#: What feeds a topic beside the simulation's first day.
+#: The feeds of a topic, apart from the simulation's first day.
 _FEEDS = {
     STATION_REGISTRY.topic: (REGISTRY_FEED, SIMULATED_SESSIONS),
     SESSION_EVENTS.topic: (SIMULATED_SESSIONS,),
@@ -24,7 +23,7 @@ _FEEDS = {
 
 
 def snake(topic: str) -> str:
-    """A topic's name as asset keys, jobs and sensors spell it."""
+    """A topic's name with underscores, for the names of assets, jobs and sensors."""
     return topic.replace("-", "_")
 
 
@@ -33,7 +32,7 @@ def topic_key(topic: str) -> dg.AssetKey:
 
 
 def simulated_key(topic: str) -> dg.AssetKey:
-    """What the simulation sends to a topic."""
+    """The asset of the messages that the simulation's first day sends to a topic."""
     return dg.AssetKey(["feeds", f"simulated_{snake(topic)}"])
 
 

@@ -1,6 +1,7 @@
 """Partitions: ingest hours for the archive, UTC days of events for the warehouse, UTC hours of events for the live state.
 
-All include the running one but simulated days: a day is simulated as a whole, and the future is not.
+All of them include the running hour or day. Only the partitions of simulated days end with yesterday: a day is simulated
+as a whole, once it is over.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def ingest_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
 
 
 def event_days(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """UTC days of events; the first one is a setting, so that recorded years fit."""
+    """UTC days of events. The first day is a setting, so that recorded years can be included."""
     return dg.DailyPartitionsDefinition(start_date=settings.event_days_from, timezone="UTC", end_offset=1)
 
 
@@ -42,26 +43,26 @@ def hour_partition(key: str) -> datetime:
 
 
 def hour_of_ms(at_ms: int) -> str:
-    """The partition key of the hour that starts at `at_ms`, ms since the epoch."""
+    """The partition key of the UTC hour of `at_ms` (ms since the epoch)."""
     return hour_key(datetime.fromtimestamp(at_ms / 1000, UTC))
 
 
 def hour_key(at: datetime) -> str:
-    """The partition key of the hour that `at` (UTC) lies in."""
+    """The partition key of the UTC hour of `at`."""
     return at.astimezone(UTC).strftime("%Y-%m-%d-%H:00")
 
 
 def ingest_hour(partition_key: str) -> str:
-    """The lake's name (`YYYY-MM-DD-HH`) of an ingest hour's partition key."""
+    """The lake's name (`YYYY-MM-DD-HH`) of the ingest hour with this partition key."""
     return partition_key.removesuffix(":00")
 
 
-#: Days that nothing touched are loaded along when they lie in so small a gap: one more run costs more than they do.
+#: A range may include gaps of this many days without changes: to load these days costs less than one more run.
 GAP_DAYS = 14
 
 
 def contiguous(days: list[date]) -> list[tuple[date, date]]:
-    """Days as few closed ranges, with no gap of more than GAP_DAYS in any."""
+    """The fewest ranges (first and last day) that hold all days and no gap of more than GAP_DAYS."""
     ranges: list[tuple[date, date]] = []
     for day in sorted(days):
         if ranges and (day - ranges[-1][1]).days <= GAP_DAYS:

@@ -1,4 +1,4 @@
-"""Resources: the platform's settings and lake, and the Spark session of every batch asset."""
+"""Resources: the platform's settings and lake, and the Spark session of the batch assets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evcharge.lake.repository import Repository
 from evcharge.settings import PROJECT, Settings, load_settings
 from evcharge.stack.health import unhealthy_servers
 
-#: Set on a run that failed because a server was down: such an attempt does not count against its range.
+#: Tag of a run that failed because a server was down. Such a run does not count among the attempts at its range.
 SERVER_DOWN_TAG = "evcharge/server_down"
 
 
@@ -34,9 +34,9 @@ class Platform(dg.ConfigurableResource):
     def naming_servers(
         self, context: dg.OpExecutionContext | dg.AssetExecutionContext, *services: str
     ) -> Iterator[None]:
-        """Turns an error that a dead server caused into one that names the server and its log, and tags the run.
+        """If a server is down, turns any error into one that names the server and its log, and tags the run.
 
-        Spark and Arrow report a dead MinIO or Kafka as errors of their own: only asking the servers tells.
+        Spark and Arrow raise errors of their own if MinIO or Kafka is down. So after an error the servers are probed.
         """
         try:
             yield
@@ -50,25 +50,25 @@ class Platform(dg.ConfigurableResource):
 
 
 def spark_resource(settings: Settings) -> LazyPySparkResource:
-    """Clients of the warm Spark Connect server."""
-    # The token goes by the environment: Dagster's pages show what a resource is configured with.
+    """Clients of the running Spark Connect server."""
+    # the token goes through the environment, since Dagster's pages show a resource's configuration
     os.environ.setdefault("SPARK_CONNECT_AUTHENTICATE_TOKEN", settings.spark_token.get_secret_value())
     return LazyPySparkResource(spark_config={"spark.remote": settings.spark_remote})
 
 
 def root_run_id(run: dg.DagsterRun) -> str:
-    """The id that a run shares with its retries."""
+    """The id of the first run, which all its retries share."""
     return run.root_run_id or run.run_id
 
 
 def identity(context: dg.AssetExecutionContext) -> RunIdentity:
-    """Who publishes, for the lake's metadata."""
+    """The run and our code's version, for the lake's metadata."""
     return RunIdentity(context.run.run_id, root_run_id(context.run), code_version())
 
 
 @cache
 def code_version() -> str:
-    """The commit of our own code, `unknown` outside a checkout."""
+    """The commit of our own code; `unknown` outside a Git checkout."""
     try:
         command = ["git", "-C", str(PROJECT), "rev-parse", "--short=12", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -1,4 +1,4 @@
-"""What sensors need to know of earlier runs."""
+"""Earlier runs of a job: what sensors read from them before they request another."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from evcharge_assets.resources import SERVER_DOWN_TAG
 
-#: How long a sensor waits after failures: doubling from the first to the last, so a server may take its time to return.
+#: How long a sensor waits after failures. Each failure doubles the wait, up to the last value: a server may need a while to
+#: come back.
 FIRST_BACKOFF_S = 15
 LAST_BACKOFF_S = 120
 
 _FIRST, LAST_PARTITION = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
-#: Ranges of partitions asked for in one tick; loads run one at a time, and the next tick asks for what is left.
+#: Ranges of partitions that one tick requests at most. Loads run one at a time, and the next tick requests the rest.
 RANGES_PER_TICK = 3
 
 FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -31,7 +32,7 @@ def unfinished(records: list[dg.RunRecord]) -> dg.RunRecord | None:
 
 
 def backoff_left_s(records: list[dg.RunRecord], now: datetime | None = None) -> float:
-    """Seconds still to wait after the failures that the newest runs ended in; 0 or less: go on."""
+    """Seconds left to wait after the newest runs failed in a row; 0 or less: no need to wait."""
     failures = 0
     for record in records:
         if record.dagster_run.status not in FAILED:
@@ -49,9 +50,9 @@ def server_was_down(record: dg.RunRecord) -> bool:
 
 
 def range_request(job_name: str, first: str, last: str) -> dg.RunRequest:
-    """A run over a range of partition keys; over one of them, if both are the same.
+    """A request for a run over the partitions from `first` to `last`.
 
-    It has no run key: what is pending is known from the stores, and the same partitions may be asked for again.
+    It has no run key: the stores show what is pending, and the same partitions may be requested again.
     """
     if first == last:
         return dg.RunRequest(job_name=job_name, partition_key=first)
@@ -59,7 +60,7 @@ def range_request(job_name: str, first: str, last: str) -> dg.RunRequest:
 
 
 def why_wait(records: list[dg.RunRecord]) -> str | None:
-    """Why no run of a job is to be asked for now, given its newest ones; None: ask."""
+    """Why no run of a job may be requested now, given its newest runs; None: it may be."""
     busy = unfinished(records)
     if busy is not None:
         return f"run {busy.dagster_run.run_id} is not finished"
