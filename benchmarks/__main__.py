@@ -27,7 +27,7 @@ from benchmarks.simulation import World, simulation
 from evcharge.cli.progress import Progress
 from evcharge.settings import PROJECT, Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
-from evcharge.stack.services import SERVERS
+from evcharge.stack.servers import SERVERS
 from evcharge.stack.stack import Stack
 
 RESULTS = PROJECT / "benchmarks" / "results"

@@ -1,4 +1,4 @@
-"""The servers' programs in the user's cache: where each is, and which version. `evcharge.stack` brings them there."""
+"""The servers' programs in the user's cache: which version, from where, in which folder. `evcharge.stack` fetches them."""
 
 from __future__ import annotations
 
@@ -13,50 +13,53 @@ NATIVE = PROJECT / "deploy" / "native"
 
 
 @dataclass(frozen=True)
+class Maven:
+    """The runtime dependencies of `deploy/native/<component>/pom.xml`: their jars, or if `unpack` what they contain."""
+
+    unpack: bool = False
+
+
+@dataclass(frozen=True)
+class Go:
+    """A program built from source: from its own module, or from the component's go.mod if that is a build file."""
+
+    package: str
+
+
+@dataclass(frozen=True)
+class Npm:
+    """A package of npm's registry."""
+
+    package: str
+
+
+@dataclass(frozen=True)
 class Component:
-    """Something to download or build. `result` is the file (or folder) that services use, inside the cache folder."""
+    """Something to download or build. `result` is the file or folder that the server uses, inside the cache folder."""
 
     name: str
     version: str
     result: str
     build_files: tuple[str, ...] = ()
-    service: str = ""
+    source: Maven | Go | Npm = Maven()
 
     def folder(self, cache: Path) -> Path:
-        """The cache folder: keyed by version and, where there are build files, by their content."""
+        """The cache folder. Its name has the version and a hash of the build files, if there are any."""
         digest = hashlib.sha256(b"".join((NATIVE / name).read_bytes() for name in self.build_files)).hexdigest()[:10]
         return cache / self.name / (f"{self.version}-{digest}" if self.build_files else self.version)
 
     def path(self, cache: Path) -> Path:
-        """Where the component's `result` is once provisioned."""
+        """Where `result` is once the component is provisioned."""
         return self.folder(cache) / self.result
 
     def is_cached(self, cache: Path) -> bool:
         return self.path(cache).exists()
 
 
-def components() -> dict[str, Component]:
-    """Every component by the name of the service that needs it."""
-    versions = stack_file()["versions"]
-    every = (
-        Component("kafka", versions["kafka"], "jars", ("kafka/pom.xml",), "kafka"),
-        Component("minio", versions["minio"], "minio", (), "minio"),
-        Component("lakefs", versions["lakefs"], "lakefs", ("lakefs/go.mod", "lakefs/go.sum"), "lakefs"),
-        Component(
-            "clickhouse",
-            versions["clickhouse"],
-            "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so",
-            (),
-            "clickhouse",
-        ),
-        Component("spark", versions["spark"], "jars", ("spark/pom.xml",), "spark-connect"),
-        Component(
-            "elasticsearch",
-            versions["elasticsearch"],
-            f"elasticsearch-{versions['elasticsearch']}",
-            ("elasticsearch/pom.xml",),
-            "elasticsearch",
-        ),
-        Component("cassandra", versions["cassandra"], "jars", ("cassandra/pom.xml",), "cassandra"),
-    )
-    return {component.service: component for component in every}
+def pinned_version(name: str) -> str:
+    """The version in stack.toml; KeyError if there is none."""
+    return str(stack_file()["versions"][name])
+
+
+#: The jars that PySpark's own do not include. Here, because the live stream's driver needs them as well.
+SPARK = Component("spark", pinned_version("spark"), "jars", ("spark/pom.xml",))

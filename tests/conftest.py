@@ -15,7 +15,7 @@ from evcharge.cli.progress import Progress
 from evcharge.connections import spark_session
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
-from evcharge.stack.services import SERVERS
+from evcharge.stack.servers import SERVERS
 from evcharge.stack.stack import Stack
 
 #: Away from the offsets that people choose.

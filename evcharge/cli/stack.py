@@ -166,7 +166,7 @@ def print_checks(checks: list[Check]) -> None:
 
 def print_left_out(stack: Stack) -> None:
     """Prints what the platform goes without, if it is a small one."""
-    from evcharge.stack.services import missing_without
+    from evcharge.stack.servers import missing_without
 
     if left_out := stack.left_out():
         typer.echo(f"profile small: {missing_without(left_out)}")

@@ -7,7 +7,7 @@ import sys
 from string import Template
 from typing import TYPE_CHECKING
 
-from evcharge.components import NATIVE, components
+from evcharge.components import NATIVE, SPARK
 from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings
 
@@ -30,7 +30,7 @@ def stream_session(settings: Settings) -> SparkSession:
     work = settings.home / "live" / "spark"
     work.mkdir(parents=True, exist_ok=True)
     shared = Template((NATIVE / "spark" / "spark-defaults.conf").read_text()).substitute(
-        jars=components()["spark-connect"].path(settings.cache),
+        jars=SPARK.path(settings.cache),
         work=work,
         port=0,
         lakefs_endpoint=settings.lakefs_endpoint,

@@ -6,4 +6,4 @@ from evcharge.errors import UserError
 
 
 class StackError(UserError):
-    """The stack cannot do what was asked; the message says what and how to go on."""
+    """The stack cannot do it. The message gives the reason and what to do next."""

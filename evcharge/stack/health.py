@@ -1,4 +1,4 @@
-"""Which servers are down, asked of the servers themselves: what is left to tell when a client's error says little."""
+"""Which servers are down, as their own probes find it. A client's own error often says little."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections.abc import Iterable
 
 from evcharge.connections import server_down
 from evcharge.settings import Settings
-from evcharge.stack.services import definitions
+from evcharge.stack.servers import definitions
 
 
 def unhealthy_servers(settings: Settings, services: Iterable[str]) -> list[str]:
-    """One line per server of `services` that does not answer its probe, naming address, reason and log."""
+    """One line per server of `services` whose probe fails: its port, the reason, its log."""
     known = definitions(settings)
     lines = []
     for name in services:
-        service = known[name]
-        if service.probe is None:
-            continue
         try:
-            service.probe(settings)
-        except Exception as error:  # whatever a client raises, the server did not serve
-            lines.append(str(server_down(settings, name, f"port {service.port}", error)))
+            known[name].probe()
+        except Exception as error:  # each client has its own errors, and each of them means that the server is down
+            lines.append(str(server_down(settings, name, f"port {known[name].port}", error)))
     return lines

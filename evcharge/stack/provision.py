@@ -1,7 +1,7 @@
-"""Brings the servers' programs into the user's cache: jars by Maven, Go programs by building, the engine by npm.
+"""Fetches the servers' programs into the user's cache: jars with Maven, libraries with npm. Builds the Go programs.
 
-One folder per component, version and build file, filled in a temporary folder and renamed: it is there completely or
-not at all, whoever else is at it. What is there needs no network.
+Each component, version and build file has its own folder. It is filled under a temporary name and then renamed, so it
+exists completely or not at all, also when several clones fetch at once. What is cached needs no network.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evcharge.components import NATIVE, Component, components
+from evcharge.components import NATIVE, Component, Go, Maven, Npm
 from evcharge.lock import in_turn
 from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
 from evcharge.stack.programs import go_command, maven_command, npm_command
+from evcharge.stack.servers import components
 
-#: What Maven brings.
-MAVEN = ("kafka", "spark", "elasticsearch", "cassandra")
-#: A build on a slow machine and line; the measured times are in stack.toml.
+#: Long enough for a build on a slow machine and line. The measured times are in stack.toml.
 BUILD_TIMEOUT_S = 3600
 
 Report = Callable[[str, str], None]
-"""Called with a component and what is going on with it."""
+"""Called with a component's name and what happens to it."""
 
 
 @dataclass
 class Provisioner:
-    """Provisions components; `report` hears what is going on."""
+    """Provisions components. `report` is called as they progress, from several threads."""
 
     settings: Settings
     report: Report
@@ -42,14 +41,14 @@ class Provisioner:
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self, services: Iterable[str]) -> None:
-        """Provisions what `services` need and the cache lacks. Raises StackError; safe to interrupt."""
+        """Provisions what `services` need and the cache lacks. Raises StackError. It can be interrupted at any time."""
         missing = [
             component
             for service, component in components().items()
             if service in services and not component.is_cached(self.settings.cache)
         ]
         # two lanes: downloads wait for the network while the builds need the processors
-        builds = [component for component in missing if component.name in ("minio", "lakefs")]
+        builds = [component for component in missing if isinstance(component.source, Go)]
         downloads = [component for component in missing if component not in builds]
         with ThreadPoolExecutor(2) as pool:
             lanes = [pool.submit(self._lane, lane) for lane in (builds, downloads) if lane]
@@ -88,59 +87,45 @@ class Provisioner:
         self.report(component.name, "ready")
 
     def _fetch(self, component: Component, folder: Path) -> None:
-        if component.name in MAVEN:
-            self._maven(component, folder)
-        elif component.name == "clickhouse":
-            self._npm(component, folder)
-        else:
-            self._go(component, folder)
+        match component.source:
+            case Maven() as source:
+                self._maven(component, source, folder)
+            case Npm() as source:
+                self._npm(component, source, folder)
+            case Go() as source:
+                self._go(component, source, folder)
 
-    def _maven(self, component: Component, folder: Path) -> None:
-        maven = maven_command()
-        shutil.copy(NATIVE / component.name / "pom.xml", folder / "pom.xml")
-        if component.name == "elasticsearch":
+    def _maven(self, component: Component, source: Maven, folder: Path) -> None:
+        pom = shutil.copy(NATIVE / component.name / "pom.xml", folder / "pom.xml")
+        if source.unpack:
             goal, target, doing = "unpack-dependencies", folder, "fetching the distribution"
         else:
             goal, target, doing = "copy-dependencies", folder / "jars", "fetching jars"
-        self._command(
-            component,
-            [
-                *(
-                    maven,
-                    "-B",
-                    "-ntp",
-                    "-f",
-                    str(folder / "pom.xml"),
-                    f"-D{component.name}.version={component.version}",
-                ),
-                *(f"dependency:{goal}", "-DincludeScope=runtime", f"-DoutputDirectory={target}"),
-            ],
-            doing,
-        )
+        command = [
+            *(maven_command(), "-B", "-ntp", "-f", str(pom), f"-D{component.name}.version={component.version}"),
+            *(f"dependency:{goal}", "-DincludeScope=runtime", f"-DoutputDirectory={target}"),
+        ]
+        self._command(component, command, doing)
 
-    def _npm(self, component: Component, folder: Path) -> None:
-        package = f"@chdb/lib-linux-x64-gnu@{component.version}"
-        self._command(
-            component,
-            [
-                *(*npm_command(), "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund"),
-                *("--ignore-scripts", "--loglevel=error", package),
-            ],
-            "fetching the engine's library",
-        )
+    def _npm(self, component: Component, source: Npm, folder: Path) -> None:
+        command = [
+            *(*npm_command(), "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund"),
+            *("--ignore-scripts", "--loglevel=error", f"{source.package}@{component.version}"),
+        ]
+        self._command(component, command, "fetching the library")
 
-    def _go(self, component: Component, folder: Path) -> None:
-        # -v names each package as it is compiled: the only sign of life of a build of minutes
+    def _go(self, component: Component, source: Go, folder: Path) -> None:
+        # -v names each compiled package: the only sign of life of a build that takes minutes
         go, flags = go_command(), ["-v", "-trimpath", "-ldflags=-s -w"]
         environment = {"GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
-        if component.name == "minio":
-            command = [go, "install", *flags, f"github.com/minio/minio@{component.version}"]
+        if not component.build_files:
+            command = [go, "install", *flags, f"{source.package}@{component.version}"]
             self._command(component, command, "building", folder, environment | {"GOBIN": str(folder)})
             return
         with tempfile.TemporaryDirectory() as module:
             for name in component.build_files:
                 shutil.copy(NATIVE / name, module)
-            command = [go, "build", *flags, "-o", str(folder / "lakefs"), "github.com/treeverse/lakefs/cmd/lakefs"]
+            command = [go, "build", *flags, "-o", str(folder / component.result), source.package]
             self._command(component, command, "building", Path(module), environment)
 
     def _command(
@@ -151,7 +136,7 @@ class Provisioner:
         cwd: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
-        """Runs `command`, reporting its last line; raises StackError with its last lines if it fails."""
+        """Runs `command` and reports its newest line. Raises StackError with its last lines if it fails."""
         self.report(component.name, doing)
         started, lines = time.monotonic(), []
         with subprocess.Popen(

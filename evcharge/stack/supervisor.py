@@ -1,4 +1,4 @@
-"""Runs the services under supervisord: writes its configuration, starts it, talks to it over its socket."""
+"""Runs the servers under supervisord: writes its configuration, starts it, calls it over its socket."""
 
 from __future__ import annotations
 
@@ -20,26 +20,21 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
-from evcharge.stack.services import (
-    Service,
-    _write,
-    configuration_digest,
-    definitions,
-    in_profile,
-    working_directory,
-)
+from evcharge.stack.files import write_private
+from evcharge.stack.servers import definitions, in_profile
+from evcharge.stack.servers.base import Server
 
-#: sun_path holds 108 bytes (unix(7)); supervisord first binds a name with its pid appended.
+#: sun_path holds 108 bytes (unix(7)). supervisord first binds the name with its pid appended.
 SOCKET_PATH_LIMIT = 90
 _USER = "evcharge"
 _START_TIMEOUT_S = 15
-#: supervisord's words for a process that is not there
+#: supervisord's words for a process that does not run
 _ENDED = ("STOPPED", "EXITED", "FATAL")
 
 
 @dataclass(frozen=True)
 class Process:
-    """What supervisord knows about a service. `state` is one of its words: RUNNING, STOPPED, BACKOFF, FATAL, …"""
+    """What supervisord knows about a server. `state` is one of its words: RUNNING, STOPPED, BACKOFF, FATAL, …"""
 
     name: str
     state: str
@@ -53,12 +48,11 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.configuration = settings.home / "supervisord.conf"
-        self.pid_file = settings.home / "supervisord.pid"
         self.socket = socket_path(settings.home)
 
     def write_configuration(self) -> None:
-        """Writes supervisord.conf (mode 0600: it carries the services' secrets)."""
-        _write(self.configuration, render(self.settings, self.socket, in_profile(self.settings).values()))
+        """Writes supervisord.conf (mode 0600: it contains the servers' secrets)."""
+        write_private(self.configuration, render(self.settings, self.socket, in_profile(self.settings).values()))
 
     def is_running(self) -> bool:
         try:
@@ -68,7 +62,7 @@ class Supervisor:
         return True
 
     def ensure_running(self) -> None:
-        """Starts supervisord, or has the running one take over the present configuration."""
+        """Starts supervisord. If it runs, it reads the present configuration."""
         if self.is_running():
             self._update()
             return
@@ -84,7 +78,7 @@ class Supervisor:
             time.sleep(0.1)
 
     def processes(self) -> dict[str, Process]:
-        """Every supervised service by name; empty if supervisord does not run."""
+        """Every supervised server by name; empty if supervisord does not run."""
         if not self.is_running():
             return {}
         return {
@@ -93,11 +87,11 @@ class Supervisor:
         }
 
     def start(self, name: str) -> None:
-        """Starts a service; nothing happens if it runs."""
+        """Starts a server; nothing happens if it runs."""
         self._call("startProcess", name, False, ignore=(Faults.ALREADY_STARTED,))
 
     def stop_together(self, names: Iterable[str], report: Callable[[str, str], None]) -> None:
-        """Stops services at the same time and waits for their end; nothing happens to those that do not run."""
+        """Stops servers at the same time and waits until all have ended. Ignores those that do not run."""
         known = self.processes()
         waiting = {name for name in names if name in known}
         for name in sorted(waiting):
@@ -112,12 +106,12 @@ class Supervisor:
             time.sleep(0.1)
 
     def shutdown(self) -> None:
-        """Ends supervisord, and with it whatever still runs under it, and waits for that."""
+        """Ends supervisord with everything that still runs under it, and waits until it is gone."""
         if not self.is_running():
             return
         pid = self._call("getPID")
         self._call("shutdown")
-        limit_s = sum(service.stop_within_s for service in definitions(self.settings).values()) + 10
+        limit_s = sum(server.stop_within_s for server in definitions(self.settings).values()) + 10
         deadline = time.monotonic() + limit_s
         while Path(f"/proc/{pid}").exists():
             if time.monotonic() > deadline:
@@ -127,7 +121,7 @@ class Supervisor:
             shutil.rmtree(self.socket.parent, ignore_errors=True)
 
     def _update(self) -> None:
-        """Restarts the services whose definition changed, drops those that are gone, adds new ones (unstarted)."""
+        """Stops the servers whose definition changed or is gone. Adds the changed and the new ones, not started."""
         added, changed, removed = self._call("reloadConfig")[0]
         for name in changed + removed:
             self._call("stopProcessGroup", name)
@@ -155,7 +149,7 @@ class Supervisor:
 
 
 def socket_path(home: Path) -> Path:
-    """`home`'s supervisor.sock, or one in a short private folder where that would be too long for a socket."""
+    """`home`'s supervisor.sock; if that path is too long for a socket, one in a short private folder."""
     path = home / "supervisor.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
@@ -163,7 +157,7 @@ def socket_path(home: Path) -> Path:
     return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"evcharge-{digest}" / "supervisor.sock"
 
 
-def render(settings: Settings, socket: Path, services: Iterable[Service]) -> str:
+def render(settings: Settings, socket: Path, servers: Iterable[Server]) -> str:
     """The text of supervisord.conf."""
     password = settings.supervisor_password.get_secret_value()
     sections = [
@@ -185,20 +179,20 @@ password = {password}
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """.replace("%", "%%")
     ]
-    for priority, service in enumerate(services):
-        if not service.external:
-            sections.append(_program(settings, service, priority))
+    for priority, server in enumerate(servers):
+        if not server.external:
+            sections.append(_program(server, priority))
     return "\n".join(sections)
 
 
-def _program(settings: Settings, service: Service, priority: int) -> str:
-    # a changed configuration file changes this, and so makes supervisord restart the service
-    environment = service.environment | {"CONFIGURATION_DIGEST": configuration_digest(settings, service.name)}
+def _program(server: Server, priority: int) -> str:
+    # a changed configuration file changes this variable, and supervisord then restarts the server
+    environment = server.environment | {"CONFIGURATION_DIGEST": server.digest()}
     pairs = ",".join(f'{name}="{_plain(value)}"' for name, value in environment.items())
-    yielding = ("nice", "-n", str(service.niceness)) if service.niceness else ()
-    return f"""[program:{service.name}]
-command = {" ".join(f'"{_plain(part)}"' for part in (*yielding, *service.command))}
-directory = {working_directory(settings, service.name)}
+    yielding = ("nice", "-n", str(server.niceness)) if server.niceness else ()
+    return f"""[program:{server.name}]
+command = {" ".join(f'"{_plain(part)}"' for part in (*yielding, *server.command))}
+directory = {server.working_directory}
 environment = {pairs}
 priority = {priority}
 autostart = false
@@ -206,11 +200,11 @@ autorestart = true
 startsecs = 2
 startretries = 10
 stopsignal = TERM
-stopwaitsecs = {service.stop_within_s}
+stopwaitsecs = {server.stop_within_s}
 stopasgroup = true
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {settings.log_dir}/{service.name}.log
+stdout_logfile = {server.settings.log_dir}/{server.name}.log
 stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 2
 """.replace("%", "%%")
@@ -224,7 +218,7 @@ def _plain(value: str) -> str:
 
 
 def _private_folder(folder: Path) -> None:
-    """Makes sure that `folder` exists and, where it is not the platform's own, that nobody else can enter it."""
+    """Creates `folder` if it is missing. Raises StackError if it is not ours or if others can write to it."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = folder.stat()
     if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o022:

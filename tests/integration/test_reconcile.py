@@ -25,7 +25,7 @@ from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.publish import free_attempt
 from evcharge.settings import Settings, load_settings
-from evcharge.stack.bootstrap import create_buckets, create_repository, create_tables
+from evcharge.stack.servers import bootstrap
 from evcharge.warehouse.tables import FACT
 
 MARK = token_hex(3)
@@ -241,9 +241,7 @@ def test_an_empty_platform(platform: Settings, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("EVCHARGE_LAKE_BUCKET", name)
     monkeypatch.setenv("EVCHARGE_CLICKHOUSE_DATABASE", name)
     settings = load_settings()
-    create_buckets(settings)
-    create_repository(settings)
-    create_tables(settings)
+    bootstrap(settings, ("minio", "lakefs", "clickhouse"))
     try:
         code, verdict = reconcile()
         assert (code, verdict["empty"], verdict["equal"]) == (2, True, True)

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,16 +24,9 @@ from evcharge.connections import (
     mongodb,
 )
 from evcharge.settings import Settings
-from evcharge.stack.bootstrap import bootstrap
 from evcharge.stack.health import unhealthy_servers
-from evcharge.stack.probes import (
-    NotHealthy,
-    probe_cassandra,
-    probe_elasticsearch,
-    probe_mongodb,
-    probe_spark_connect,
-)
-from evcharge.stack.services import LIVE_STORES, SERVERS
+from evcharge.stack.servers import LIVE_STORES, SERVERS, bootstrap, definitions
+from evcharge.stack.servers.probing import NotHealthy
 from evcharge.stack.stack import Stack, Status
 from evcharge.stack.supervisor import Supervisor
 
@@ -130,18 +123,17 @@ def test_every_listener_is_on_loopback(platform: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "probe", "refusal"),
+    ("store", "refusal"),
     [
-        ("elasticsearch", probe_elasticsearch, urllib.error.HTTPError),
-        ("cassandra", probe_cassandra, LoginRefusedError),
-        ("mongodb", probe_mongodb, LoginRefusedError),
+        ("elasticsearch", urllib.error.HTTPError),
+        ("cassandra", LoginRefusedError),
+        ("mongodb", LoginRefusedError),
     ],
 )
-def test_a_wrong_password_is_refused(
-    store: str, probe: Callable[[Settings], None], refusal: type[Exception], platform: Settings
-) -> None:
+def test_a_wrong_password_is_refused(store: str, refusal: type[Exception], platform: Settings) -> None:
+    wrong = platform.model_copy(update={f"{store}_password": SecretStr("wrong")})
     with pytest.raises(refusal):
-        probe(platform.model_copy(update={f"{store}_password": SecretStr("wrong")}))
+        definitions(wrong)[store].probe()
     assert unhealthy_servers(platform, [store]) == []
 
 
@@ -182,4 +174,4 @@ def test_killed_live_stores_come_back_by_themselves_with_their_data(platform: Se
 def test_spark_refuses_a_wrong_token(platform: Settings) -> None:
     wrong = platform.model_copy(update={"spark_token": type(platform.spark_token)("wrong")})
     with pytest.raises(NotHealthy, match="UNAUTHENTICATED"):
-        probe_spark_connect(wrong)
+        definitions(wrong)["spark-connect"].probe()

@@ -31,7 +31,7 @@ from evcharge.settings import Settings, stack_file
 from evcharge.simulated import live_feed as simulated
 from evcharge.simulated import offline_run as simulating
 from evcharge.simulated import past_days as simulated_days
-from evcharge.stack.services import definitions as services
+from evcharge.stack.servers import definitions as services
 from evcharge.warehouse.schema import SQL, warehouse_tables
 from evcharge_assets.definitions import defs
 

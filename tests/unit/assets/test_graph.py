@@ -17,7 +17,7 @@ from evcharge.contracts import CONTRACTS, SESSION_EVENTS, Contract
 from evcharge.lake.gates import GATES
 from evcharge.lake.layout import raw_schema
 from evcharge.settings import PROJECT, load_settings
-from evcharge.stack.services import definitions as services
+from evcharge.stack.servers import definitions as services
 from evcharge.warehouse.day_rules import DAY_RULES
 from evcharge.warehouse.schema import SQL, Table, warehouse_tables
 from evcharge_assets.definitions import build_definitions, defs

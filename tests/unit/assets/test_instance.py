@@ -13,7 +13,8 @@ from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
 
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.credentials import ensure_credentials
-from evcharge.stack.services import dagster_environment, prepare
+from evcharge.stack.servers import prepare
+from evcharge.stack.servers.dagster import dagster_environment
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from evcharge.settings import PROJECT, load_settings
-from evcharge.stack.services import definitions
+from evcharge.stack.servers import definitions
 from evcharge.stack.stack import last_lines, tree_memory_mb
 
 

@@ -25,11 +25,11 @@ def test_only_the_owner_can_read_the_file(settings: Settings) -> None:
 
 def test_every_secret_setting_is_generated() -> None:
     secrets = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
-    # a key that the registry's owner gives
+    # the registry's owner issues this key
     assert secrets - {"afdc_api_key"} | {"lakefs_access_key"} == set(GENERATORS)
 
 
-def test_the_returned_settings_carry_the_secrets(settings: Settings) -> None:
+def test_the_returned_settings_have_the_secrets(settings: Settings) -> None:
     found = ensure_credentials(settings)
     for name in GENERATORS:
         value = getattr(found, name)
@@ -54,13 +54,13 @@ def test_a_missing_secret_is_added_and_the_others_are_kept(settings: Settings) -
     assert second.kafka_password == first.kafka_password
 
 
-def test_the_environment_outranks_the_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure_credentials(settings)
     monkeypatch.setenv("EVCHARGE_KAFKA_PASSWORD", "given")
     assert load_settings(home=settings.home).kafka_password.get_secret_value() == "given"
 
 
-def test_the_spark_address_carries_the_token(settings: Settings) -> None:
+def test_the_spark_address_contains_the_token(settings: Settings) -> None:
     found = ensure_credentials(settings)
     assert spark_remote_url(found) == f"{found.spark_remote}/;token={found.spark_token.get_secret_value()}"
     given = load_settings(home=settings.home, spark_remote="sc://spark:15002/;token=own")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from evcharge.components import components
 from evcharge.settings import load_settings
 from evcharge.stack.errors import StackError
 from evcharge.stack.preflight import (
@@ -22,10 +21,10 @@ from evcharge.stack.preflight import (
     require,
 )
 from evcharge.stack.programs import java_command
-from evcharge.stack.services import SERVERS
+from evcharge.stack.servers import SERVERS, components
 
 
-def test_another_processor_is_named_with_the_way_out() -> None:
+def test_a_wrong_processor_is_reported_with_a_remedy() -> None:
     check = check_architecture("Linux", "aarch64", engine_needed=True)
     assert check.verdict == Verdict.MISSING
     assert "aarch64" in check.found
@@ -44,19 +43,19 @@ def test_memory_by_profile(available_mb: int, small: str, full: str) -> None:
     assert check_memory(available_mb, running=True, profile="full").verdict == "ok"
 
 
-def test_too_little_memory_for_everything_points_to_the_small_profile() -> None:
+def test_too_little_memory_for_all_servers_suggests_the_small_profile() -> None:
     assert "PROFILE=small" in check_memory(4_000, running=False, profile="full").remedy
     assert "PROFILE" not in check_memory(1_000, running=False, profile="small").remedy
 
 
-def test_the_small_profile_asks_for_less(tmp_path: Path) -> None:
+def test_the_small_profile_needs_less(tmp_path: Path) -> None:
     checks = {check.what: check for check in preflight(load_settings(home=tmp_path, profile="small"))}
     assert "mongodb" not in checks
     assert "secantusd" not in checks
     assert "elasticsearch" not in checks["downloads"].found
 
 
-def test_a_taken_port_is_named_with_an_offset_that_is_free(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_with_a_free_offset(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path, port_offset=free_offset(11_000))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", settings.port("lakefs")))
@@ -69,7 +68,7 @@ def test_a_taken_port_is_named_with_an_offset_that_is_free(tmp_path: Path) -> No
         assert check_ports(settings, set(SERVERS) - {"lakefs"}, running=set()).verdict == Verdict.OK
 
 
-def test_a_full_disk_is_named_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(home=tmp_path / "home", cache=tmp_path / "cache")
     assert check_disk(settings, []).verdict == Verdict.OK
     usage = type("Usage", (), {"free": 1_000_000_000})
@@ -85,7 +84,7 @@ def test_downloads_are_added_up() -> None:
     assert found.startswith("225 MB, about 1 minutes")
 
 
-def test_everything_missing_is_said_at_once() -> None:
+def test_one_error_reports_everything_missing() -> None:
     checks = [
         Check("java", Verdict.MISSING, "Java is missing", "sudo apt-get install java"),
         Check("git", Verdict.OK, "/usr/bin/git"),
@@ -99,7 +98,7 @@ def test_everything_missing_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize(("version", "good"), [("1.8.0_402", False), ("11.0.2", False), ("17", True), ("21.0.1", True)])
-def test_java_has_to_be_new_enough(version: str, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_must_be_new_enough(version: str, good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n")

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from evcharge.components import Component, components
+from evcharge.components import Component
 from evcharge.settings import load_settings
 from evcharge.stack.errors import StackError
 from evcharge.stack.provision import Provisioner
+from evcharge.stack.servers import components
 
 
 def fetched_by(monkeypatch: pytest.MonkeyPatch, content: str | None) -> list[str]:
-    """Replaces fetching by writing `content` (nothing if None); returns the list of what is then fetched."""
+    """Makes `_fetch` write `content`, or nothing if None. Returns the list that gets each fetched component's name."""
     fetched: list[str] = []
 
     def fetch(_self: Provisioner, component: Component, folder: Path) -> None:
@@ -29,7 +30,7 @@ def provisioner(tmp_path: Path) -> Provisioner:
     return Provisioner(load_settings(home=tmp_path / "home", cache=tmp_path / "cache"), lambda _name, _doing: None)
 
 
-def test_what_is_cached_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_component_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = fetched_by(monkeypatch, "program")
     provisioner(tmp_path).run(["minio", "kafka"])
     assert sorted(fetched) == ["kafka", "minio"]
@@ -56,7 +57,7 @@ def test_a_failed_fetch_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in (tmp_path / "cache" / "minio").iterdir()] == [".lock"]
 
 
-def test_what_a_killed_fetch_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remains_of_a_killed_fetch_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = tmp_path / "cache" / "minio" / ".new-x" / "content"
     left.mkdir(parents=True)
     fetched_by(monkeypatch, "program")
@@ -64,7 +65,7 @@ def test_what_a_killed_fetch_left_is_removed(tmp_path: Path, monkeypatch: pytest
     assert not left.parent.exists()
 
 
-def test_another_version_or_build_file_is_another_folder(tmp_path: Path) -> None:
+def test_another_version_or_build_file_has_another_folder(tmp_path: Path) -> None:
     kafka = components()["kafka"]
     newer = Component("kafka", "9.9.9", "jars", kafka.build_files)
     assert newer.folder(tmp_path) != kafka.folder(tmp_path)

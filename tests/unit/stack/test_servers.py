@@ -16,16 +16,8 @@ from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
 from evcharge.stack.preflight import PORT_OWNERS
 from evcharge.stack.programs import unprivileged
-from evcharge.stack.services import (
-    ELASTICSEARCH_USER_ID,
-    LIVE_STORES,
-    SERVERS,
-    configuration_digest,
-    definitions,
-    in_profile,
-    missing_without,
-    prepare,
-)
+from evcharge.stack.servers import LIVE_STORES, SERVERS, definitions, in_profile, missing_without, prepare
+from evcharge.stack.servers.elasticsearch import ELASTICSEARCH_USER_ID
 from evcharge.stack.supervisor import SOCKET_PATH_LIMIT, render, socket_path
 
 RENDERED = {"minio", "lakefs", "clickhouse", "spark-connect", "dagster-webserver", *LIVE_STORES}
@@ -42,12 +34,16 @@ def sections(settings: Settings) -> configparser.ConfigParser:
     return parser
 
 
-def test_every_port_belongs_to_a_service() -> None:
-    owners = {PORT_OWNERS.get(name, name) for name in stack_file()["ports"]}
-    assert owners <= definitions(load_settings()).keys()
+def digests(settings: Settings) -> dict[str, str]:
+    return {name: definitions(settings)[name].digest() for name in LIVE_STORES}
 
 
-def test_every_service_has_a_program_that_restarts_and_waits_to_be_started(settings: Settings) -> None:
+def test_every_port_belongs_to_a_server() -> None:
+    assert PORT_OWNERS.keys() == stack_file()["ports"].keys()
+    assert set(PORT_OWNERS.values()) <= definitions(load_settings()).keys()
+
+
+def test_every_server_has_a_program_that_restarts_and_is_started_by_us(settings: Settings) -> None:
     parsed = sections(settings)
     for name in definitions(settings):
         program = parsed[f"program:{name}"]
@@ -97,7 +93,7 @@ def test_rendered_files_with_secrets_are_private_and_complete(settings: Settings
         assert "${" not in path.read_text()
 
 
-def test_clickhouse_users_carry_hashes_only_and_the_analyst_reads_only(settings: Settings) -> None:
+def test_clickhouse_users_have_only_hashes_and_the_analyst_can_only_read(settings: Settings) -> None:
     prepare(settings, {"clickhouse"})
     text = (settings.home / "clickhouse" / "users.xml").read_text()
     assert settings.clickhouse_password.get_secret_value() not in text
@@ -117,15 +113,15 @@ def test_elasticsearch_has_one_user_whose_password_is_hashed(settings: Settings)
     assert (config / "users_roles").read_text() == f"superuser:{user}\n"
 
 
-def test_the_live_stores_are_restarted_by_a_changed_configuration_only(settings: Settings) -> None:
+def test_only_a_changed_configuration_restarts_the_live_stores(settings: Settings) -> None:
     prepare(settings, set(LIVE_STORES))
-    before = {name: configuration_digest(settings, name) for name in LIVE_STORES}
+    before = digests(settings)
     assert len(set(before.values())) == len(LIVE_STORES)
     prepare(settings, set(LIVE_STORES))
-    assert {name: configuration_digest(settings, name) for name in LIVE_STORES} == before
+    assert digests(settings) == before
     moved = load_settings(home=settings.home, port_offset=200)
     prepare(moved, set(LIVE_STORES))
-    assert all(configuration_digest(moved, name) != before[name] for name in LIVE_STORES)
+    assert all(digest != before[name] for name, digest in digests(moved).items())
 
 
 def test_the_live_stores_ask_for_passwords(settings: Settings) -> None:
@@ -137,7 +133,7 @@ def test_the_live_stores_ask_for_passwords(settings: Settings) -> None:
     assert "auth = true" in (settings.home / "mongodb" / "secantusd.toml").read_text()
 
 
-def test_root_starts_elasticsearch_as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_starts_elasticsearch_as_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     assert unprivileged(ELASTICSEARCH_USER_ID) == ()
     monkeypatch.setattr(os, "getuid", lambda: 0)
@@ -146,11 +142,11 @@ def test_root_starts_elasticsearch_as_somebody_else(monkeypatch: pytest.MonkeyPa
     assert "--bounding-set -all" in command
 
 
-def test_the_server_of_mongodbs_protocol_is_the_locked_one() -> None:
+def test_stack_toml_has_the_locked_version_of_secantusdb() -> None:
     assert importlib.metadata.version("SecantusDB") == stack_file()["versions"]["mongodb"]
 
 
-def test_a_small_platform_goes_without_the_live_stores(settings: Settings) -> None:
+def test_a_small_platform_runs_without_the_live_stores(settings: Settings) -> None:
     small = load_settings(home=settings.home, profile="small")
     assert definitions(small).keys() - in_profile(small).keys() == LIVE_STORES.keys()
     assert in_profile(settings).keys() == definitions(settings).keys()
@@ -158,7 +154,7 @@ def test_a_small_platform_goes_without_the_live_stores(settings: Settings) -> No
     assert LIVE_STORES.keys() & in_profile(own).keys() == {"mongodb"}
 
 
-def test_what_a_small_platform_lacks_is_said_in_one_line() -> None:
+def test_one_line_lists_what_a_small_platform_lacks() -> None:
     line = missing_without(list(LIVE_STORES))
     for lacking in (*LIVE_STORES, "nearby", "traffic", "hourly usage", "reference data", "live stream", "make up"):
         assert lacking in line
@@ -166,7 +162,7 @@ def test_what_a_small_platform_lacks_is_said_in_one_line() -> None:
     assert "live stream" not in missing_without(["mongodb"])
 
 
-def test_services_start_after_services_that_exist(settings: Settings) -> None:
+def test_servers_start_after_servers_that_exist(settings: Settings) -> None:
     known = definitions(settings)
     assert set(SERVERS) <= known.keys()
     for service in known.values():

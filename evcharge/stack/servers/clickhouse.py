@@ -1,0 +1,89 @@
+"""ClickHouse, the warehouse: the engine of the chDB library behind a server of our own (`deploy/native/clickhouse`)."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import ClassVar
+
+from pydantic import SecretStr
+
+from evcharge.components import NATIVE, Component, Npm, pinned_version
+from evcharge.connections import clickhouse
+from evcharge.stack.files import write_from_template
+from evcharge.stack.servers.base import Server, password
+from evcharge.stack.servers.probing import NotHealthy, http_get, require_listener
+
+
+class ClickHouse(Server):
+    name = "clickhouse"
+    version = pinned_version("clickhouse")
+    ports = ("clickhouse", "clickhouse_http")
+    secrets: ClassVar = {"clickhouse_password": password, "analyst_password": password}
+    component = Component(
+        "clickhouse",
+        version,
+        "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so",
+        source=Npm("@chdb/lib-linux-x64-gnu"),
+    )
+    configuration = ("config.xml", "users.xml")
+    stop_within_s = 30
+    note = "ClickHouse engine via the chDB library"
+    stand_in = (
+        "the ClickHouse engine via the chDB library, on loopback only; for a real server set EVCHARGE_CLICKHOUSE_HOST"
+    )
+
+    @property
+    def address(self) -> str:
+        return f"{self.settings.clickhouse_host}:{self.settings.clickhouse_port}"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (
+            *(sys.executable, str(NATIVE / "clickhouse" / "server.py"), str(self.program)),
+            *(str(self.folder / "config.xml"), str(self.folder / "data")),
+            *(str(self.settings.port("clickhouse")), str(self.settings.port("clickhouse_http"))),
+        )
+
+    def prepare(self) -> None:
+        settings, users = self.settings, self.folder / "users.xml"
+        (self.folder / "data").mkdir(parents=True, exist_ok=True)
+        write_from_template("clickhouse/config.xml", self.folder / "config.xml", users=users)
+        write_from_template(
+            "clickhouse/users.xml",
+            users,
+            etl_user=settings.clickhouse_user,
+            etl_sha256=_sha256(settings.clickhouse_password),
+            analyst_user=settings.analyst_user,
+            analyst_sha256=_sha256(settings.analyst_password),
+            database=settings.clickhouse_database,
+        )
+
+    def probe(self) -> None:
+        """Selects 1 as the loading user, over HTTP and then over the native protocol.
+
+        HTTP first, because the hosted engine aborts when a native login fails.
+        """
+        settings = self.settings
+        require_listener(settings.clickhouse_host, settings.clickhouse_http_port)
+        answer = http_get(
+            f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}/?query=SELECT%201",
+            login=(settings.clickhouse_user, settings.clickhouse_password.get_secret_value()),
+        )
+        if answer.strip() != "1":
+            raise NotHealthy(f"SELECT 1 gave {answer[:80]!r}")
+        client = clickhouse(settings, database="default")
+        try:
+            client.execute("SELECT 1")
+        finally:
+            client.disconnect()
+
+    def bootstrap(self) -> None:
+        """Creates the warehouse's database, tables and views."""
+        from evcharge.warehouse import schema
+
+        schema.apply(self.settings)
+
+
+def _sha256(secret: SecretStr) -> str:
+    return hashlib.sha256(secret.get_secret_value().encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""Dagster's three processes: the code server, the webserver, the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evcharge.components import pinned_version
+from evcharge.dagster_api import graphql
+from evcharge.priority import STREAM
+from evcharge.settings import PROJECT, Settings
+from evcharge.stack.files import write_private
+from evcharge.stack.programs import environment_script
+from evcharge.stack.servers.base import ProjectProcess, project_environment
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, http_get, require_listener
+
+_LOCATIONS = """{workspaceOrError{__typename ... on Workspace{locationEntries{name loadStatus
+    locationOrLoadError{__typename ... on PythonError{message}}}}}}"""
+_DAEMONS = "{instance{daemonHealth{allDaemonStatuses{daemonType required healthy lastHeartbeatErrors{message}}}}}"
+
+
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """What Dagster's processes need beside the platform's settings: its home and the compute logs' store."""
+    return {
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "DAGSTER_CODE_PORT": str(settings.port("dagster_code")),
+        "COMPUTE_LOG_BUCKET": settings.compute_log_bucket,
+        "COMPUTE_LOG_ENDPOINT": settings.minio_endpoint,
+        "COMPUTE_LOG_DIR": str(settings.home / "dagster" / "compute-logs"),
+        "AWS_ACCESS_KEY_ID": settings.minio_access_key,
+        "AWS_SECRET_ACCESS_KEY": settings.minio_secret_key.get_secret_value(),
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+class _DagsterProcess(ProjectProcess):
+    """What all three share: Dagster's home and its configuration."""
+
+    version = pinned_version("dagster")
+    configuration = ("dagster.yaml",)
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.dagster_home
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return project_environment(self.settings) | dagster_environment(self.settings)
+
+    def prepare(self) -> None:
+        write_private(self.folder / "dagster.yaml", (PROJECT / "dagster.yaml").read_text())
+
+
+class DagsterCodeServer(_DagsterProcess):
+    """Serves the project's definitions to the other two, and launches the runs."""
+
+    name = "dagster-code"
+    ports = ("dagster_code",)
+    after = ("kafka", "minio", "lakefs", "clickhouse", "elasticsearch", "cassandra", "mongodb")
+    stop_within_s = 60
+    # its runs inherit this; the stream is one of them
+    niceness = STREAM
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.settings.port('dagster_code')}"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (
+            *(str(environment_script("dagster")), "code-server", "start", "-h", "127.0.0.1"),
+            *("-p", str(self.settings.port("dagster_code")), "-m", "evcharge_assets.definitions", "-a", "defs"),
+            *("-d", str(PROJECT), "--location-name", "evcharge", "--use-python-environment-entry-point"),
+        )
+
+    def probe(self) -> None:
+        """Asks the code server by gRPC's health protocol. The webserver's probe reports code that does not load."""
+        require_listener("127.0.0.1", self.port)
+
+        import grpc  # type: ignore[import-untyped]
+        from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse  # type: ignore[import-untyped]
+        from grpc_health.v1.health_pb2_grpc import HealthStub  # type: ignore[import-untyped]
+
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=PROBE_TIMEOUT_S)
+            except grpc.RpcError as error:
+                raise NotHealthy(f"{error.code().name}: {error.details()}") from None
+        if answer.status != HealthCheckResponse.SERVING:
+            raise NotHealthy("it is not serving")
+
+
+class DagsterWebserver(_DagsterProcess):
+    """Shows assets and runs, and answers GraphQL."""
+
+    name = "dagster-webserver"
+    ports = ("dagster_webserver",)
+    after = ("dagster-code",)
+    stop_within_s = 30
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.settings.dagster_port}"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (
+            *(str(environment_script("dagster-webserver")), "-h", "127.0.0.1", "-p", str(self.settings.dagster_port)),
+            *("-w", str(PROJECT / "workspace.yaml")),
+        )
+
+    def probe(self) -> None:
+        """Reads the webserver's version and whether it could load the project's code."""
+        http_get(f"http://{self.address}/server_info")
+        workspace = graphql(self.settings, _LOCATIONS, timeout_s=PROBE_TIMEOUT_S)["workspaceOrError"]
+        for entry in workspace.get("locationEntries", ()):
+            loaded = entry["locationOrLoadError"] or {}
+            if loaded.get("__typename") == "PythonError":
+                raise NotHealthy(f"code location {entry['name']} does not load: {loaded['message'].strip()}")
+            if entry["loadStatus"] != "LOADED":
+                raise NotHealthy(f"code location {entry['name']} is loading")
+
+
+class DagsterDaemon(_DagsterProcess):
+    """Runs sensors, schedules and the queue of runs."""
+
+    name = "dagster-daemon"
+    # its sensors launch runs at once
+    after = ("dagster-code", "spark-connect")
+    stop_within_s = 60
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (str(environment_script("dagster-daemon")), "run", "-w", str(PROJECT / "workspace.yaml"))
+
+    def probe(self) -> None:
+        """Asks the webserver for the heartbeat of every required daemon."""
+        answer = graphql(self.settings, _DAEMONS, timeout_s=PROBE_TIMEOUT_S)
+        for status in answer["instance"]["daemonHealth"]["allDaemonStatuses"]:
+            if status["required"] and not status["healthy"]:
+                errors = [error["message"].strip().splitlines()[-1] for error in status["lastHeartbeatErrors"] or []]
+                raise NotHealthy(f"{status['daemonType']} daemon: {'; '.join(errors) or 'no heartbeat yet'}")

@@ -1,0 +1,108 @@
+"""Elasticsearch, the live state of stations and traffic that drivers search."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from evcharge.components import NATIVE, Component, Maven, pinned_version
+from evcharge.stack.files import write_from_template, write_private
+from evcharge.stack.programs import java_command, java_path, setpriv_command, unprivileged
+from evcharge.stack.servers.base import Server, password
+from evcharge.stack.servers.probing import NotHealthy, http_get
+
+#: Elasticsearch refuses to run as root. Under root it runs as this user and group, which need no entry anywhere.
+ELASTICSEARCH_USER_ID = 9200
+
+
+class Elasticsearch(Server):
+    name = "elasticsearch"
+    version = pinned_version("elasticsearch")
+    ports = ("elasticsearch", "elasticsearch_transport")
+    secrets: ClassVar = {"elasticsearch_password": password}
+    component = Component(
+        "elasticsearch", version, f"elasticsearch-{version}", ("elasticsearch/pom.xml",), Maven(unpack=True)
+    )
+    programs: ClassVar = {"java": java_command} | ({} if os.getuid() else {"setpriv": setpriv_command})
+    configuration = ("config/elasticsearch.yml", "config/jvm.options", "config/log4j2.properties", "config/users")
+    stop_within_s = 40
+    lacking = "free chargers nearby, station and traffic questions"
+
+    @property
+    def address(self) -> str:
+        return self.settings.elasticsearch_url
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (*unprivileged(ELASTICSEARCH_USER_ID), f"{self.program}/bin/elasticsearch")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        java = java_path()
+        return {
+            "ES_PATH_CONF": str(self.folder / "config"),
+            "ES_TMPDIR": str(self.folder / "tmp"),
+            "ES_JAVA_HOME": str(Path(shutil.which(java) or java).resolve().parent.parent),
+            "HOME": str(self.folder),
+        }
+
+    def prepare(self) -> None:
+        """Writes its files, with the platform's user as the only one, in folders that its process can write."""
+        folder, config = self.folder, self.folder / "config"
+        for name in ("config", "data", "logs", "tmp"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        write_from_template(
+            "elasticsearch/elasticsearch.yml",
+            config / "elasticsearch.yml",
+            data=folder / "data",
+            logs=folder / "logs",
+            port=self.settings.port("elasticsearch"),
+            transport_port=self.settings.port("elasticsearch_transport"),
+        )
+        for name in ("jvm.options", "log4j2.properties"):
+            write_private(config / name, (NATIVE / "elasticsearch" / name).read_text())
+        self._write_users(config)
+        if not os.getuid():
+            _give_away(folder)
+
+    def probe(self) -> None:
+        """Reads the cluster's health with the platform's login: every primary shard must be there."""
+        settings = self.settings
+        health = json.loads(
+            http_get(
+                f"{settings.elasticsearch_url}/_cluster/health",
+                login=(settings.elasticsearch_user, settings.elasticsearch_password.get_secret_value()),
+            )
+        )
+        if health["status"] == "red":
+            raise NotHealthy(f"status red, {health['active_shards_percent_as_number']:.0f} % of the shards are active")
+
+    def bootstrap(self) -> None:
+        """Creates the live indices."""
+        from evcharge.live import indices
+
+        indices.ensure(self.settings)
+
+    def _write_users(self, config: Path) -> None:
+        import bcrypt
+
+        users, name = config / "users", self.settings.elasticsearch_user
+        secret = self.settings.elasticsearch_password.get_secret_value().encode()
+        user, _, known = (users.read_text().strip() if users.exists() else "").partition(":")
+        # a new hash has a new salt: written each time, the file would restart the server for nothing
+        if user != name or not bcrypt.checkpw(secret, known.encode()):
+            write_private(users, f"{name}:{bcrypt.hashpw(secret, bcrypt.gensalt(rounds=10, prefix=b'2a')).decode()}\n")
+        write_private(config / "users_roles", f"superuser:{name}\n")
+
+
+def _give_away(folder: Path) -> None:
+    """Makes the server's user the owner of `folder` and of everything in it."""
+    for parent, _, files in os.walk(folder):
+        for path in (parent, *(os.path.join(parent, file) for file in files)):
+            # a running server's files come and go
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(path, ELASTICSEARCH_USER_ID, ELASTICSEARCH_USER_ID, follow_symlinks=False)

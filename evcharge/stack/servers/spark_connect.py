@@ -1,0 +1,112 @@
+"""Spark Connect: the warm Spark that publications and loads share."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import uuid
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from evcharge.components import SPARK
+from evcharge.connections import spark_remote_url
+from evcharge.priority import BACKGROUND
+from evcharge.stack.files import write_from_template
+from evcharge.stack.programs import java_command
+from evcharge.stack.servers.base import Server, password, project_environment
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, require_listener
+
+_SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
+
+
+class SparkConnect(Server):
+    name = "spark-connect"
+    version = SPARK.version
+    ports = ("spark_connect",)
+    secrets: ClassVar = {"spark_token": password}
+    component = SPARK
+    programs: ClassVar = {"java": java_command}
+    configuration = ("spark-defaults.conf", "log4j2.properties")
+    # it starts slowest, and nothing in the bootstrap needs it
+    starts_early = True
+    stop_within_s = 30
+    # publications and loads
+    niceness = BACKGROUND
+
+    @property
+    def address(self) -> str:
+        return self.settings.spark_remote.partition("/;")[0]
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.home / "spark"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (
+            *(f"{_spark_home()}/bin/spark-submit", "--class", _SERVER_CLASS),
+            *("--properties-file", str(self.folder / "spark-defaults.conf"), "spark-internal"),
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "SPARK_HOME": str(_spark_home()),
+            "SPARK_CONF_DIR": str(self.folder),
+            "SPARK_NO_DAEMONIZE": "1",
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            # the workers would otherwise be the PATH's python3, which has none of the project's packages
+            "PYSPARK_PYTHON": sys.executable,
+            **project_environment(self.settings),
+        }
+
+    def prepare(self) -> None:
+        work = self.folder / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        write_from_template("spark/log4j2.properties", self.folder / "log4j2.properties")
+        write_from_template(
+            "spark/spark-defaults.conf",
+            self.folder / "spark-defaults.conf",
+            jars=self.program,
+            work=work,
+            port=self.settings.port("spark_connect"),
+            lakefs_endpoint=self.settings.lakefs_endpoint,
+            access_key=self.settings.lakefs_access_key,
+            secret_key=self.settings.lakefs_secret_key.get_secret_value(),
+        )
+
+    def probe(self) -> None:
+        """Executes SELECT 1 over gRPC with the token, in a session that is released at once."""
+        url = urlsplit(self.settings.spark_remote)
+        require_listener(url.hostname or "localhost", url.port or 15002)
+
+        import grpc  # type: ignore[import-untyped]
+        from pyspark.sql.connect.client.core import DefaultChannelBuilder
+        from pyspark.sql.connect.proto import (
+            ExecutePlanRequest,
+            Plan,
+            ReleaseSessionRequest,
+            SparkConnectServiceStub,
+            UserContext,
+        )
+
+        session, user = str(uuid.uuid4()), UserContext(user_id="probe")
+        plan = Plan()
+        plan.root.sql.query = "SELECT 1"
+        with DefaultChannelBuilder(spark_remote_url(self.settings)).toChannel() as channel:
+            stub = SparkConnectServiceStub(channel)
+            try:
+                answers = stub.ExecutePlan(
+                    ExecutePlanRequest(session_id=session, user_context=user, plan=plan), timeout=3 * PROBE_TIMEOUT_S
+                )
+                if not sum(answer.arrow_batch.row_count for answer in answers):
+                    raise NotHealthy("SELECT 1 gave no row")
+                release = ReleaseSessionRequest(session_id=session, user_context=user)
+                stub.ReleaseSession(release, timeout=PROBE_TIMEOUT_S)
+            except grpc.RpcError as error:
+                raise NotHealthy(f"{error.code().name}: {error.details()}") from None
+
+
+def _spark_home() -> Path:
+    return Path(sysconfig.get_path("purelib")) / "pyspark"
