@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from evcharge.settings import PROJECT, stack_file
+from evcharge.settings import IS_CLONE, PROJECT, stack_file
 
 #: The servers' configuration; only a clone has it.
 NATIVE = PROJECT / "deploy" / "native"
@@ -44,8 +44,12 @@ class Component:
     source: Maven | Go | Npm = Maven()
 
     def folder(self, cache: Path) -> Path:
-        """The cache folder. Its name has the version and a hash of the build files, if there are any."""
-        digest = hashlib.sha256(b"".join((NATIVE / name).read_bytes() for name in self.build_files)).hexdigest()[:10]
+        """The cache folder. Its name has the version and a hash of the build files, if there are any.
+
+        Outside a clone there are no build files. The folder is then one that nothing was ever built into.
+        """
+        files = self.build_files if IS_CLONE else ()
+        digest = hashlib.sha256(b"".join((NATIVE / name).read_bytes() for name in files)).hexdigest()[:10]
         return cache / self.name / (f"{self.version}-{digest}" if self.build_files else self.version)
 
     def path(self, cache: Path) -> Path:

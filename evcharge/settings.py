@@ -18,7 +18,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evcharge.errors import UserError
 
+#: The folder that holds this package: the clone, or where a wheel was installed.
 PROJECT = Path(__file__).resolve().parent.parent
+#: Only a clone (or an unpacked source distribution) has the servers' configuration, the examples and the documents.
+IS_CLONE = (PROJECT / "pyproject.toml").is_file()
+#: A clone keeps a platform of its own; an installed package keeps the user's (XDG Base Directory Specification).
+DEFAULT_HOME = (
+    PROJECT / ".evcharge"
+    if IS_CLONE
+    else Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "evcharge"
+)
 #: Versions and ports of the natively run servers. `deploy/native/stack.toml` is a link to it.
 STACK_FILE = Path(__file__).parent / "stack.toml"
 
@@ -44,7 +53,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EVCHARGE_", extra="ignore")
 
-    home: Path = Field(PROJECT / ".evcharge", description="data, logs and credentials of this platform")
+    home: Path = Field(DEFAULT_HOME, description="data, logs and credentials of this platform")
     cache: Path = Field(
         Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "evcharge",
         description="downloads and builds, shared by all clones of this user",
@@ -187,9 +196,15 @@ def stack_file() -> dict[str, Any]:
     return tomllib.loads(STACK_FILE.read_text())
 
 
+def require_clone(what: str) -> None:
+    """Raises UserError outside a clone; `what` begins the message."""
+    if not IS_CLONE:
+        raise UserError(f"{what} needs a clone of the project; this evcharge is a package installed in {PROJECT}")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from overrides, environment, credentials file and defaults. Raises SettingsError."""
-    home = Path(overrides.get("home") or os.environ.get("EVCHARGE_HOME") or PROJECT / ".evcharge").expanduser()
+    home = Path(overrides.get("home") or os.environ.get("EVCHARGE_HOME") or DEFAULT_HOME).expanduser()
     known = {f"EVCHARGE_{name.upper()}" for name in Settings.model_fields}
     for name in sorted(os.environ):
         if name.startswith("EVCHARGE_") and name not in known:

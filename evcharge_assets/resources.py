@@ -14,7 +14,7 @@ from dagster_pyspark import LazyPySparkResource
 from evcharge.connections import ServerDownError
 from evcharge.lake.candidate import RunIdentity
 from evcharge.lake.repository import Repository
-from evcharge.settings import PROJECT, Settings, load_settings
+from evcharge.settings import IS_CLONE, PROJECT, Settings, load_settings
 from evcharge.stack.health import unhealthy_servers
 
 #: Tag of a run that failed because a server was down. Such a run does not count among the attempts at its range.
@@ -69,6 +69,9 @@ def identity(context: dg.AssetExecutionContext) -> RunIdentity:
 @cache
 def code_version() -> str:
     """The commit of our own code; `unknown` outside a Git checkout."""
+    # an installed package may lie inside another project's checkout
+    if not IS_CLONE:
+        return "unknown"
     try:
         command = ["git", "-C", str(PROJECT), "rev-parse", "--short=12", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

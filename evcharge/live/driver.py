@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 from evcharge.components import NATIVE, SPARK
 from evcharge.priority import STREAM, yield_to_others
-from evcharge.settings import Settings
+from evcharge.settings import Settings, require_clone
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
 def stream_session(settings: Settings) -> SparkSession:
-    """A Spark session with a driver in this process, configured as the Connect server is where both need the same."""
+    """A Spark session with a driver in this process, configured as the Connect server is where both need the same.
+
+    Raises UserError outside a clone, which alone has Spark's configuration and jars.
+    """
+    require_clone("the live stream")
     # of this thread, and of the JVM and the workers that it starts
     yield_to_others(STREAM)
     # the workers must have the project's packages, whatever python3 is on the PATH

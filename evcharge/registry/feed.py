@@ -34,10 +34,10 @@ from evcharge.registry.snapshot import (
     diff,
 )
 from evcharge.registry.state import FEED, Change, State
-from evcharge.settings import PROJECT, Settings
+from evcharge.settings import Settings
 
-#: Our own small registry: what is loaded where no file is named.
-EXAMPLE = PROJECT / "examples" / "registry-synthetic.csv"
+#: Our own small registry, which is loaded where no file is named; `examples/registry-synthetic.csv` is a link to it.
+EXAMPLE = Path(__file__).with_name("registry-synthetic.csv").resolve()
 # Half a second of publishing.
 CHUNK_ROWS = 10_000
 # A few of 86,000 records are always odd; more is a schema that has changed under the same names.
