@@ -1,72 +1,81 @@
 """The `evcharge` command: assembles the commands of each area.
 
-A command module imports only typer and the standard library at its top, everything else inside its functions, so
-that `evcharge --help` is quick.
+A command module imports only typer and the standard library at its top, and everything else inside its functions, so that
+`evcharge --help` is quick.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
-from evcharge import dictionary
-from evcharge.cli import audit as platform
-from evcharge.cli import lake, queries, reference, registry, stack
-from evcharge.cli import recorded as sessions
-from evcharge.cli import stream as live
+from evcharge.cli import (
+    audit,
+    configuration,
+    dictionary,
+    lake,
+    queries,
+    recorded,
+    reference,
+    registry,
+    simulate,
+    stack,
+    stream,
+    up,
+)
+
+_HELP = """
+The open EV-charging data platform. Charging stations, sessions and cars go through Kafka into live state, a versioned lake
+and a warehouse.
+
+- **Platform:** `up` starts everything, `stack` handles single servers, `settings` and `credentials` say how to reach them.
+
+- **Data in:** `simulate` makes charging up, `replay` sends recorded sessions, `registry` and `reference` load stations and
+  EV models, `stream` runs the live state outside Dagster.
+
+- **Drivers' questions:** `nearby`, `station`, `traffic`.
+
+- **Demand:** `fit` learns a site's demand from its sessions, `realism` says how near the simulation comes.
+
+- **Proof:** `reconcile` compares every store, `trace` follows one session, `lake` shows the archive's history, `dictionary`
+  describes every column.
+
+Try it without any server: `evcharge simulate --stations 100 --days 2 --report simulation.html`
+
+Start the platform and ask it: `evcharge up`, then `evcharge nearby --lat 34.05 --lon -118.24 --radius-km 25 --free`
+
+Every command explains itself: `evcharge replay --help`
+"""
 
 app = typer.Typer(
-    name="evcharge",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="The open EV-charging data platform: servers, recorded and simulated charging, the lake, the warehouse.",
+    name="evcharge", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=_HELP
 )
+for command in (
+    recorded.replay,
+    recorded.fit,
+    recorded.realism,
+    stream.stream,
+    queries.nearby,
+    queries.station,
+    queries.traffic,
+    audit.reconcile,
+    audit.trace,
+    configuration.credentials,
+    dictionary.dictionary,
+    up.up,
+    configuration.settings,
+):
+    app.command()(command)
 app.add_typer(stack.app, name="stack")
-sessions.register(app)
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(lake.app, name="lake")
 app.add_typer(reference.app, name="reference")
 app.add_typer(registry.app, name="registry")
-live.register(app)
-queries.register(app)
-platform.register(app)
-dictionary.register(app)
-
-
-@app.command()
-def up(
-    main_job: Annotated[bool, typer.Option(help="simulate the first day and take it to ClickHouse")] = True,
-) -> None:
-    """Bring the platform up: check the machine, fetch and start the servers, run the main job, feed on.
-
-    The main job is one simulated day through Dagster, from Kafka to ClickHouse. A second `up` adds no day.
-    """
-    from evcharge.cli.up import bring_up
-
-    bring_up(main_job=main_job)
-
-
-@app.command()
-def settings() -> None:
-    """List every setting with its present value. Each is set by the environment variable of its name."""
-    from pydantic import SecretStr
-    from rich.console import Console
-    from rich.table import Table
-
-    from evcharge.settings import Settings, load_settings
-
-    current = load_settings()
-    table = Table("variable", "value", "meaning", box=None, pad_edge=False)
-    for name, field in Settings.model_fields.items():
-        value = getattr(current, name)
-        shown = ("(set)" if value else "(not set)") if isinstance(value, SecretStr) else str(value)
-        table.add_row(f"EVCHARGE_{name.upper()}", shown, field.description or "")
-    Console().print(table)
 
 
 def main() -> None:
-    """Runs the command. What a user can put right ends in one clear message and exit code 1, never in a traceback."""
+    """Runs the command. An error that the user can put right ends in one clear message and exit code 1, without a traceback."""
     from evcharge.connections import ServerDownError
     from evcharge.errors import UserError
 

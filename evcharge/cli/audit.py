@@ -1,47 +1,63 @@
-"""The top-level commands that ask the whole platform: reconcile, trace, credentials."""
+"""`evcharge reconcile` and `evcharge trace`: whether every store holds the same, and where one session is in each of them."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
+from evcharge.cli.options import AsJson
+from evcharge.cli.output import plain_table, print_table, show
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands to the evcharge command."""
-    app.command()(reconcile)
-    app.command()(trace)
-    app.command()(credentials)
+if TYPE_CHECKING:
+    from evcharge.audit.reconcile import Reconciliation
+    from evcharge.audit.trace import Trace
+    from evcharge.settings import Settings
 
 
 def reconcile(as_json: AsJson = False) -> None:
     """Compare every store: producers' ledgers, Kafka, lake, ClickHouse, Elasticsearch, Cassandra.
 
-    Exit code 0: equal, 1: differences, 2: nothing there. Counts, energy sums and hashes are compared by station and hour
-    at one cut, the lake's ledger. Of Elasticsearch the events are station documents, of Cassandra final hours.
-    """
-    from rich.console import Console
-    from rich.table import Table
+    Counts, energy sums and hashes are compared by station and hour, as of the offsets that the lake's ledger has reached.
+    For Elasticsearch, the column events counts station documents. For Cassandra, it counts final hours.
 
+    Exit code 0: equal. 1: differences. 2: there is nothing to compare.
+    """
     from evcharge.audit.reconcile import reconcile as compare
+    from evcharge.cli.progress import spinner
     from evcharge.settings import load_settings
 
-    console = Console(stderr=True)
-    with console.status("reading") as status:
+    with spinner("reading") as status:
         verdict = compare(load_settings(), on_step=lambda store: status.update(f"reading {store}"))
     code = 2 if verdict.empty else 0 if verdict.equal else 1
-    if as_json:
-        typer.echo(json.dumps(verdict.to_json(), indent=2, default=str))
-        raise typer.Exit(code)
-    table = Table("store", "events", "sessions", "energy kWh", "hash", box=None, pad_edge=False)
+    show(verdict.to_json(), as_json, lambda: _print_verdict(verdict, code))
+    raise typer.Exit(code)
+
+
+def trace(
+    session_id: Annotated[str, typer.Argument(help="A session's id, e.g. from v_charging_sessions.")],
+    as_json: AsJson = False,
+) -> None:
+    """Follow one session: its events and their Kafka offsets, branch, lake commit, Dagster run, fact row."""
+    from evcharge.audit.trace import trace as follow
+    from evcharge.errors import UserError
+    from evcharge.settings import load_settings
+
+    settings = load_settings()
+    found = follow(settings, session_id)
+    if found is None:
+        raise UserError(f"no store knows session {session_id}")
+    content = {name: getattr(found, name) for name in ("session_id", "events", "publications", "fact")}
+    show(content, as_json, lambda: _print_trace(settings, found))
+
+
+def _print_verdict(verdict: Reconciliation, code: int) -> None:
+    table = plain_table("store", "events", "sessions", "energy kWh", "hash")
     for name, figures in verdict.stores.items():
         table.add_row(
             name, f"{figures.events:,}", f"{figures.sessions:,}", f"{figures.energy_wh / 1000:,.3f}", figures.hash
         )
-    Console().print(table)
+    print_table(table)
     typer.echo(f"{verdict.quarantined} records in quarantine; cut at offsets {verdict.cut}")
     if verdict.days_behind:
         typer.echo(f"not loaded yet, compared as of their last load: {', '.join(verdict.days_behind)}")
@@ -55,27 +71,12 @@ def reconcile(as_json: AsJson = False) -> None:
     if verdict.difference_count > len(verdict.differences):
         typer.echo(f"… {verdict.difference_count} differences in all")
     typer.echo({0: "equal", 1: "NOT EQUAL", 2: "nothing to compare"}[code])
-    raise typer.Exit(code)
 
 
-def trace(
-    session_id: Annotated[str, typer.Argument(help="e.g. from v_charging_sessions")], as_json: AsJson = False
-) -> None:
-    """Follow one session: its events and their Kafka offsets, branch, lake commit, Dagster run, fact row."""
-    from evcharge.audit.trace import trace as follow
+def _print_trace(settings: Settings, found: Trace) -> None:
     from evcharge.dagster_api import run_url
-    from evcharge.errors import UserError
-    from evcharge.settings import load_settings
 
-    settings = load_settings()
-    found = follow(settings, session_id)
-    if found is None:
-        raise UserError(f"no store knows session {session_id}")
-    if as_json:
-        content = {name: getattr(found, name) for name in ("session_id", "events", "publications", "fact")}
-        typer.echo(json.dumps(content, indent=2, default=str))
-        return
-    typer.echo(f"session {session_id}")
+    typer.echo(f"session {found.session_id}")
     for event in found.events:
         typer.echo(
             f"  {event['occurred_at']:%Y-%m-%d %H:%M:%S} {event['event_type']:9} "
@@ -91,43 +92,6 @@ def trace(
         return
     for name, value in found.fact.items():
         typer.echo(f"  {name:22} {value}")
-
-
-def credentials(
-    who: Annotated[str, typer.Argument(help="analyst: the read-only user of the warehouse")],
-    as_json: AsJson = False,
-) -> None:
-    """Print how to log in to the warehouse as the read-only analyst, from DBeaver, clickhouse-client or a browser."""
-    from evcharge.errors import UserError
-    from evcharge.settings import load_settings
-
-    if who != "analyst":
-        raise UserError(f"there are no credentials for {who!r} to hand out; try `evcharge credentials analyst`")
-    settings = load_settings()
-    password = settings.analyst_password.get_secret_value()
-    if not password:
-        raise UserError("no credentials yet: `make up` generates them")
-    login: dict[str, Any] = {
-        "host": settings.clickhouse_host,
-        "port": settings.clickhouse_port,
-        "http_port": settings.clickhouse_http_port,
-        "user": settings.analyst_user,
-        "password": password,
-        "database": settings.clickhouse_database,
-    }
-    if as_json:
-        typer.echo(json.dumps(login, indent=2))
-        return
-    for name, value in login.items():
-        typer.echo(f"{name:10} {value}")
-    typer.echo(
-        f"""
-Browser            http://{login["host"]}:{login["http_port"]}/play (user and password at the top right)
-DBeaver            new connection, ClickHouse: host, port {login["http_port"]} (HTTP), database, user, password as above
-clickhouse-client  clickhouse-client --host {login["host"]} --port {login["port"]} --user {login["user"]} \\
-                     --password '{password}' --database {login["database"]}
-Start with         SELECT * FROM v_charging_sessions LIMIT 10; more in docs/questions.md"""
-    )
 
 
 def _kwh(energy_kwh: float | None) -> str:

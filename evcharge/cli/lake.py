@@ -1,22 +1,30 @@
-"""`evcharge lake`: read the archive's history and put right what only a person can."""
+"""`evcharge lake`: read the archive's history, and put right what only a person can decide."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The raw archive in lakeFS: its publications, branches and differences.")
+from evcharge.cli.options import AsJson, Yes
+from evcharge.cli.output import show
 
-AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
-Topic = Annotated[str, typer.Argument(help="session-events or station-registry")]
+if TYPE_CHECKING:
+    from evcharge.lake.repository import Commit
+
+app = typer.Typer(no_args_is_help=True, help="Read the raw archive in lakeFS: its publications, branches, differences.")
+
+Ref = Annotated[str, typer.Argument(help="A branch or a commit.")]
+#: Commits show the start of their ids, as git does.
+_SHORT_ID = 12
 
 
 @app.command()
 def log(
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="how many of the newest commits")] = 20,
-    topic: Annotated[str, typer.Option(help="only publications of this topic")] = "",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many of the newest commits.")] = 20,
+    topic: Annotated[str, typer.Option(help="Only publications of this topic.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List main's commits, newest first: publications with their rows, what was quarantined, and the Dagster run."""
@@ -27,17 +35,10 @@ def log(
 
     commits = (c for c in Repository(load_settings()).log() if not topic or c.metadata.get("topic") == topic)
     newest = list(islice(commits, count))
-    if as_json:
-        rows = [
-            {"commit": c.id, "message": c.message, "created_at": c.created_at.isoformat(), **c.metadata} for c in newest
-        ]
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    for commit in newest:
-        dates = json.loads(commit.metadata.get("event_dates", "[]"))
-        days = "" if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} … {dates[-1]}"
-        run = commit.metadata.get("run_id", "")[:8]
-        typer.echo(f"{commit.id[:12]}  {commit.created_at:%Y-%m-%d %H:%M:%S}  {run:8}  {commit.message}  {days}")
+    rows = [
+        {"commit": c.id, "message": c.message, "created_at": c.created_at.isoformat(), **c.metadata} for c in newest
+    ]
+    show(rows, as_json, lambda: _print_commits(newest))
 
 
 @app.command()
@@ -47,20 +48,16 @@ def branches(as_json: AsJson = False) -> None:
     from evcharge.settings import load_settings
 
     found = list(Repository(load_settings()).branches())
-    if as_json:
-        typer.echo(json.dumps([{"branch": name, "commit": commit} for name, commit in found], indent=2))
-        return
-    for name, commit in found:
-        typer.echo(f"{commit[:12]}  {name}")
+    rows = [{"branch": name, "commit": commit} for name, commit in found]
+    show(rows, as_json, lambda: _print_lines(f"{commit[:_SHORT_ID]}  {name}" for name, commit in found))
 
 
 @app.command()
-def diff(
-    left: Annotated[str, typer.Argument(help="branch or commit")],
-    right: Annotated[str, typer.Argument(help="branch or commit")],
-    as_json: AsJson = False,
-) -> None:
-    """List the paths that RIGHT changed against LEFT, e.g. `evcharge lake diff main ingest-…`."""
+def diff(left: Ref, right: Ref, as_json: AsJson = False) -> None:
+    """List the paths that RIGHT changed against LEFT.
+
+    Try it: evcharge lake diff main ingest-…
+    """
     from lakefs_sdk.exceptions import NotFoundException
 
     from evcharge.errors import UserError
@@ -71,28 +68,27 @@ def diff(
         changes = Repository(load_settings()).diff(left, right)
     except NotFoundException as error:
         raise UserError(
-            f"the lake has no {left} or no {right}; `evcharge lake branches` and `log` list them"
+            f"the lake has no {left} or no {right}; `evcharge lake branches` and `evcharge lake log` list what it has"
         ) from error
-    if as_json:
-        typer.echo(json.dumps([{"change": kind, "path": path} for kind, path in changes], indent=2))
-        return
-    for kind, path in changes:
-        typer.echo(f"{kind:8} {path}")
+    rows = [{"change": kind, "path": path} for kind, path in changes]
+    show(rows, as_json, lambda: _print_lines(f"{kind:8} {path}" for kind, path in changes))
 
 
 @app.command()
 def release(
-    topic: Topic,
+    topic: Annotated[str, typer.Argument(help="The topic: session-events, station-registry or vehicle-telemetry.")],
     keep_good: Annotated[
-        bool, typer.Option("--keep-good", help="publish the good rows, whatever the share of bad ones")
+        bool, typer.Option("--keep-good", help="Publish the good rows, whatever the share of bad ones.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Send a range that can not be published to quarantine, rule RELEASED, so that the topic moves on.
+    """Send a range that cannot be published to quarantine, under the rule RELEASED, so that the topic moves on.
 
-    A range is parked after it failed three times (EVCHARGE_PUBLISH_ATTEMPTS). Its rows are kept, as bytes, with their
-    offsets; nothing is lost, but they do not reach the warehouse. If only the quarantined share stopped it, --keep-good
-    publishes its good rows and quarantines the others each under its own rule.
+    A range is parked after it failed three times (EVCHARGE_PUBLISH_ATTEMPTS). Quarantine keeps its rows, as bytes, with their
+    offsets. Nothing is lost, but the rows do not reach the warehouse.
+
+    If only the quarantined share stopped the range, use --keep-good. It publishes the good rows, and quarantines each bad one
+    under its own rule.
     """
     from datetime import UTC, datetime
 
@@ -124,3 +120,16 @@ def release(
     typer.echo(
         f"{manifest.publication_id}: {manifest.rows_good} rows published, {manifest.rows_quarantined} in quarantine"
     )
+
+
+def _print_commits(commits: list[Commit]) -> None:
+    for commit in commits:
+        dates = json.loads(commit.metadata.get("event_dates", "[]"))
+        days = "" if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} … {dates[-1]}"
+        run = commit.metadata.get("run_id", "")[:8]
+        typer.echo(f"{commit.id[:_SHORT_ID]}  {commit.created_at:%Y-%m-%d %H:%M:%S}  {run:8}  {commit.message}  {days}")
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)

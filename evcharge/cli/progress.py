@@ -1,23 +1,40 @@
-"""Shows what each service is doing: a live table on a terminal, plain lines elsewhere."""
+"""Shows on stderr how far long work is. Stdout is for the report."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
 from typing import Self
 
+import typer
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.spinner import Spinner
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-#: Plain lines repeat what takes long only this often.
+from evcharge.settings import Settings
+from evcharge.warehouse import wait
+
+#: Off a terminal, a line that says the same as the one before is printed only this often.
 _PLAIN_INTERVAL_S = 20.0
+#: Twice the time after which the planning sensor, by default, publishes even a few rows.
+_NOBODY_PUBLISHES_S = 120
+#: What a service does when its clock stops.
+_FINAL = ("ready", "stopped")
 
 
 class Progress:
-    """A context manager that is called with a name and what is going on with it; "ready" ends a name's clock."""
+    """Shows what each service is doing: a live table on a terminal, plain lines elsewhere.
+
+    A context manager that is called with a name and what that name is doing. "ready" and "stopped" stop the name's clock.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
@@ -69,4 +86,33 @@ class Progress:
         return table
 
 
-_FINAL = ("ready", "stopped")
+@contextmanager
+def progress_bar(label: str, total: float, column: ProgressColumn) -> Iterator[Callable[[float], None]]:
+    """Shows `label`, a bar, `column` and the time. Yields a function that adds to what is done of `total`."""
+    columns = TextColumn(label), BarColumn(), column, TimeElapsedColumn()
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda done: bars.advance(task, done)
+
+
+def spinner(doing: str) -> Status:
+    """A context manager that shows `doing` beside a spinner; its `update` takes another text."""
+    return Console(stderr=True).status(doing)
+
+
+def wait_for_warehouse(
+    settings: Settings, topic_offsets: dict[str, dict[int, int]], event_dates: set[date], timeout_s: int
+) -> None:
+    """Shows how much is missing until the warehouse has what was sent. Raises WaitTimeoutError, ServerDownError."""
+    with spinner("waiting for the lake and the warehouse") as status:
+
+        def update(progress: wait.Progress) -> None:
+            idle = progress.waited_s > _NOBODY_PUBLISHES_S and progress.unpublished_rows
+            hint = "; is the Dagster daemon running? See `evcharge stack status`" if idle else ""
+            status.update(
+                f"waiting {progress.waited_s:.0f} s: {progress.unpublished_rows:,} rows to publish, "
+                f"{progress.unloaded_days} days to load{hint}"
+            )
+
+        wait.wait_until_loaded(settings, topic_offsets, event_dates, timeout_s, update)
+    typer.echo("the warehouse has them", err=True)

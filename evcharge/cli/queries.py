@@ -1,11 +1,13 @@
-"""`evcharge nearby`, `station` and `traffic`: what drivers ask."""
+"""`evcharge nearby`, `evcharge station` and `evcharge traffic`: what drivers ask."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from evcharge.cli.options import AsJson
+from evcharge.cli.output import plain_table, print_table, show
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,38 +19,34 @@ if TYPE_CHECKING:
     from evcharge.queries.traffic import TrafficAnswer
     from evcharge.queries.typical import DayComparison
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
-Radius = Annotated[float, typer.Option("--radius-km", help="Straight distance, up to 500 km.")]
+Radius = Annotated[float, typer.Option("--radius-km", help="The straight distance, up to 500 km.")]
 
-#: Width of a bar of the day's picture, in characters.
+#: Width of a bar in the day's picture, in characters.
 _BAR = 20
-#: Cars shown; --json has them all.
+#: More cars than these are only counted; --json has them all.
 _CARS_SHOWN = 20
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands to the evcharge command."""
-    app.command()(nearby)
-    app.command()(station)
-    app.command()(traffic)
 
 
 def nearby(
     lat: Annotated[float, typer.Option(help="Latitude, degrees (WGS 84).")],
     lon: Annotated[float, typer.Option(help="Longitude, degrees (WGS 84); west is negative.")],
     radius_km: Radius,
-    connector: Annotated[str | None, typer.Option(help="E.g. CCS, NACS, CHAdeMO, Type 1, J1772COMBO.")] = None,
-    min_power_kw: Annotated[float | None, typer.Option("--min-power-kw", help="What an outlet gives at least.")] = None,
+    connector: Annotated[
+        str | None, typer.Option(help="A connector type, e.g. CCS, NACS, CHAdeMO, Type 1, J1772COMBO.")
+    ] = None,
+    min_power_kw: Annotated[
+        float | None, typer.Option("--min-power-kw", help="The least power of an outlet, kW.")
+    ] = None,
     free: Annotated[
-        bool, typer.Option("--free", help="Only stations where such an outlet is known to be free.")
+        bool, typer.Option("--free", help="Only stations with such an outlet that is known to be free.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="The nearest so many.")] = 10,
+    limit: Annotated[int, typer.Option(help="How many stations are shown, nearest first.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Which charging stations are near, and which are free? Says too how many in the radius are free, busy or unknown.
+    """List the charging stations near a point, and count how many in the radius are free, busy or unknown.
 
-    A station that has not been heard of for a day is unknown, never free. Exit 0 also when nothing is free: that is an
-    answer.
+    A station that has sent nothing for a day is unknown, never free. The exit code is 0 even if nothing is free, because that
+    is an answer.
 
     Try it: evcharge nearby --lat 34.05 --lon -118.24 --radius-km 25 --connector CCS --free
     """
@@ -59,18 +57,16 @@ def nearby(
     question = NearbyQuestion(lat, lon, radius_km, connector, min_power_kw, free, limit)
     with Queries(load_settings()) as queries:
         answer = queries.nearby(question)
-    if as_json:
-        typer.echo(json.dumps(answer.to_json(), indent=2))
-    else:
-        _show_nearby(answer)
+    show(answer.to_json(), as_json, lambda: _print_nearby(answer))
 
 
 def station(
-    station_id: Annotated[str, typer.Argument(help="As `evcharge nearby` shows it.")], as_json: AsJson = False
+    station_id: Annotated[str, typer.Argument(help="A station's id, as `evcharge nearby` shows it.")],
+    as_json: AsJson = False,
 ) -> None:
-    """What does a station do now, and how busy is its day against a typical one?
+    """Show what a station is doing now, and how busy its day is compared with a typical one.
 
-    The typical day is the mean of the weekdays, or weekend days, of the four weeks before, by the station's own clock.
+    The typical day is the mean of the weekdays, or of the weekend days, of the four weeks before, by the station's own clock.
 
     Try it: evcharge station syn-90000227
     """
@@ -79,21 +75,20 @@ def station(
 
     with Queries(load_settings()) as queries:
         answer = queries.station(station_id)
-    if as_json:
-        typer.echo(json.dumps(answer.to_json(), indent=2))
-    else:
-        _show_station(answer)
+    show(answer.to_json(), as_json, lambda: _print_station(answer))
 
 
 def traffic(
-    station_id: Annotated[str, typer.Argument(metavar="STATION", help="As `evcharge nearby` shows it.")],
+    station_id: Annotated[
+        str, typer.Argument(metavar="STATION", help="A station's id, as `evcharge nearby` shows it.")
+    ],
     radius_km: Radius,
     as_json: AsJson = False,
 ) -> None:
-    """Which cars are near a station, and which are heading for it?
+    """Count the cars near a station, and list those that are heading for it.
 
-    Inbound are cars that navigate to it, wherever they are; and, of those in the radius that tell no destination, the ones
-    that drive towards it (within 30 degrees) and can reach it.
+    A car is inbound if it navigates to the station, wherever it is. A car in the radius that sends no destination is inbound
+    if it drives towards the station (within 30 degrees) and can reach it.
 
     Try it: evcharge traffic syn-90000227 --radius-km 10
     """
@@ -104,19 +99,14 @@ def traffic(
     question = TrafficQuestion(station_id, radius_km)
     with Queries(load_settings()) as queries:
         answer = queries.traffic(question)
-    if as_json:
-        typer.echo(json.dumps(answer.to_json(), indent=2))
-    else:
-        _show_traffic(answer)
+    show(answer.to_json(), as_json, lambda: _print_traffic(answer))
 
 
-def _show_nearby(answer: NearbyAnswer) -> None:
-    from rich.console import Console
+def _print_nearby(answer: NearbyAnswer) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     if answer.stations:
-        table = Table("km", "station", "name", "free", "outlets", "now", "last event", box=None, pad_edge=False)
+        table = plain_table("km", "station", "name", "free", "outlets", "now", "last event")
         for column in (*table.columns[:2], table.columns[3]):
             column.no_wrap = True
         for found in answer.stations:
@@ -130,22 +120,19 @@ def _show_nearby(answer: NearbyAnswer) -> None:
                 _availability(one),
                 _ago(one.last_event_at, answer.fresh.now),
             )
-        Console().print(table)
+        print_table(table)
     counts = ", ".join(f"{count:,} {kind.value.replace('_', ' ')}" for kind, count in answer.counts.items())
     typer.echo(f"{sum(answer.counts.values()):,} stations within {answer.question.radius_km:g} km: {counts}")
-    _show_end(answer.note, answer.fresh)
+    _print_end(answer.note, answer.fresh)
 
 
-def _show_station(answer: StationAnswer) -> None:
+def _print_station(answer: StationAnswer) -> None:
     from zoneinfo import ZoneInfo
 
-    from rich.console import Console
-    from rich.table import Table
-
     zone, one = ZoneInfo(answer.time_zone), answer.station
-    _show_heading(one, answer.fresh.now)
+    _print_heading(one, answer.fresh.now)
     if answer.evses:
-        table = Table("EVSE", "connector", "kW", "status", "since", "session", box=None, pad_edge=False)
+        table = plain_table("EVSE", "connector", "kW", "status", "since", "session")
         for evse in answer.evses:
             session = ""
             if evse.session is not None:
@@ -156,21 +143,18 @@ def _show_station(answer: StationAnswer) -> None:
             power = "" if evse.power_kw is None else f"{evse.power_kw:g}"
             since = _ago(evse.since_at, answer.fresh.now) if evse.since_at else ""
             table.add_row(evse.evse_id, evse.connector_type or "", power, evse.status, since, session)
-        Console().print(table)
+        print_table(table)
     if answer.today is not None:
-        _show_day(answer.today)
-    _show_end(answer.note, answer.fresh)
+        _print_day(answer.today)
+    _print_end(answer.note, answer.fresh)
 
 
-def _show_day(day: DayComparison) -> None:
-    """The day as a picture: plugged-in minutes by hour, today beside the typical day, on one scale."""
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_day(day: DayComparison) -> None:
+    """Draws the plugged-in minutes of each hour, today beside the typical day, on one scale."""
     minutes = [u.occupied_minutes for hour in day.hours for u in (hour.today, hour.typical) if u is not None]
     most = max(minutes, default=0.0)
     typer.echo(f"\n{day.date:%A %d %B %Y}, {day.time_zone}; bars: minutes plugged in, {most:.0f} at most")
-    table = Table("hour", "today", "typical", "sessions", "kWh", "typical kWh", box=None, pad_edge=False)
+    table = plain_table("hour", "today", "typical", "sessions", "kWh", "typical kWh")
     for column in table.columns[3:]:
         column.justify = "right"
     for hour in day.hours:
@@ -183,23 +167,20 @@ def _show_day(day: DayComparison) -> None:
             "" if now is None else f"{now.energy_kwh:.1f}",
             "" if usual is None else f"{usual.energy_kwh:.1f}",
         )
-    Console().print(table)
+    print_table(table)
     if day.note:
         typer.echo(day.note)
 
 
-def _show_traffic(answer: TrafficAnswer) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    _show_heading(answer.station, answer.fresh.now)
+def _print_traffic(answer: TrafficAnswer) -> None:
+    _print_heading(answer.station, answer.fresh.now)
     if answer.cars_near is not None:
         typer.echo(
             f"{answer.cars_near:,} cars within {answer.question.radius_km:g} km, {answer.cars_near_driving:,} of them "
             f"driving; {len(answer.inbound):,} inbound"
         )
     if answer.inbound:
-        table = Table("car", "model", "by", "km", "minutes", "km/h", "charge %", "range km", box=None, pad_edge=False)
+        table = plain_table("car", "model", "by", "km", "minutes", "km/h", "charge %", "range km")
         for column in table.columns[3:]:
             column.justify = "right"
         for car in answer.inbound[:_CARS_SHOWN]:
@@ -213,22 +194,24 @@ def _show_traffic(answer: TrafficAnswer) -> None:
                 f"{car.state_of_charge:.0f}",
                 "" if car.range_km is None else f"{car.range_km:.0f}",
             )
-        Console().print(table)
+        print_table(table)
         if len(answer.inbound) > _CARS_SHOWN:
             typer.echo(f"… {len(answer.inbound) - _CARS_SHOWN:,} more")
-    _show_end(answer.note, answer.fresh)
+    _print_end(answer.note, answer.fresh)
     if not answer.cars_fresh.stale:
         typer.echo(f"cars' positions: {_age(answer.cars_fresh)}")
 
 
-def _show_heading(one: Station, now: datetime) -> None:
+def _print_heading(one: Station, now: datetime) -> None:
     where = ", ".join(part for part in (one.station_name, one.city, one.state_code, one.network) if part)
     typer.echo(f"{one.station_id}  {where}")
     queue = f", {one.queue_length} waiting" if one.queue_length else ""
-    typer.echo(f"{_plain(one)}: {_free(one)} outlets free{queue}; last event {_ago(one.last_event_at, now)}")
+    typer.echo(
+        f"{_availability_text(one)}: {_free(one)} outlets free{queue}; last event {_ago(one.last_event_at, now)}"
+    )
 
 
-def _show_end(note: str | None, fresh: Freshness) -> None:
+def _print_end(note: str | None, fresh: Freshness) -> None:
     if note:
         typer.echo(note)
     if not fresh.stale:
@@ -252,18 +235,18 @@ def _outlets(one: Station) -> str:
     )
 
 
-def _plain(one: Station) -> str:
+def _availability_text(one: Station) -> str:
     availability = one.availability.value.replace("_", " ")
     return f"{availability} ({one.remark})" if one.remark else availability
 
 
 def _availability(one: Station) -> str:
     colors = {"free": "green", "busy": "yellow", "unknown": "dim", "out_of_service": "red"}
-    return f"[{colors[one.availability.value]}]{_plain(one)}[/]"
+    return f"[{colors[one.availability.value]}]{_availability_text(one)}[/]"
 
 
 def _bar(value: float, most: float) -> str:
-    """A bar in eighths of a character; something is always seen of what is not nothing."""
+    """A bar in eighths of a character. A value above zero shows at least one eighth."""
     eighths = 0 if most <= 0 else round(value / most * _BAR * 8)
     eighths = max(eighths, 1) if value > 0 else eighths
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

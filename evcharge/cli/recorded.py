@@ -1,4 +1,4 @@
-"""`evcharge replay`, `evcharge fit` and `evcharge realism`: recorded charging, demand fitted to it, how near that comes."""
+"""`evcharge replay`, `evcharge fit` and `evcharge realism`: recorded charging, demand fitted to it, and how near that comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evcharge.cli import simulate as simulate_cli
+from evcharge.cli.options import (
+    AsJson,
+    SiteId,
+    SiteLatitude,
+    SiteLongitude,
+    SiteName,
+    SiteTimeZone,
+    Strict,
+    Wait,
+    WaitTimeout,
+)
+from evcharge.cli.output import show
 
 if TYPE_CHECKING:
     from evcharge.recorded.fitting import Score
@@ -19,48 +30,30 @@ if TYPE_CHECKING:
     from evcharge.recorded.replay import ReplayReport
     from evcharge.settings import Settings
 
-# Twice what the planning sensor lets pass before it publishes a few rows, by default.
-NOBODY_PUBLISHES_S = 120
-
-Strict = Annotated[bool, typer.Option("--strict", help="An impossible row is an error, not a dropped row.")]
-SiteId = Annotated[str | None, typer.Option(help="ACN and EPFL style: station id of another site.")]
-SiteName = Annotated[str | None, typer.Option(help="Its name; the station id by default.")]
-SiteLatitude = Annotated[float | None, typer.Option(min=-90, max=90, help="Its latitude, degrees north.")]
-SiteLongitude = Annotated[float | None, typer.Option(min=-180, max=180, help="Its longitude, degrees east.")]
-SiteTimeZone = Annotated[str | None, typer.Option(help="Its IANA time zone, e.g. Europe/Zurich.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds `replay`, `fit`, `realism` and `simulate` to the evcharge command."""
-    app.command()(replay)
-    app.command()(fit)
-    app.command()(realism)
-    app.add_typer(simulate_cli.app, name="simulate")
-
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="Sessions as .csv or .csv.gz: ACN-Data, EPFL style, or generic CSV.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Return when the warehouse has the sessions.")] = False,
-    timeout_s: Annotated[int, typer.Option("--timeout", help="With --wait: seconds to wait at most.")] = 900,
+    file: Annotated[Path, typer.Argument(help="Sessions as .csv or .csv.gz: ACN-Data, EPFL style or generic CSV.")],
+    wait: Wait = False,
+    timeout_s: WaitTimeout = 900,
     strict: Strict = False,
     site_id: SiteId = None,
     site_name: SiteName = None,
     site_latitude: SiteLatitude = None,
     site_longitude: SiteLongitude = None,
     site_time_zone: SiteTimeZone = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Publish recorded charging sessions to Kafka: their stations first, then a started and a stopped event for each.
 
-    The file's header tells its format (docs/formats.md). Impossible rows are dropped and counted by reason. Replaying
-    a file again sends the same event ids, so that nothing is counted twice. Dagster then takes the events from Kafka
-    into the lake and the warehouse by itself.
+    The file's header shows its format (docs/formats.md). Impossible rows are dropped and counted by reason. Replaying a file
+    again sends the same event ids, so nothing is counted twice. Dagster then takes the events from Kafka into the lake and
+    the warehouse by itself.
 
     Try it: evcharge replay --wait examples/sessions-generic.csv
     """
     from rich.progress import MofNCompleteColumn
 
-    from evcharge.cli.progress_bar import progress_bar
+    from evcharge.cli.progress import progress_bar, wait_for_warehouse
     from evcharge.recorded import replay as replaying
     from evcharge.settings import load_settings
 
@@ -69,50 +62,53 @@ def replay(
     recording = _read(settings, file, site, strict)
     with progress_bar("publishing sessions", recording.session_count, MofNCompleteColumn()) as advance:
         report = replaying.replay(settings, recording, on_progress=advance)
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        _print_report(report)
+    show(report.to_json(), as_json, lambda: _print_report(report), indent=None)
     if wait:
-        _wait(settings, report, timeout_s)
+        wait_for_warehouse(settings, report.topic_offsets, report.ended_on, timeout_s)
 
 
 def fit(
     file: Annotated[
         Path,
-        typer.Argument(help="Sessions: ACN-Data, EPFL style, generic, or any table with --columns; .csv, .json, .gz."),
+        typer.Argument(
+            help="Sessions: ACN-Data, EPFL style, generic CSV, or any table with --columns. .csv or .json, also .gz."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Where the profile is written, as JSON.")],
+    out: Annotated[Path, typer.Option(help="The file to write the profile to, as JSON.")],
     days: Annotated[
-        str, typer.Option(help="Fit odd or even days of the month and compare with the others, or fit all.")
+        str, typer.Option(help="Fit the odd or even days of the month and compare with the others, or fit all.")
     ] = "all",
     columns: Annotated[
         str | None,
-        typer.Option(help="What a table calls its columns: started_at=plug_in,ended_at=plug_out,energy_kwh=kWh."),
+        typer.Option(help="The names of a table's columns: started_at=plug_in,ended_at=plug_out,energy_kwh=kWh."),
     ] = None,
     time_zone: Annotated[
-        str | None, typer.Option(help="IANA zone of a table's site and of its times without UTC offset.")
+        str | None, typer.Option(help="The IANA time zone of a table's site, and of its times without a UTC offset.")
     ] = None,
-    station: Annotated[str | None, typer.Option("--site", help="Station id, where the file has several sites.")] = None,
-    evses: Annotated[int | None, typer.Option(min=1, help="EVSEs of the site, if the file does not show all.")] = None,
-    power_kw: Annotated[float | None, typer.Option(min=0.1, help="Power of an EVSE, kW.")] = None,
-    site_power_kw: Annotated[float | None, typer.Option(min=0.1, help="Power that all EVSEs share, kW.")] = None,
-    source: Annotated[str | None, typer.Option(help="Whose sessions they are, for the profile to say.")] = None,
+    station: Annotated[
+        str | None, typer.Option("--site", help="The station id to fit, where the file has several sites.")
+    ] = None,
+    evses: Annotated[
+        int | None, typer.Option(min=1, help="The site's number of EVSEs, if the file does not show all.")
+    ] = None,
+    power_kw: Annotated[float | None, typer.Option(min=0.1, help="The power of one EVSE, kW.")] = None,
+    site_power_kw: Annotated[float | None, typer.Option(min=0.1, help="The power that all EVSEs share, kW.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the sessions come from, as the profile says it.")] = None,
     strict: Strict = False,
     site_id: SiteId = None,
     site_name: SiteName = None,
     site_latitude: SiteLatitude = None,
     site_longitude: SiteLongitude = None,
     site_time_zone: SiteTimeZone = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Fit a site's demand to its recorded sessions: when cars come, how long they stay, what they take.
+    """Fit a site's demand to its recorded sessions: when cars come, how long they stay, how much they charge.
 
-    The profile holds distributions, no sessions. With --days odd or even, what it draws is compared with the days that it
-    has not seen, and those with the days that it was fitted to: a profile can hardly be nearer to them than these are.
+    The profile holds distributions, no sessions. With --days odd or even, sessions drawn from the profile are compared with
+    the days that it has not seen. The fitted days are compared with these too: a profile can hardly come nearer than they do.
 
-    With --columns any table will do that has a start, an end (or a duration) and an energy; docs/formats.md has the names.
-    Profiles that need no fit are shipped: campus, dc_fast, public and residential.
+    With --columns, any table works that has a start, an end (or a duration) and an energy. docs/formats.md has the names.
+    Four profiles need no fit: campus, dc_fast, public and residential.
 
     Try it: evcharge fit my-sessions.csv --days odd --out profile.json
     """
@@ -122,7 +118,7 @@ def fit(
     try:
         fitted = fitting.Days(days)
     except ValueError:
-        raise typer.BadParameter(f"{days!r} is none of {', '.join(fitting.Days)}", param_hint="--days") from None
+        raise typer.BadParameter(f"{days!r} is not one of {', '.join(fitting.Days)}", param_hint="--days") from None
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
     recording = _read_any(file, site, strict, _table(columns, time_zone), station)
     profile = fitting.fit(recording, fitted, source=source, evses=evses, power_kw=power_kw, site_power_kw=site_power_kw)
@@ -131,36 +127,36 @@ def fit(
         out.write_text(json.dumps(profile.to_json()) + "\n")
     except OSError as error:
         raise UserError(f"{out}: {error.strerror or error}") from error
-    if as_json:
-        told = {"profile": str(out), "sessions": profile.sessions, "dropped": dict(recording.rejected)}
-        typer.echo(json.dumps({**told, **score.to_json()}, allow_nan=False))
-        return
-    typer.echo(
-        f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}"
-    )
-    _print_dropped(recording.rejected, recording.rejected_rows)
-    _print_score(score)
+    report = {"profile": str(out), "sessions": profile.sessions, "dropped": dict(recording.rejected), **score.to_json()}
+
+    def print_text() -> None:
+        typer.echo(
+            f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}"
+        )
+        _print_dropped(recording.rejected, recording.rejected_rows)
+        _print_score(score)
+
+    show(report, as_json, print_text, indent=None)
 
 
 def realism(
     files: Annotated[
-        list[Path], typer.Argument(help="Recorded sessions, a file for each site, as `evcharge fit` reads.")
+        list[Path], typer.Argument(help="Recorded sessions as `evcharge fit` reads them, one file for each site.")
     ],
-    write: Annotated[Path | None, typer.Option(help="A document: the table goes between its two markers.")] = None,
+    write: Annotated[Path | None, typer.Option(help="A document; the table goes between its two markers.")] = None,
 ) -> None:
-    """Fit sites to half of their days, simulate them, and compare with the other half: the table of docs/realism.md.
+    """Fit sites to half of their days, simulate them, and compare with the other half, as in docs/realism.md.
 
     The visits go through the simulated site, its cars, plugs and queue, before they are compared.
 
     Try it: evcharge realism sessions-of-a-site.csv --write docs/realism.md
     """
-    from rich.console import Console
-
+    from evcharge.cli.progress import spinner
     from evcharge.recorded.realism import markdown, realism_table, write_table
     from evcharge.simulated.offline_run import simulated_visits
 
     recordings = [_read_any(file, None, False, None, None) for file in files]
-    with Console(stderr=True).status("fitting, simulating and comparing: about half a minute for each site"):
+    with spinner("fitting, simulating and comparing: about half a minute for each site"):
         rows = realism_table(recordings, simulated_visits)
     if write is not None:
         write_table(write, rows)
@@ -176,7 +172,7 @@ def _read(settings: Settings, file: Path, site: Site | None, strict: bool) -> Re
 
 
 def _read_any(file: Path, site: Site | None, strict: bool, table: Table | None, station: str | None) -> Recording:
-    """For a fit: sessions of any year, which no partition has to hold."""
+    """Reads sessions of any year for a fit, because no partition has to hold them."""
     from evcharge.recorded.readers import ANY_YEAR, read_sessions
 
     return read_sessions(file, site=site, strict=strict, first_day=ANY_YEAR, table=table, only=station)
@@ -188,7 +184,9 @@ def _table(columns: str | None, time_zone: str | None) -> Table | None:
     if columns is None and time_zone is None:
         return None
     if time_zone is None:
-        raise typer.BadParameter("--columns needs --time-zone: demand follows the local day", param_hint="--columns")
+        raise typer.BadParameter(
+            "--columns needs --time-zone, because demand follows the local day", param_hint="--columns"
+        )
     _check_zone(time_zone, "--time-zone")
     if columns is None:
         return Table(time_zone)
@@ -257,26 +255,3 @@ def _print_score(score: Score) -> None:
         row = [figure.replace("nan to nan", "does not exist").replace("nan", "-") for figure in row]
         printed.add_row(name.replace("_", " "), *row, "" if one.inside else "outside")
     Console(width=None if sys.stdout.isatty() else 100).print(printed)
-
-
-def _wait(settings: Settings, report: ReplayReport, timeout_s: int) -> None:
-    from rich.console import Console
-
-    from evcharge.errors import UserError
-    from evcharge.warehouse.wait import Progress, WaitTimeoutError, wait_until_loaded
-
-    with Console(stderr=True).status("waiting for the lake and the warehouse") as status:
-
-        def show(progress: Progress) -> None:
-            idle = progress.waited_s > NOBODY_PUBLISHES_S and progress.unpublished_rows
-            hint = "; is the Dagster daemon running? See `evcharge stack status`" if idle else ""
-            status.update(
-                f"waiting {progress.waited_s:.0f} s: {progress.unpublished_rows:,} rows to publish, "
-                f"{progress.unloaded_days} days to load{hint}"
-            )
-
-        try:
-            wait_until_loaded(settings, report.topic_offsets, report.ended_on, timeout_s, show)
-        except WaitTimeoutError as error:
-            raise UserError(str(error)) from None
-    typer.echo("the warehouse has them", err=True)

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evcharge.cli.options import AsJson
+from evcharge.cli.output import plain_table, print_table, show
+
 if TYPE_CHECKING:
-    from evcharge.reference.collections import Upserted
+    from evcharge.reference.collections import Held, Upserted
     from evcharge.reference.kaggle import ReferenceFile
 
-app = typer.Typer(no_args_is_help=True, help="Reference data in MongoDB: stations and EV models.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
+app = typer.Typer(no_args_is_help=True, help="Load and look at the reference data in MongoDB: stations and EV models.")
 
 
 @app.command()
 def load(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Kaggle's charging_stations.csv and electric_vehicles.csv")
+        list[Path] | None, typer.Argument(help="Kaggle's charging_stations.csv and electric_vehicles.csv.")
     ] = None,
-    list_refused: Annotated[bool, typer.Option("--refused", help="list every refused row")] = False,
+    list_refused: Annotated[bool, typer.Option("--refused", help="List every refused row.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Load Kaggle's files, told apart by their header; without a file, the bundled stations and models.
+    """Load Kaggle's files or, without a file, the bundled stations and models.
 
-    Rows that can not be true are refused and reported with their reasons. The same file again changes nothing.
+    A file's header shows which of the two it is. Rows that cannot be true are refused, and reported with their reasons.
+    Loading the same file again changes nothing.
     """
     from datetime import UTC, datetime
 
@@ -42,70 +43,68 @@ def load(
             reference.STATIONS: reference.upsert_stations(settings, reference.bundled_stations()),
             reference.EV_MODELS: reference.upsert_models(settings, reference.bundled_models()),
         }
-        if as_json:
-            typer.echo(json.dumps({name: _counts(upserted) for name, upserted in done.items()}, indent=2))
-            return
-        for name, upserted in done.items():
-            typer.echo(f"bundled {name}: {_told(upserted)}")
+        show({name: _counts(upserted) for name, upserted in done.items()}, as_json, lambda: _print_bundled(done))
         return
-    # all are read before any is loaded: a wrong file among them is no half-done load
+    # all are read before any is loaded, so that a wrong file leaves nothing half done
     read = [kaggle.read(path, datetime.now(UTC)) for path in files]
     upsert = {"stations": reference.upsert_stations, "ev_models": reference.upsert_models}
     loaded = [(file, upsert[file.kind](settings, file.rows)) for file in read]
-    if as_json:
-        typer.echo(json.dumps([_as_json(file, upserted, list_refused) for file, upserted in loaded], indent=2))
-        return
-    for file, upserted in loaded:
-        _show(file, upserted, list_refused)
+    reports = [_report(file, upserted, list_refused) for file, upserted in loaded]
+    show(reports, as_json, lambda: _print_loaded(loaded, list_refused))
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show what the collections hold, by source, and when it was loaded."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Show how many documents the collections hold from each source, and when they last changed."""
     from evcharge.reference.collections import held
     from evcharge.settings import load_settings
 
     found = held(load_settings())
-    if as_json:
-        rows = [
-            {
-                "collection": part.collection,
-                "source": part.source,
-                "documents": part.documents,
-                "removed": part.removed,
-                "loaded_at": part.loaded_at.isoformat(),
-            }
-            for part in found
-        ]
-        typer.echo(json.dumps(rows, indent=2))
-        return
+    rows = [
+        {
+            "collection": part.collection,
+            "source": part.source,
+            "documents": part.documents,
+            "removed": part.removed,
+            "loaded_at": part.loaded_at.isoformat(),
+        }
+        for part in found
+    ]
+    show(rows, as_json, lambda: _print_held(found))
+
+
+def _print_held(found: list[Held]) -> None:
     if not found:
         typer.echo("no reference data yet: `evcharge reference load` loads the bundled stations and models")
         return
-    table = Table("collection", "source", "documents", "removed", "last change", box=None, pad_edge=False)
+    table = plain_table("collection", "source", "documents", "removed", "last change")
     for part in found:
         at = f"{part.loaded_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(part.collection, part.source, f"{part.documents:,}", f"{part.removed:,}", at)
-    Console().print(table)
+    print_table(table)
 
 
-def _show(file: ReferenceFile, upserted: Upserted, list_refused: bool) -> None:
-    typer.echo(f"{file.path.name}: {len(file.rows):,} {file.kind} loaded: {_told(upserted)}")
-    if file.refused:
-        typer.echo(f"  {len(file.refused):,} of {len(file.rows) + len(file.refused):,} rows refused; reasons, of rows:")
-    for code, texts in file.reasons().items():
-        typer.echo(f"  {code}: {texts.total():,}")
-        for text, rows in texts.most_common():
-            typer.echo(f"    {rows:>6,}  {text}")
-    for row in file.refused if list_refused else ():
-        typer.echo(f"  line {row.line} ({row.name}): {'; '.join(reason.text for reason in row.reasons)}")
+def _print_bundled(done: dict[str, Upserted]) -> None:
+    for name, upserted in done.items():
+        typer.echo(f"bundled {name}: {_counts_text(upserted)}")
 
 
-def _as_json(file: ReferenceFile, upserted: Upserted, list_refused: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _print_loaded(loaded: list[tuple[ReferenceFile, Upserted]], list_refused: bool) -> None:
+    for file, upserted in loaded:
+        typer.echo(f"{file.path.name}: {len(file.rows):,} {file.kind} loaded: {_counts_text(upserted)}")
+        if file.refused:
+            rows = len(file.rows) + len(file.refused)
+            typer.echo(f"  {len(file.refused):,} of {rows:,} rows refused; rows by reason:")
+        for code, texts in file.reasons().items():
+            typer.echo(f"  {code}: {texts.total():,}")
+            for text, count in texts.most_common():
+                typer.echo(f"    {count:>6,}  {text}")
+        for row in file.refused if list_refused else ():
+            typer.echo(f"  line {row.line} ({row.name}): {'; '.join(reason.text for reason in row.reasons)}")
+
+
+def _report(file: ReferenceFile, upserted: Upserted, list_refused: bool) -> dict[str, Any]:
+    report: dict[str, Any] = {
         "file": str(file.path),
         "collection": file.kind,
         "rows": len(file.rows) + len(file.refused),
@@ -116,11 +115,11 @@ def _as_json(file: ReferenceFile, upserted: Upserted, list_refused: bool) -> dic
         },
     }
     if list_refused:
-        told["refused_rows"] = [
+        report["refused_rows"] = [
             {"line": row.line, "name": row.name, "reasons": [reason.text for reason in row.reasons]}
             for row in file.refused
         ]
-    return told
+    return report
 
 
 def _counts(upserted: Upserted) -> dict[str, int]:
@@ -132,5 +131,5 @@ def _counts(upserted: Upserted) -> dict[str, int]:
     }
 
 
-def _told(upserted: Upserted) -> str:
+def _counts_text(upserted: Upserted) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in _counts(upserted).items() if count or name != "older")

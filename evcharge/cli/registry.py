@@ -2,62 +2,58 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evcharge.cli.options import AsJson, Wait, WaitTimeout
+from evcharge.cli.output import log_to_stderr, show
+
 if TYPE_CHECKING:
-    from evcharge.registry.feed import LoadReport
+    from evcharge.registry.feed import LoadReport, PollReport
     from evcharge.registry.snapshot import Problem
-    from evcharge.settings import Settings
 
 #: Row numbers shown for each reason; --json has them all.
-ROWS_SHOWN = 5
+_ROWS_SHOWN = 5
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The station registry: which charging stations exist, from AFDC (US Department of Energy).",
+    help="Load the station registry: which charging stations exist, from AFDC (US Department of Energy).",
 )
 
 Confirm = Annotated[
-    bool, typer.Option("--confirm-removals", help="Believe it even if more than 20 % of the stations are missing.")
+    bool, typer.Option("--confirm-removals", help="Accept a list that lacks more than 20 % of the stations.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 @app.callback()
-def _logs_beside_reports() -> None:
-    """Logs go to stderr: stdout is for the report, which may be JSON."""
-    import structlog
-
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+def _before_each_command() -> None:
+    log_to_stderr()
 
 
 @app.command()
 def load(
     file: Annotated[
         Path | None,
-        typer.Argument(help="AFDC download, .csv or .json, gzipped or not; without it our own synthetic example."),
+        typer.Argument(help="An AFDC download, .csv or .json, gzipped or not. By default our own synthetic example."),
     ] = None,
     scope: Annotated[
         str | None,
         typer.Option(
             help="What FILE covers: all, source, or a state such as NY. A known station of the scope that is missing "
-            "from FILE is marked gone; without a scope none is."
+            "from FILE is marked gone. Without a scope, none is."
         ),
     ] = None,
     confirm_removals: Confirm = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when the warehouse has the stations.")] = False,
-    timeout_s: Annotated[int, typer.Option("--timeout", help="With --wait: seconds to wait at most.")] = 600,
+    wait: Wait = False,
+    timeout_s: WaitTimeout = 600,
     as_json: AsJson = False,
 ) -> None:
-    """Publish what a download of AFDC's station list changes; loading it again changes nothing.
+    """Publish what a download of AFDC's station list changes. Loading it again changes nothing.
 
-    Downloads of any year are read (docs/formats.md). Rows that can not be read, and rows outside the scope, are left
-    out and reported by row and reason.
+    Downloads of any year are read (docs/formats.md). Rows that cannot be read, and rows outside the scope, are left out and
+    reported by row and reason.
 
     Try it: evcharge registry load examples/registry-synthetic.csv --scope source
     """
@@ -66,62 +62,66 @@ def load(
 
     settings = load_settings()
     report = load_file(settings, file or EXAMPLE, scope=scope, confirm_removals=confirm_removals)
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        _print_load(report)
+    show(report.to_json(), as_json, lambda: _print_load(report), indent=None)
     if wait:
-        _wait(settings, report, timeout_s)
+        from evcharge.cli.progress import wait_for_warehouse
+
+        wait_for_warehouse(settings, report.topic_offsets, set(), timeout_s)
 
 
 @app.command()
 def poll(confirm_removals: Confirm = False, as_json: AsJson = False) -> None:
     """Ask AFDC's API whether stations have changed, and publish those that have. Dagster does it hourly.
 
-    Needs EVCHARGE_AFDC_API_KEY. If AFDC can not be asked or answers nonsense, nothing is published and the command
-    says how old the last good copy is.
+    It needs EVCHARGE_AFDC_API_KEY. If AFDC does not answer, or answers nonsense, nothing is published and the command says
+    how old the last good copy is.
     """
     from evcharge.registry import feed
     from evcharge.settings import load_settings
 
     report = feed.poll(load_settings(), confirm_removals=confirm_removals)
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    elif report.load is None:
-        typer.echo(f"unchanged since {report.last_updated}")
-    else:
-        _print_load(report.load)
+    show(report.to_json(), as_json, lambda: _print_poll(report), indent=None)
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Stations current and gone by source and scope, the age of the last good copy, how the last poll ended."""
-    from datetime import timedelta
-
+    """Show the stations by source and scope, the age of the last good copy, and how the last poll ended."""
     from evcharge.registry import feed
     from evcharge.settings import load_settings
 
-    told = feed.status(load_settings())
-    if as_json:
-        typer.echo(json.dumps(told))
-        return
-    for source, counts in told["sources"].items():
+    found = feed.status(load_settings())
+    show(found, as_json, lambda: _print_status(found), indent=None)
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    from datetime import timedelta
+
+    from evcharge.registry.feed import describe_age
+
+    for source, counts in found["sources"].items():
         typer.echo(f"{source}: {counts['current']:,} stations, {counts['gone']:,} gone")
-    if not told["sources"]:
+    if not found["sources"]:
         typer.echo("no station was loaded yet")
-    for snapshot in told["snapshots"]:
+    for snapshot in found["snapshots"]:
         as_of = f", as of {snapshot['as_of'][:10]}" if snapshot["as_of"] else ""
         typer.echo(
             f"scope {snapshot['scope']} of {'+'.join(snapshot['sources'])}: {snapshot['current']:,} stations, "
             f"{snapshot['gone']:,} gone; from {snapshot['origin']}{as_of}"
         )
-    if told["pending"]:
-        typer.echo(f"{told['pending']:,} rows of a load that was killed wait for the next load")
-    copy: dict[str, Any] | None = told["last_good_copy"]
-    age = feed.describe_age(timedelta(seconds=copy["age_s"])) if copy else None
+    if found["pending"]:
+        typer.echo(f"{found['pending']:,} rows of a load that was killed wait for the next load")
+    copy: dict[str, Any] | None = found["last_good_copy"]
+    age = describe_age(timedelta(seconds=copy["age_s"])) if copy else None
     typer.echo(f"last good copy: {age} old, {copy['file']}" if copy else "last good copy of the API: none")
-    last = told["last_poll"]
+    last = found["last_poll"]
     typer.echo(f"last poll: {last['outcome']} at {last['at']}: {last['detail']}" if last else "last poll: none")
+
+
+def _print_poll(report: PollReport) -> None:
+    if report.load is None:
+        typer.echo(f"unchanged since {report.last_updated}")
+    else:
+        _print_load(report.load)
 
 
 def _print_load(report: LoadReport) -> None:
@@ -143,15 +143,5 @@ def _print_problems(verb: str, problems: list[Problem]) -> None:
     from evcharge.registry.snapshot import by_reason
 
     for reason, rows in by_reason(problems).items():
-        shown = ", ".join(map(str, rows[:ROWS_SHOWN])) + (", …" if len(rows) > ROWS_SHOWN else "")
+        shown = ", ".join(map(str, rows[:_ROWS_SHOWN])) + (", …" if len(rows) > _ROWS_SHOWN else "")
         typer.echo(f"{verb} {len(rows):,} rows: {reason} (rows {shown})")
-
-
-def _wait(settings: Settings, report: LoadReport, timeout_s: int) -> None:
-    from rich.console import Console
-
-    from evcharge.warehouse.wait import wait_until_loaded
-
-    with Console(stderr=True).status("waiting for the lake and the warehouse"):
-        wait_until_loaded(settings, report.topic_offsets, set(), timeout_s)
-    typer.echo("the warehouse has them", err=True)

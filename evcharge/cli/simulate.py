@@ -1,10 +1,9 @@
-"""`evcharge simulate`: simulated charging, as fast as possible into files and figures, or as a feed of the platform."""
+"""`evcharge simulate`: simulated charging, as fast as possible into files and figures, or as the platform's feed."""
 
 from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -12,85 +11,93 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evcharge.cli.options import AsJson
+from evcharge.cli.output import log_to_stderr, show
+
 if TYPE_CHECKING:
+    from evcharge.simulated.live_feed import FeedReport
     from evcharge.simulated.offline_run import Result
     from simulation.dirt import DirtRates
     from simulation.profile import SiteProfile
 
 _SECONDS = {"h": 3600, "d": 86_400}
 
-app = typer.Typer(
-    no_args_is_help=True,
-    invoke_without_command=True,
-    help="Simulated charging: a network of stations and cars whose events are those that real chargers would send.",
-)
+app = typer.Typer(no_args_is_help=True, invoke_without_command=True)
 
 
 @app.callback()
 def simulate(
     context: typer.Context,
     stations: Annotated[
-        int, typer.Option(min=1, help="Stations of the built-in network, or at most of --registry.")
+        int, typer.Option(min=1, help="Stations of the built-in network, or the most that --registry gives.")
     ] = 500,
-    vehicles: Annotated[int | None, typer.Option(min=1, help="Cars; ten for each station by default.")] = None,
+    vehicles: Annotated[int | None, typer.Option(min=1, help="Cars, by default ten for each station.")] = None,
     days: Annotated[float, typer.Option(min=0.01, help="Simulated days.")] = 7.0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal events.")] = 7,
     profile: Annotated[
         str | None,
-        typer.Option(help="Simulate one site: a file of `evcharge fit`, or campus, dc_fast, public, residential."),
+        typer.Option(help="Simulate one site: a file of `evcharge fit`, or campus, dc_fast, public or residential."),
     ] = None,
-    registry: Annotated[Path | None, typer.Option(help="Stations of an AFDC download, .csv or .json, instead.")] = None,
-    evses: Annotated[int | None, typer.Option(min=1, help="With --profile: so many EVSEs instead of its own.")] = None,
-    power_kw: Annotated[float | None, typer.Option(min=0.5, help="With --profile: power of each EVSE, kW.")] = None,
-    start: Annotated[str, typer.Option(help="First day, YYYY-MM-DD: UTC, of a profile local.")] = "2026-01-05",
+    registry: Annotated[
+        Path | None, typer.Option(help="Take the stations from an AFDC download, .csv or .json.")
+    ] = None,
+    evses: Annotated[
+        int | None, typer.Option(min=1, help="With --profile: this many EVSEs instead of its own.")
+    ] = None,
+    power_kw: Annotated[float | None, typer.Option(min=0.5, help="With --profile: the power of each EVSE, kW.")] = None,
+    start: Annotated[
+        str, typer.Option(help="First day, YYYY-MM-DD. It is a UTC day or, with --profile, a local one.")
+    ] = "2026-01-05",
     resume_at: Annotated[
-        str | None, typer.Option(help="Save after so long (84h, 3.5d) and go on in a new process: the same events.")
+        str | None,
+        typer.Option(help="Save after this time (84h, 3.5d) and continue in a new process. The events are the same."),
     ] = None,
     dirty: Annotated[
         str | None,
-        typer.Option(help="Faults on the way, as late=0.01,duplicate=0.005, or `default`; the ledger says which."),
+        typer.Option(
+            help="Faults on the way, e.g. late=0.01,duplicate=0.005, or `default`. The files `injected` of --out list each."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A folder for sessions.parquet, events, ledger and state.")] = None,
-    report: Annotated[Path | None, typer.Option(help="An HTML page that shows what came out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write sessions.parquet, events, ledger and state to.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="The HTML page to write, with charts of the result.")] = None,
     compare: Annotated[
-        list[Path] | None, typer.Option(help="With --report: recorded sessions of a site to stand beside it.")
+        list[Path] | None, typer.Option(help="With --report: recorded sessions of a site to compare with.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Simulated charging: a network of stations and cars whose events are those that real chargers would send.
+    """Simulate charging: a network of stations and cars whose events are those that real chargers would send.
 
-    Without `day` or `live` nothing is sent: the simulation runs as fast as it can and tells its figures.
+    Without `day` or `live` nothing is sent. The simulation runs as fast as it can and prints its figures.
 
     Try it: evcharge simulate --stations 100 --days 2 --report simulation.html
     """
-    import structlog
-
-    # Logs go to stderr: stdout is for the figures, which may be JSON.
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    log_to_stderr()
     if context.invoked_subcommand is not None:
         return
     from datetime import UTC, datetime
 
     from rich.progress import TaskProgressColumn
 
-    from evcharge.cli.progress_bar import progress_bar
+    from evcharge.cli.progress import progress_bar
     from evcharge.simulated.offline_run import Scenario
     from evcharge.simulated.offline_run import simulate as run
 
     if compare and report is None:
         raise typer.BadParameter(
-            "recorded sessions are compared in a report: give --report as well", param_hint="--compare"
+            "recorded sessions are compared in a report, so give --report as well", param_hint="--compare"
         )
     if profile is None and (evses or power_kw):
-        raise typer.BadParameter("EVSEs are those of the network unless there is a --profile", param_hint="--evses")
+        raise typer.BadParameter("EVSEs and their power can be set only with --profile", param_hint="--evses")
     if profile is not None and registry is not None:
         raise typer.BadParameter(
-            "a profile is of one site: give one of --profile and --registry", param_hint="--registry"
+            "a profile describes one site, so give only one of --profile and --registry", param_hint="--registry"
         )
     try:
         start_at = datetime.fromisoformat(start).replace(tzinfo=UTC)
     except ValueError:
-        raise typer.BadParameter(f"{start!r} is no day as 2026-01-05", param_hint="--start") from None
+        raise typer.BadParameter(f"{start!r} is not a day such as 2026-01-05", param_hint="--start") from None
     scenario = Scenario(
         seed,
         stations,
@@ -108,10 +115,7 @@ def simulate(
         )
     if report is not None:
         _report(report, result, compare or [])
-    if as_json:
-        typer.echo(json.dumps(result.to_json()))
-    else:
-        _print(result, out, report)
+    show(result.to_json(), as_json, lambda: _print_result(result, out, report), indent=None)
 
 
 def _profile(name: str, evses: int | None, power_kw: float | None) -> SiteProfile:
@@ -123,7 +127,7 @@ def _profile(name: str, evses: int | None, power_kw: float | None) -> SiteProfil
     try:
         profile = shipped(name) if name in SHIPPED else SiteProfile.from_json(json.loads(Path(name).read_text()))
     except FileNotFoundError:
-        raise UserError(f"{name} is no file, and none of the shipped profiles: {', '.join(SHIPPED)}") from None
+        raise UserError(f"{name} is not a file and not one of the shipped profiles: {', '.join(SHIPPED)}") from None
     except (ProfileError, ValueError, AttributeError, OSError) as error:
         raise UserError(f"{name}: not a profile of `evcharge fit`: {error}") from error
     return replace(profile, evses=evses or profile.evses, power_kw=power_kw or profile.power_kw)
@@ -146,7 +150,7 @@ def _duration(text: str | None, option: str) -> timedelta | None:
     try:
         return timedelta(seconds=float(text[:-1]) * _SECONDS[text[-1:]])
     except (ValueError, KeyError):
-        raise typer.BadParameter(f"{text!r} is no time as 84h or 3.5d", param_hint=option) from None
+        raise typer.BadParameter(f"{text!r} is not a time such as 84h or 3.5d", param_hint=option) from None
 
 
 def _report(path: Path, result: Result, compare: list[Path]) -> None:
@@ -159,7 +163,7 @@ def _report(path: Path, result: Result, compare: list[Path]) -> None:
     real = []
     for file in compare:
         recording = read_sessions(file, first_day=ANY_YEAR)
-        # A simulated site is compared as what it is; in a network DC fast with DC fast, and others as a campus.
+        # One simulated site is compared as its own kind. In a network, DC fast goes with DC fast, the rest with workplaces.
         is_dc = any(evse["power_kw"] and evse["power_kw"] > 22 for s in recording.stations for evse in s["evses"])
         kind = SiteKind.DC_FAST if is_dc else SiteKind.WORKPLACE
         real.append(RealSite.of(SiteKind(next(iter(kinds))) if len(kinds) == 1 else kind, recording))
@@ -175,48 +179,49 @@ def _report(path: Path, result: Result, compare: list[Path]) -> None:
     write_report(path, run, real)
 
 
-def _print(result: Result, out: Path | None, report: Path | None) -> None:
-    told = result.to_json()
+def _print_result(result: Result, out: Path | None, report: Path | None) -> None:
+    figures = result.to_json()
     typer.echo(
-        f"simulated {result.start_at:%Y-%m-%d %H:%M} to {result.end_at:%Y-%m-%d %H:%M} UTC, {told['stations']:,} stations: "
-        f"{told['sessions']:,} sessions, {told['energy_kwh']:,.1f} kWh, {told['events']:,} events"
+        f"simulated {result.start_at:%Y-%m-%d %H:%M} to {result.end_at:%Y-%m-%d %H:%M} UTC, {figures['stations']:,} stations: "
+        f"{figures['sessions']:,} sessions, {figures['energy_kwh']:,.1f} kWh, {figures['events']:,} events"
     )
     typer.echo(
-        f"{told['visits']:,} visits: {told['queued']:,} queued ({told['abandoned']:,} gave up), "
-        f"{told['balked']:,} drove on at once, {told['rerouted']:,} to another station; {told['failed_starts']:,} failed starts"
+        f"{figures['visits']:,} visits: {figures['queued']:,} queued ({figures['abandoned']:,} gave up), "
+        f"{figures['balked']:,} drove on at once, {figures['rerouted']:,} to another station; "
+        f"{figures['failed_starts']:,} failed starts"
     )
-    for kind, share in told["utilisation"].items():
+    for kind, share in figures["utilisation"].items():
         typer.echo(f"  plugged in, {kind.replace('_', ' ')}: {share:.1%} of the time")
-    for fault, count in told.get("injected", {}).items():
+    for fault, count in figures.get("injected", {}).items():
         typer.echo(f"  injected, {fault.replace('_', ' ')}: {count:,}")
     typer.echo(
-        f"{told['wall_s']:.1f} s, {told['events_per_s']:,} events/s, {told['peak_memory_mb']:,.0f} MB; "
-        f"ledger hash {told['ledger_hash']}"
+        f"{figures['wall_s']:.1f} s, {figures['events_per_s']:,} events/s, {figures['peak_memory_mb']:,.0f} MB; "
+        f"ledger hash {figures['ledger_hash']}"
     )
     for path in filter(None, (out, report)):
         typer.echo(f"see {path}")
 
 
 @app.command()
-def day(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
+def day(as_json: AsJson = False) -> None:
     """Publish the first simulated day: stations, the sessions of the 24 hours ending now, the cars' last hour.
 
-    Done once per platform; a day that was interrupted is completed. How many stations and cars, and which seed, is
-    set by EVCHARGE_SIMULATION_STATIONS, EVCHARGE_SIMULATION_VEHICLES and EVCHARGE_SIMULATION_SEED before it begins.
+    A platform has one first day. If it was interrupted, it is completed. EVCHARGE_SIMULATION_STATIONS,
+    EVCHARGE_SIMULATION_VEHICLES and EVCHARGE_SIMULATION_SEED set the stations, the cars and the seed before it begins.
     """
     from datetime import UTC, datetime
 
-    from evcharge.contracts import SESSION_EVENTS, VEHICLE_TELEMETRY
     from evcharge.settings import load_settings
     from evcharge.simulated.live_feed import simulate_day
 
     settings = load_settings()
     report = simulate_day(settings, datetime.now(UTC))
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-        return
+    show(report.to_json(), as_json, lambda: _print_day(report), indent=None)
+
+
+def _print_day(report: FeedReport) -> None:
+    from evcharge.contracts import SESSION_EVENTS, VEHICLE_TELEMETRY
+
     events, telemetry = report.totals[SESSION_EVENTS.topic], report.totals[VEHICLE_TELEMETRY.topic]
     typer.echo(
         f"{'was simulated already' if report.already_simulated else 'simulated'}: "
@@ -232,14 +237,15 @@ def live(
     speed: Annotated[
         float | None,
         typer.Option(
-            min=0.001, help="Simulated seconds a second, at most up to now; what was missed comes at this pace."
+            min=0.001,
+            help="Simulated seconds per second, never ahead of the clock. By default missed time is made up at once.",
         ),
     ] = None,
 ) -> None:
-    """Feed at wall-clock speed until stopped (Ctrl-C or SIGTERM), going on from where the feed was left.
+    """Feed at wall-clock speed until stopped (Ctrl-C or SIGTERM), and continue where the feed was left.
 
-    Nothing is lost or sent under another id by a kill, a sleeping machine or a Kafka that is down. The platform's
-    supervisor runs this command; only one process at a time can.
+    A kill, a sleeping machine or a Kafka that is down loses nothing and changes no id. The platform's supervisor runs this
+    command. Only one process at a time can feed.
     """
     from evcharge.settings import load_settings
     from evcharge.simulated.live_feed import run_live

@@ -1,11 +1,13 @@
-"""`evcharge stack …`: the servers that the platform runs on."""
+"""`evcharge stack`: the servers that the platform runs on."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from evcharge.cli.options import AsJson, Yes
+from evcharge.cli.output import plain_table, print_table, show
 
 if TYPE_CHECKING:
     from evcharge.cli.progress import Progress
@@ -14,24 +16,27 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Bring the servers up and down, look at them. A server whose address is set (EVCHARGE_KAFKA_BOOTSTRAP_SERVERS, "
-    "EVCHARGE_MINIO_ENDPOINT, EVCHARGE_LAKEFS_ENDPOINT, EVCHARGE_CLICKHOUSE_HOST, EVCHARGE_SPARK_REMOTE, "
-    "EVCHARGE_ELASTICSEARCH_URL, EVCHARGE_CASSANDRA_CONTACT_POINTS, EVCHARGE_MONGODB_HOST) is used, not started. "
-    "EVCHARGE_PROFILE=small goes without the last three.",
+    help="Bring the servers up and down, and look at them.\n\nA server whose address is set "
+    "(EVCHARGE_KAFKA_BOOTSTRAP_SERVERS, EVCHARGE_MINIO_ENDPOINT, EVCHARGE_LAKEFS_ENDPOINT, EVCHARGE_CLICKHOUSE_HOST, "
+    "EVCHARGE_SPARK_REMOTE, EVCHARGE_ELASTICSEARCH_URL, EVCHARGE_CASSANDRA_CONTACT_POINTS, EVCHARGE_MONGODB_HOST) is used, not "
+    "started. EVCHARGE_PROFILE=small goes without the last three.",
 )
 
-ServiceName = Annotated[str, typer.Argument(help="a service's name, as `evcharge stack status` shows it")]
+_COMMAND = "`evcharge stack`"
+
+ServiceName = Annotated[str, typer.Argument(help="A service's name, as `evcharge stack status` shows it.")]
 
 
 @app.command("preflight")
 def preflight_command() -> None:
-    """Look at this machine: what is missing for the stack, what the first start downloads and how long it takes.
+    """Check this machine: what is missing for the servers, what the first start downloads and how long that takes.
 
-    Exit code 1 if something is missing; each such line says what brings it.
+    The exit code is 1 if something is missing. Each such line says what brings it.
     """
-    from evcharge.settings import load_settings
+    from evcharge.settings import load_settings, require_clone
     from evcharge.stack.preflight import Verdict, preflight
 
+    require_clone(_COMMAND)
     checks = preflight(load_settings())
     print_checks(checks)
     if any(check.verdict == Verdict.MISSING for check in checks):
@@ -41,13 +46,13 @@ def preflight_command() -> None:
 @app.command()
 def up(
     only: Annotated[
-        str | None, typer.Option(help="start these services only, with commas between: --only kafka,minio")
+        str | None, typer.Option(help="Start only these services, with commas between: --only kafka,minio.")
     ] = None,
 ) -> None:
     """Start the servers and wait until they are healthy.
 
-    The first time this downloads or builds them (see `preflight`), into a cache that all clones share. What runs
-    already is left alone; interrupted, it can simply be started again.
+    The first start downloads or builds them (see `evcharge stack preflight`), into a cache that all clones share. A server
+    that runs already is left alone. An interrupted start can simply be repeated.
     """
     with _progress() as progress:
         stack = _stack(progress)
@@ -57,7 +62,7 @@ def up(
 
 @app.command()
 def provision() -> None:
-    """Download and build what the profile's servers need, and start nothing."""
+    """Download and build what the profile's servers need. Start nothing."""
     with _progress() as progress:
         _stack(progress).provision()
 
@@ -71,16 +76,12 @@ def down() -> None:
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="a list of objects, for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show each service: version, health, port, memory, log. Exit code 1 if one is not healthy."""
+    """Show each service: version, health, port, memory, log. The exit code is 1 if one is not healthy."""
     stack = _stack()
     found = stack.status()
-    if as_json:
-        typer.echo(json.dumps([status.as_dict() for status in found], indent=2))
-    else:
-        _print_table(found)
-        print_left_out(stack)
+    show([status.as_dict() for status in found], as_json, lambda: _print_status(stack, found))
     if not all(status.healthy for status in found):
         raise typer.Exit(1)
 
@@ -94,7 +95,7 @@ def start(service: ServiceName) -> None:
 
 @app.command()
 def stop(service: ServiceName) -> None:
-    """Stop one service; it stays down until it is started again."""
+    """Stop one service. It stays down until it is started again."""
     with _progress() as progress:
         _stack(progress).stop(service)
 
@@ -111,8 +112,8 @@ def restart(service: ServiceName) -> None:
 @app.command()
 def logs(
     service: ServiceName,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="how many of its last lines")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with what is written from now on")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of its last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new lines until Ctrl-C.")] = False,
 ) -> None:
     """Show the end of a service's log."""
     import subprocess
@@ -127,7 +128,7 @@ def logs(
 
 
 @app.command()
-def clean(yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False) -> None:
+def clean(yes: Yes = False) -> None:
     """Stop the servers and remove their data, logs and credentials. What was downloaded or built stays cached."""
     stack = _stack()
     if not yes:
@@ -138,9 +139,10 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False
 
 
 def _stack(progress: Progress | None = None) -> Stack:
-    from evcharge.settings import load_settings
+    from evcharge.settings import load_settings, require_clone
     from evcharge.stack.stack import Stack
 
+    require_clone(_COMMAND)
     return Stack(load_settings(), progress) if progress else Stack(load_settings())
 
 
@@ -151,33 +153,29 @@ def _progress() -> Progress:
 
 
 def print_checks(checks: list[Check]) -> None:
-    """Prints the preflight, one line per check and one per remedy."""
-    from rich.console import Console
+    """Prints the preflight: one line for each check and one for each remedy."""
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("", "", "found", box=None, pad_edge=False, show_header=False)
+    table = plain_table(show_header=False)
     style = {"ok": "green", "note": "yellow", "missing": "red"}
     for check in checks:
         found = escape(check.found) + (f"\n-> {escape(check.remedy)}" if check.remedy else "")
         table.add_row(f"[{style[check.verdict]}]{check.verdict}[/]", check.what, found)
-    Console().print(table)
+    print_table(table)
 
 
 def print_left_out(stack: Stack) -> None:
-    """Prints what the platform goes without, if it is a small one."""
+    """Prints what the platform lacks, if its profile is small."""
     from evcharge.stack.servers import missing_without
 
     if left_out := stack.left_out():
         typer.echo(f"profile small: {missing_without(left_out)}")
 
 
-def _print_table(found: list[Status]) -> None:
-    from rich.console import Console
+def _print_status(stack: Stack, found: list[Status]) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("service", "healthy", "port", "memory", box=None, pad_edge=False)
+    table = plain_table("service", "healthy", "port", "memory")
     table.add_column("version", overflow="fold")
     table.add_column("note", overflow="fold")
     for status in found:
@@ -185,4 +183,5 @@ def _print_table(found: list[Status]) -> None:
         memory = f"{status.memory_mb} MB" if status.memory_mb else ""
         note = status.note if status.healthy else "; ".join(filter(None, (status.detail, status.note)))
         table.add_row(status.service, healthy, str(status.port or ""), memory, status.version, escape(note))
-    Console().print(table)
+    print_table(table)
+    print_left_out(stack)

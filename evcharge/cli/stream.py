@@ -12,18 +12,13 @@ if TYPE_CHECKING:
     from evcharge.live.stream import StreamProgress
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `stream` to the evcharge command."""
-    app.command()(stream)
-
-
 def stream(
-    report_every_s: Annotated[float, typer.Option("--report-every", min=1, help="Seconds between two lines.")] = 10.0,
+    report_every_s: Annotated[float, typer.Option("--report-every", min=1, help="Seconds between two reports.")] = 10.0,
 ) -> None:
-    """Run the live stream here until stopped (Ctrl-C or SIGTERM), instead of in Dagster.
+    """Run the live stream here until it is stopped (Ctrl-C or SIGTERM), instead of in Dagster.
 
-    It keeps station state and car positions in Elasticsearch and hourly usage in Cassandra current. One stream runs on
-    a platform: while Dagster's does (job `live_stream`), this one refuses to start.
+    It keeps station state and car positions in Elasticsearch current, and hourly usage in Cassandra. A platform runs one
+    stream: this one refuses to start while Dagster's (job `live_stream`) runs.
     """
     from evcharge.live.stream import run_stream
     from evcharge.settings import load_settings

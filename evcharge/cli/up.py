@@ -1,25 +1,35 @@
-"""`evcharge up`: from a fresh clone to a platform that runs."""
+"""`evcharge up`: from a fresh clone to a running platform."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from evcharge.cli.progress import Progress
+from evcharge.cli.output import plain_table, print_table
 from evcharge.cli.stack import print_checks, print_left_out
-from evcharge.main_job import Outcome, run_main_job
-from evcharge.settings import Settings, load_settings
-from evcharge.stack.preflight import preflight, require
-from evcharge.stack.stack import Stack
+
+if TYPE_CHECKING:
+    from evcharge.main_job import Outcome
+    from evcharge.settings import Settings
 
 
-def bring_up(*, main_job: bool = True) -> Settings:
-    """Preflight, provisioning, servers, bootstrap, Dagster, the main job, the live simulation; returns the settings.
+def up(
+    main_job: Annotated[bool, typer.Option(help="Simulate the first day and take it to ClickHouse.")] = True,
+) -> None:
+    """Bring the platform up: check the machine, fetch and start the servers, run the main job, start the live feed.
 
-    Raises SettingsError, StackError, UserError. Every step can be repeated: what is done is left alone.
+    The main job takes one simulated day through Dagster, from Kafka to ClickHouse. A second `up` adds no day. Every step can
+    be repeated: what is done already is left alone.
     """
+    from evcharge.cli.progress import Progress
+    from evcharge.main_job import run_main_job
+    from evcharge.settings import load_settings, require_clone
+    from evcharge.stack.preflight import preflight, require
+    from evcharge.stack.stack import Stack
+
+    require_clone("`evcharge up`")
     began = time.monotonic()
     settings = load_settings()
     checks = preflight(settings)
@@ -31,44 +41,40 @@ def bring_up(*, main_job: bool = True) -> Settings:
         healthy_s = time.monotonic() - began
         outcome = run_main_job(settings, progress) if main_job else None
         stack.start("simulation")
-    console = Console()
     if outcome is not None:
-        _print_outcome(console, outcome)
-    console.print(f"\nservers healthy after {healthy_s:.0f} s, all done after {time.monotonic() - began:.0f} s")
-    _print_links(console, settings)
+        _print_outcome(outcome)
+    typer.echo(f"\nservers healthy after {healthy_s:.0f} s, all done after {time.monotonic() - began:.0f} s")
+    _print_links(settings)
     print_left_out(stack)
-    return settings
 
 
-def _print_outcome(console: Console, outcome: Outcome) -> None:
-    table = Table("store", "events", "sessions", "energy kWh", box=None, pad_edge=False, title="What each store holds")
-    for name, figures in outcome.reconciliation.stores.items():
+def _print_outcome(outcome: Outcome) -> None:
+    verdict = outcome.reconciliation
+    table = plain_table("store", "events", "sessions", "energy kWh")
+    table.title = "What each store holds"
+    for name, figures in verdict.stores.items():
         table.add_row(name, f"{figures.events:,}", f"{figures.sessions:,}", f"{figures.energy_wh / 1000:,.3f}")
-    console.print(table)
-    console.print(
+    print_table(table)
+    typer.echo(
         f"first day: {outcome.ledger_sessions:,} sessions, {outcome.ledger_energy_kwh:,.3f} kWh in the simulation's ledger, "
         f"{outcome.warehouse_sessions:,} sessions, {outcome.warehouse_energy_kwh:,.3f} kWh in ClickHouse"
     )
-    console.print(f"{outcome.stations:,} stations in dim_station, {outcome.publications:,} publications in the lake")
-    verdict = outcome.reconciliation
-    console.print(
-        "reconcile: "
-        + ("equal" if verdict.equal else f"{verdict.difference_count} differences, see `evcharge reconcile`")
-    )
-    console.print("stages: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.stage_s.items()))
+    typer.echo(f"{outcome.stations:,} stations in dim_station, {outcome.publications:,} publications in the lake")
+    differences = f"{verdict.difference_count} differences, see `evcharge reconcile`"
+    typer.echo(f"reconcile: {'equal' if verdict.equal else differences}")
+    typer.echo("stages: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.stage_s.items()))
 
 
-def _print_links(console: Console, settings: Settings) -> None:
-    dagster = f"http://127.0.0.1:{settings.dagster_port}"
+def _print_links(settings: Settings) -> None:
     rows = (
-        ("Dagster", f"{dagster}/asset-groups", "lineage, runs, backfills, checks"),
+        ("Dagster", f"http://127.0.0.1:{settings.dagster_port}/asset-groups", "lineage, runs, backfills, checks"),
         ("ClickHouse", f"http://127.0.0.1:{settings.clickhouse_http_port}/play", "SQL in the browser"),
         ("its login", "evcharge credentials analyst", "also for DBeaver and clickhouse-client"),
         ("lake", "evcharge lake log", "publications, newest first"),
         ("MinIO", f"http://127.0.0.1:{settings.port('minio_console')}", "the objects below the lake"),
         ("proof", "evcharge reconcile", "compares every store"),
     )
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = plain_table(show_header=False)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    print_table(table)

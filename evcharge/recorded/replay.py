@@ -39,7 +39,7 @@ class ReplayReport:
     topic_offsets: dict[str, dict[int, int]] = field(default_factory=dict)
     ended_on: set[date] = field(default_factory=set)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The report as plain values for JSON. Its days become the first and the last one."""
         days = sorted(self.ended_on)
         return {

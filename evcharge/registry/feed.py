@@ -28,10 +28,10 @@ from evcharge.registry.snapshot import (
     RegistryError,
     Scope,
     Snapshot,
-    as_json,
     by_reason,
     current_stations,
     diff,
+    problems_to_json,
 )
 from evcharge.registry.state import FEED, Change, State
 from evcharge.settings import Settings
@@ -68,13 +68,13 @@ class LoadReport:
     notes: list[str] = field(default_factory=list)
     topic_offsets: dict[str, dict[int, int]] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The report as JSON-able dict."""
         return {
             **vars(self),
             "as_of": self.as_of and self.as_of.isoformat(),
-            "rejected": as_json(self.rejected),
-            "corrected": as_json(self.corrected),
+            "rejected": problems_to_json(self.rejected),
+            "corrected": problems_to_json(self.corrected),
         }
 
     def metadata(self) -> dict[str, Any]:
@@ -96,9 +96,9 @@ class PollReport:
     last_updated: str
     load: LoadReport | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The report as JSON-able dict."""
-        return {**vars(self), "load": self.load and self.load.as_json()}
+        return {**vars(self), "load": self.load and self.load.to_json()}
 
 
 def load_file(

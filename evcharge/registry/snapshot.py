@@ -185,5 +185,5 @@ def by_reason(problems: Iterable[Problem]) -> dict[str, list[int]]:
     return dict(sorted(rows.items()))
 
 
-def as_json(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+def problems_to_json(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     return [{"row": p.row, "station_id": p.station_id, "reason": p.reason, "detail": p.detail} for p in problems]

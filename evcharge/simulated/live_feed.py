@@ -91,7 +91,7 @@ class FeedReport:
             values |= {"sessions": of_topic.sessions, "energy_delivered_kwh": of_topic.energy_wh / 1000}
         return values
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The report as JSON-able dict."""
         return {topic: self.metadata(topic) for topic in self.totals}
 

@@ -120,9 +120,9 @@ def test_a_profile_that_is_not_one_is_named(tmp_path: Path) -> None:
     ("arguments", "reason"),
     [
         (["--resume-at", "9d", "--days", "2"], "must lie within"),
-        (["--resume-at", "soon"], "no time as 84h"),
+        (["--resume-at", "soon"], "not a time such as 84h"),
         (["--dirty", "lat=1"], "is no fault"),
-        (["--start", "yesterday"], "no day as"),
+        (["--start", "yesterday"], "not a day such as"),
         (["--compare", "x.csv"], "--report as well"),
         (["--power-kw", "11"], "--profile"),
         (["--profile", "campus", "--registry", "x.csv"], "one of --profile and --registry"),
