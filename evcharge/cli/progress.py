@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import typer
 from rich.console import Console
@@ -19,8 +19,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from evcharge.settings import Settings
-from evcharge.warehouse import wait
+if TYPE_CHECKING:
+    from evcharge.settings import Settings
+    from evcharge.warehouse.wait import Progress as Missing
 
 #: Off a terminal, a line that says the same as the one before is printed only this often.
 _PLAIN_INTERVAL_S = 20.0
@@ -104,14 +105,17 @@ def wait_for_warehouse(
     settings: Settings, topic_offsets: dict[str, dict[int, int]], event_dates: set[date], timeout_s: int
 ) -> None:
     """Shows how much is missing until the warehouse has what was sent. Raises WaitTimeoutError, ServerDownError."""
+    # imported here: a simulation without servers shows a bar, and loads none of their clients
+    from evcharge.warehouse import wait
+
     with spinner("waiting for the lake and the warehouse") as status:
 
-        def update(progress: wait.Progress) -> None:
-            idle = progress.waited_s > _NOBODY_PUBLISHES_S and progress.unpublished_rows
+        def update(missing: Missing) -> None:
+            idle = missing.waited_s > _NOBODY_PUBLISHES_S and missing.unpublished_rows
             hint = "; is the Dagster daemon running? See `evcharge stack status`" if idle else ""
             status.update(
-                f"waiting {progress.waited_s:.0f} s: {progress.unpublished_rows:,} rows to publish, "
-                f"{progress.unloaded_days} days to load{hint}"
+                f"waiting {missing.waited_s:.0f} s: {missing.unpublished_rows:,} rows to publish, "
+                f"{missing.unloaded_days} days to load{hint}"
             )
 
         wait.wait_until_loaded(settings, topic_offsets, event_dates, timeout_s, update)
