@@ -41,7 +41,7 @@ from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.feeds.producer import KafkaPublisher
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.status import read_status
+from evcharge.live.stream_status import read_status
 from evcharge.settings import Settings
 from evcharge.stack.stack import last_lines
 from simulation import build_network

@@ -158,7 +158,7 @@ def empty_batches(settings: Settings, warm_up_s: float, seconds: float) -> list[
 
 
 def _empty_batches(settings: Settings, warm_up_s: float, seconds: float, tell: Any) -> None:
-    from evcharge.live.driver import stream_session
+    from evcharge.live.spark_driver import stream_session
 
     spark = stream_session(settings)
     spark.conf.set("spark.sql.streaming.numRecentProgressUpdates", "100000")

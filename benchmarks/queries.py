@@ -26,18 +26,18 @@ from benchmarks.traffic import Message, charging_all_the_time, registered, sendi
 from evcharge.clock import HOUR_MS, day_start
 from evcharge.connections import cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
-from evcharge.live.hours import (
+from evcharge.live.cassandra_statements import prepared
+from evcharge.live.indices import STATION_STATE
+from evcharge.live.station_folder import fold_into
+from evcharge.live.usage import Hour
+from evcharge.live.usage_tables import (
     PROVISIONAL,
     StationHour,
-    prepared,
     read_hours,
     write_final,
     write_provisional,
 )
-from evcharge.live.indices import STATION_STATE
-from evcharge.live.station_folder import fold_into
-from evcharge.live.usage import Hour
-from evcharge.queries.asking import Queries
+from evcharge.queries.client import Queries
 from evcharge.queries.nearby import NearbyQuestion
 from evcharge.settings import Settings
 from simulation import Network, build_network

@@ -17,7 +17,7 @@ from evcharge.dagster_api import launch_job, wait_for_run
 from evcharge.errors import UserError
 from evcharge.feeds.sent_ledger import end_offsets, read_sent
 from evcharge.lake.repository import Repository
-from evcharge.reference.collections import available
+from evcharge.reference.mongodb import available
 from evcharge.settings import Settings
 from evcharge.simulated.live_feed import FEED, first_day_end
 from evcharge.warehouse.wait import Progress, wait_until_loaded

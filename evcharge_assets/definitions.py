@@ -1,4 +1,4 @@
-"""Assembles the asset graph; the one module that may import the sensors."""
+"""Assembles the asset graph. Only this module may import the sensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from evcharge.reference.collections import available
+from evcharge.reference.mongodb import available
 from evcharge.settings import load_settings
 from evcharge_assets import feeds, kafka, live, reference, registry, simulation, warehouse
 from evcharge_assets.jobs import jobs

@@ -1,4 +1,4 @@
-"""The simulated feed as an asset: the first simulated day, published to Kafka."""
+"""The simulated feed as assets, one for each topic: the first simulated day, published to Kafka."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,7 @@ from evcharge_assets.resources import Platform
     ],
 )
 def simulated_day(context: dg.AssetExecutionContext, platform: Platform) -> Any:
-    # imported here: no other run needs the simulation
+    # Imported here, because no other run needs the simulation.
     from evcharge.simulated.live_feed import simulate_day
 
     with platform.naming_servers(context, "kafka"):

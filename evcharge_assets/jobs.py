@@ -1,4 +1,4 @@
-"""Jobs: what a sensor, a schedule or a person launches."""
+"""The jobs that sensors, schedules and people launch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from evcharge.contracts import CONTRACTS
-from evcharge.reference.collections import EV_MODELS, STATIONS
+from evcharge.reference.mongodb import EV_MODELS, STATIONS
 from evcharge_assets.kafka import simulated_key, snake
 from evcharge_assets.lake import archive_key, candidate_key
 from evcharge_assets.live import HOURLY_USAGE, STATION_STATE, live_stream_job
@@ -55,7 +55,7 @@ load_stations_job = dg.define_asset_job(
 load_reference_job = dg.define_asset_job(
     "load_reference",
     selection=dg.AssetSelection.assets(collection_key(EV_MODELS), table_key("dim_ev_model")),
-    description="Brings the EV models of the reference data to ClickHouse.",
+    description="Loads the EV models of the reference data into ClickHouse.",
     executor_def=dg.in_process_executor,
 )
 
@@ -69,21 +69,21 @@ load_hours_job = dg.define_asset_job(
 rebuild_state_job = dg.define_asset_job(
     "rebuild_station_state",
     selection=dg.AssetSelection.assets(STATION_STATE),
-    description="Folds into the station state what the lake has and it does not; computes a missing index anew.",
+    description="Folds the lake's records that the station state lacks into it; rebuilds a missing index.",
     executor_def=dg.in_process_executor,
 )
 
 check_state_job = dg.define_asset_job(
     "check_station_state",
     selection=dg.AssetSelection.checks_for_assets(STATION_STATE),
-    description="Evaluates the checks of the station state, which the stream's own run can not: it may be dead.",
+    description="Evaluates the checks of the station state. The stream's own run cannot do this when it is dead.",
     executor_def=dg.in_process_executor,
 )
 
 simulated_day_job = dg.define_asset_job(
     "simulate_first_day",
     selection=dg.AssetSelection.assets(*(simulated_key(topic) for topic in CONTRACTS)),
-    description="The main job's input: one simulated day to Kafka. The sensors carry it on to ClickHouse.",
+    description="The main job's input: sends one simulated day to Kafka. The sensors bring it to ClickHouse.",
     executor_def=dg.in_process_executor,
 )
 

@@ -1,7 +1,7 @@
 """The live state as assets, by hour of event time, and the job that keeps it current.
 
-The stream's run materializes the hours that it touches. A past hour, launched or backfilled, is computed from the lake and
-leaves what is newer alone.
+The stream's run materializes the hours that it touches. A past hour that is launched or backfilled is computed from the lake;
+newer state stays as it is.
 """
 
 import json
@@ -16,6 +16,7 @@ from dagster_pyspark import LazyPySparkResource
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.live import indices
+from evcharge.live.cassandra_schema import columns as table_columns
 from evcharge.live.checks import (
     Finding,
     last_closed_hour,
@@ -26,8 +27,7 @@ from evcharge.live.checks import (
 )
 from evcharge.live.final_usage import write_final_usage
 from evcharge.live.rebuild import catch_up_station_state, recompute_positions
-from evcharge.live.stream import StreamProgress, run_stream
-from evcharge.live.tables import columns as table_columns
+from evcharge.live.stream_runner import StreamProgress, run_stream
 from evcharge.settings import Settings
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import any_hour_of
@@ -41,7 +41,7 @@ HOURLY_USAGE = dg.AssetKey(["cassandra", "hourly_station_usage"])
 STREAM_JOB = "live_stream"
 BATCH_SERVERS = ("minio", "lakefs", "spark-connect")
 
-#: Hours that one report of the stream materializes at most, the newest; a replayed year touches thousands.
+#: The most hours that one report of the stream materializes, the newest ones: a replayed year touches thousands.
 HOURS_PER_REPORT = 24
 REPORT_EVERY_S = 60.0
 
@@ -68,8 +68,8 @@ def live_assets(settings: Settings) -> list[Any]:
 
     @dg.asset(
         **common(STATION_STATE, (STATION_REGISTRY.topic, SESSION_EVENTS.topic), index_columns(indices.STATION_STATE)),
-        description="What each station is doing now, per EVSE in OCPI words: the document behind `evcharge nearby`. "
-        "A launched hour folds in what the lake has and the state does not; a missing index is computed anew.",
+        description="What each station is doing now, by EVSE in OCPI's words: the documents behind `evcharge nearby`. "
+        "A launched hour folds in the lake's records that the state lacks; a missing index is rebuilt.",
     )
     def station_state(
         context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
@@ -88,8 +88,8 @@ def live_assets(settings: Settings) -> list[Any]:
 
     @dg.asset(
         **common(VEHICLE_POSITION, (VEHICLE_TELEMETRY.topic,), index_columns(indices.VEHICLE_POSITION)),
-        description="Where each connected car was last heard of; gone an hour later. A launched hour writes the lake's "
-        "positions where they are newer.",
+        description="The last position of each connected car, for one hour. A launched hour writes the lake's positions "
+        "where they are newer.",
     )
     def vehicle_position(
         context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
@@ -129,9 +129,9 @@ def live_assets(settings: Settings) -> list[Any]:
 
 
 def index_columns(alias: str) -> dg.TableSchema:
-    """The fields of an Elasticsearch index, as its mapping tells."""
+    """The fields of an Elasticsearch index, from its mapping."""
     properties = indices.definition(alias)["mappings"]["properties"]
-    return dg.TableSchema([dg.TableColumn(name, told["type"]) for name, told in properties.items()])
+    return dg.TableSchema([dg.TableColumn(name, field["type"]) for name, field in properties.items()])
 
 
 def _usage_columns() -> dg.TableSchema:
@@ -144,7 +144,7 @@ def _is_fresh_now(client: Any) -> Finding:
     return stream_is_fresh(client, datetime.now(UTC))
 
 
-#: Description and verdict of each check of the station state, by name.
+#: The description and the rule of each check of the station state, by name.
 _STATE_CHECKS: dict[str, tuple[str, Callable[[Any], Finding]]] = {
     "no_more_busy_than_outlets": (no_more_busy_than_outlets.__doc__ or "", no_more_busy_than_outlets),
     "stream_keeps_up": (stream_keeps_up.__doc__ or "", stream_keeps_up),
@@ -210,12 +210,12 @@ def _report(context: dg.OpExecutionContext, settings: Settings, progress: Stream
         with elasticsearch_errors(settings), elasticsearch(settings) as client:
             _evaluate(context, client)
     except ServerDownError as error:
-        # the stream itself knows how to wait
+        # The stream itself waits for the server.
         context.log.warning(str(error))
 
 
 def _evaluate(context: dg.OpExecutionContext, client: Any) -> None:
-    """Evaluates the checks on what was just materialized: Dagster's pages show none of those before it."""
+    """Evaluates the checks after the materialization: Dagster's pages hide check results from before it."""
     for name, (_, judge) in _STATE_CHECKS.items():
         result = _result(judge(client))
         evaluation = dg.AssetCheckEvaluation(
@@ -229,11 +229,11 @@ def _evaluate(context: dg.OpExecutionContext, client: Any) -> None:
             blocking=False,
             partition=None,
         )
-        context.log_event(evaluation)  # type: ignore[arg-type]  # taken, but missing from its annotation
+        context.log_event(evaluation)  # type: ignore[arg-type]  # accepted, but missing from its annotation
 
 
 def _materialize(context: dg.OpExecutionContext, progress: StreamProgress) -> None:
-    """Records, for each asset, the hours that the stream touched since it last told."""
+    """Materializes, for each asset, the hours that the stream touched since its last report."""
     for query, keys in _ASSETS_OF_QUERY.items():
         status = progress.statuses.get(query)
         touched = sorted(progress.hours.get(query, {}).items())

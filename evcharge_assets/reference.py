@@ -1,9 +1,10 @@
-"""The reference data in MongoDB as assets: the stations of the registry on main, and the EV models."""
+"""The reference data in MongoDB as assets: the stations of the registry on main and the EV models."""
 
 import dagster as dg
 
 from evcharge.contracts import STATION_REGISTRY
-from evcharge.reference import collections as reference
+from evcharge.reference import mongodb as reference
+from evcharge.reference.bundled import bundled_models
 from evcharge_assets.columns import contract_columns
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import archive_key
@@ -35,7 +36,7 @@ def _done(upserted: reference.Upserted) -> dict[str, int]:
 @dg.asset(
     key=collection_key(reference.STATIONS),
     deps=[archive_key(STATION_REGISTRY.topic)],
-    description="Stations as the registry on main tells of them now, those that are gone included; the simulation's stations.",
+    description="The stations of the registry on main, also those that are gone. The simulation reads them.",
     group_name="mongodb",
     kinds={"mongodb"},
     owners=[OWNER],
@@ -43,7 +44,7 @@ def _done(upserted: reference.Upserted) -> dict[str, int]:
     code_version="1",
 )
 def mongodb_stations(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-    # imported here: no other run needs it
+    # Imported here, because no other run needs it.
     from evcharge.reference.from_lake import sync_stations
 
     if not reference.available(platform.settings()):
@@ -55,7 +56,7 @@ def mongodb_stations(context: dg.AssetExecutionContext, platform: Platform) -> d
 
 @dg.asset(
     key=collection_key(reference.EV_MODELS),
-    description="EV models: the bundled ones as this version has them, and what `evcharge reference load` brought.",
+    description="EV models: the bundled models of this version, and the models that `evcharge reference load` added.",
     group_name="mongodb",
     kinds={"mongodb"},
     owners=[OWNER],
@@ -66,7 +67,7 @@ def mongodb_ev_models(context: dg.AssetExecutionContext, platform: Platform) -> 
     settings = platform.settings()
     with platform.naming_servers(context, "mongodb"):
         reference.ensure(settings)
-        upserted = reference.upsert_models(settings, reference.bundled_models())
+        upserted = reference.upsert_models(settings, bundled_models())
         rows = sum(part.documents for part in reference.held(settings) if part.collection == reference.EV_MODELS)
     return dg.MaterializeResult(metadata=_done(upserted) | {"dagster/row_count": rows})
 

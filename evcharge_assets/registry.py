@@ -11,7 +11,7 @@ from evcharge_assets.resources import Platform
 
 @dg.asset(
     key=REGISTRY_FEED,
-    description="What AFDC's API tells of the stations that exist, sent to `station-registry` where it has changed.",
+    description="The stations that AFDC's API lists; changes since the last poll are sent to `station-registry`.",
     group_name="feeds",
     kinds={"python", "kafka"},
     owners=[OWNER],
@@ -19,12 +19,12 @@ from evcharge_assets.resources import Platform
     code_version="1",
 )
 def afdc_registry(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-    # imported here: no other run needs the API's client
+    # Imported here, because no other run needs the API's client.
     from evcharge.registry.api import NoKeyError
     from evcharge.registry.feed import PollReport, poll
 
     def polled() -> PollReport | UserError:
-        # returned, so that a Kafka that happens to be down is not blamed for what AFDC answered
+        # Returned and not raised: `naming_servers` would name Kafka, if it is down, as the cause of AFDC's error.
         try:
             return poll(platform.settings())
         except UserError as error:
@@ -35,7 +35,7 @@ def afdc_registry(context: dg.AssetExecutionContext, platform: Platform) -> dg.M
     if isinstance(report, NoKeyError):
         return dg.MaterializeResult(metadata={"outcome": "not polled: no key", "reason": str(report)})
     if isinstance(report, UserError):
-        # the next hour's poll is the retry
+        # The next hour's poll is the retry.
         raise dg.Failure(str(report), allow_retries=False) from report
     metadata = {"outcome": report.outcome, "afdc_last_updated": report.last_updated}
     return dg.MaterializeResult(metadata=metadata | (report.load.metadata() if report.load else {}))

@@ -1,4 +1,4 @@
-"""Days of simulated charging as an asset: each partition goes on from the state that the day before ended in."""
+"""Days of simulated charging as an asset: each partition continues from the final state of the day before."""
 
 import time
 from datetime import UTC, date, datetime
@@ -12,7 +12,7 @@ from evcharge_assets.kafka import OWNER, SIMULATED_SESSIONS
 from evcharge_assets.partitions import ended_days
 from evcharge_assets.resources import Platform
 
-#: Days that one run of a backfill simulates. Dagster asks for more at most every 30 s, and a day takes a few.
+#: Days that one run of a backfill simulates. Dagster starts the next run after up to 30 s, and a day takes a few seconds.
 DAYS_PER_RUN = 31
 
 
@@ -30,8 +30,8 @@ def simulated_sessions_asset(settings: Settings) -> dg.AssetsDefinition:
         ],
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=DAYS_PER_RUN),
         pool="simulated_days",
-        description=f"UTC days of simulated charging, sent to `{SESSION_EVENTS.topic}`. Each day goes on from the day before: "
-        "the first one that is launched begins it all, and a backfill runs in order. A day that is done stays as it is.",
+        description=f"UTC days of simulated charging, sent to `{SESSION_EVENTS.topic}`. Each day continues from the day "
+        "before: the first launched day begins the series, and a backfill runs in order. A finished day does not change.",
         group_name="feeds",
         kinds={"python", "kafka"},
         owners=[OWNER],
@@ -39,12 +39,12 @@ def simulated_sessions_asset(settings: Settings) -> dg.AssetsDefinition:
         code_version="1",
     )
     def simulated_sessions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        # imported here: no other run needs the simulation
+        # Imported here, because no other run needs the simulation.
         from evcharge.simulated.live_feed import FeedError
         from evcharge.simulated.past_days import DayReport, simulate_past_day
 
         def simulated(key: str) -> DayReport | FeedError:
-            # returned, so that a Kafka that happens to be down is not blamed for a day that can not be
+            # Returned and not raised: `naming_servers` would name Kafka, if it is down, as the cause.
             try:
                 return simulate_past_day(platform.settings(), date.fromisoformat(key), datetime.now(UTC))
             except FeedError as error:

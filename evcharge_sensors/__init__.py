@@ -1,1 +1,1 @@
-"""Sensors: they ask for runs and change nothing themselves; their cursors are shortcuts, never the truth."""
+"""Sensors. They request runs and change nothing themselves. A sensor with a lost cursor only takes longer."""

@@ -1,4 +1,4 @@
-"""The stream's keeper, and the sensor that has past hours computed from the lake."""
+"""The sensor that keeps the stream alive, and the sensor that requests final hours from the lake."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -6,14 +6,14 @@ import dagster as dg
 
 from evcharge.connections import ServerDownError
 from evcharge.live.pending_hours import pending_hours
-from evcharge.live.stream import is_running
+from evcharge.live.stream_runner import is_running
 from evcharge_assets.jobs import check_state_job, load_hours_job
 from evcharge_assets.live import STREAM_JOB
 from evcharge_assets.partitions import contiguous, hour_key
 from evcharge_assets.resources import Platform
 from evcharge_sensors.runs import RANGES_PER_TICK, backoff_left_s, range_request, recent_runs, unfinished, why_wait
 
-#: How long a run may take from its launch until it holds the stream's lock.
+#: The time that a run may need from its launch until it holds the stream's lock.
 STARTING_S = 90
 
 
@@ -21,13 +21,13 @@ STARTING_S = 90
     job_name=STREAM_JOB,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts the live stream whenever none runs on the platform, in Dagster or outside it.",
+    description="Starts the live stream if none runs on the platform, in Dagster or outside it.",
 )
 def keep_stream_alive(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     settings = platform.settings()
     if settings.profile == "small":
         return dg.SkipReason("EVCHARGE_PROFILE is small: there are no live stores")
-    # The lock tells, not the run's status: it is gone the instant that a killed run is, and it knows streams outside Dagster.
+    # The lock decides, not the run's status: a killed run loses it at once, and a stream outside Dagster holds it too.
     if is_running(settings):
         return dg.SkipReason("the stream runs")
     records = recent_runs(context.instance, STREAM_JOB)
@@ -37,7 +37,7 @@ def keep_stream_alive(context: dg.SensorEvaluationContext, platform: Platform) -
         if age < timedelta(seconds=STARTING_S):
             return dg.SkipReason(f"run {starting.dagster_run.run_id} is starting")
     finished = [record for record in records if record is not starting]
-    # a stream that ran for a while was killed, not ill: it is started again at once
+    # A stream that ran for a while was killed and is not broken: it starts again at once.
     wait_s = 0.0 if finished and _ran_s(finished[0]) > STARTING_S else backoff_left_s(finished)
     if wait_s > 0:
         return dg.SkipReason(f"the last run failed; next try in {wait_s:.0f} s")
@@ -54,7 +54,7 @@ def _ran_s(record: dg.RunRecord) -> float:
     job=load_hours_job,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Compares main's commits with the days in usage_days and asks for the final hours that are behind.",
+    description="Compares main's commits with the days in usage_days and requests the final hours that are behind.",
 )
 def load_closed_hours(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     settings = platform.settings()
@@ -89,5 +89,5 @@ check_state_schedule = dg.ScheduleDefinition(
     job=check_state_job,
     cron_schedule="*/10 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Has the checks of the station state evaluated every ten minutes.",
+    description="Evaluates the checks of the station state every ten minutes.",
 )

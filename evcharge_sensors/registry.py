@@ -1,4 +1,4 @@
-"""Schedules of reference data: AFDC is asked once an hour, if there is a key to ask with; the EV models go daily."""
+"""The schedules of reference data: an hourly poll of AFDC, if there is an API key, and a daily load of the EV models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evcharge_assets.resources import Platform
 
 
 def registry_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Hourly, off the full hour at which everybody asks; it runs by itself only where a key is set."""
+    """Polls hourly, but not on the full hour, when most clients do. It runs by itself only where a key is set."""
     has_key = bool(settings.afdc_api_key.get_secret_value())
 
     @dg.schedule(
@@ -19,7 +19,7 @@ def registry_schedule(settings: Settings) -> dg.ScheduleDefinition:
         job=poll_registry_job,
         cron_schedule="23 * * * *",
         default_status=dg.DefaultScheduleStatus.RUNNING if has_key else dg.DefaultScheduleStatus.STOPPED,
-        description="Asks AFDC's API hourly whether stations have changed; skips without EVCHARGE_AFDC_API_KEY.",
+        description="Asks AFDC's API hourly whether stations have changed. Skips without EVCHARGE_AFDC_API_KEY.",
     )
     def poll_registry_hourly(
         context: dg.ScheduleEvaluationContext, platform: Platform
@@ -36,5 +36,5 @@ reference_schedule = dg.ScheduleDefinition(
     job=load_reference_job,
     cron_schedule="41 3 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Brings EV models that `evcharge reference load` added to ClickHouse.",
+    description="Loads the EV models that `evcharge reference load` added into ClickHouse.",
 )

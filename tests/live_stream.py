@@ -18,7 +18,7 @@ from support import record, send
 
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
-from evcharge.live.status import QueryStatus, read_status
+from evcharge.live.stream_status import QueryStatus, read_status
 from evcharge.settings import Settings
 from evcharge.simulated.live_feed import BEHAVIOUR
 from simulation import Simulation, build_fleet, build_network

@@ -26,13 +26,13 @@ from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset, raw_prefixes
 from evcharge.live.final_usage import days_to_read, folded
-from evcharge.live.hours import FINAL
 from evcharge.live.indices import documents
 from evcharge.live.pending_hours import ComputedDay, computed_days
 from evcharge.live.rebuild import TOPICS
 from evcharge.live.station_folder import fold
 from evcharge.live.station_state import StationState
 from evcharge.live.usage import Hour
+from evcharge.live.usage_tables import FINAL
 from evcharge.settings import Settings
 
 #: For each partition, the offset after the last row to compare.

@@ -12,9 +12,9 @@ from evcharge.cli.output import plain_table, print_table, show
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from evcharge.queries.availability import Station
     from evcharge.queries.freshness import Freshness
     from evcharge.queries.nearby import NearbyAnswer
-    from evcharge.queries.reading import Station
     from evcharge.queries.station import StationAnswer
     from evcharge.queries.traffic import TrafficAnswer
     from evcharge.queries.typical import DayComparison
@@ -50,7 +50,7 @@ def nearby(
 
     Try it: evcharge nearby --lat 34.05 --lon -118.24 --radius-km 25 --connector CCS --free
     """
-    from evcharge.queries.asking import Queries
+    from evcharge.queries.client import Queries
     from evcharge.queries.nearby import NearbyQuestion
     from evcharge.settings import load_settings
 
@@ -70,7 +70,7 @@ def station(
 
     Try it: evcharge station syn-90000227
     """
-    from evcharge.queries.asking import Queries
+    from evcharge.queries.client import Queries
     from evcharge.settings import load_settings
 
     with Queries(load_settings()) as queries:
@@ -92,7 +92,7 @@ def traffic(
 
     Try it: evcharge traffic syn-90000227 --radius-km 10
     """
-    from evcharge.queries.asking import Queries
+    from evcharge.queries.client import Queries
     from evcharge.queries.traffic import TrafficQuestion
     from evcharge.settings import load_settings
 
@@ -219,7 +219,7 @@ def _print_end(note: str | None, fresh: Freshness) -> None:
 
 
 def _free(one: Station) -> str:
-    from evcharge.queries.reading import Availability
+    from evcharge.queries.availability import Availability
 
     unknown = one.count(Availability.UNKNOWN)
     if unknown and unknown == one.total:

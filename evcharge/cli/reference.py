@@ -11,8 +11,8 @@ from evcharge.cli.options import AsJson
 from evcharge.cli.output import plain_table, print_table, show
 
 if TYPE_CHECKING:
-    from evcharge.reference.collections import Held, Upserted
     from evcharge.reference.kaggle import ReferenceFile
+    from evcharge.reference.mongodb import Held, Upserted
 
 app = typer.Typer(no_args_is_help=True, help="Load and look at the reference data in MongoDB: stations and EV models.")
 
@@ -32,16 +32,17 @@ def load(
     """
     from datetime import UTC, datetime
 
-    from evcharge.reference import collections as reference
     from evcharge.reference import kaggle
+    from evcharge.reference import mongodb as reference
+    from evcharge.reference.bundled import bundled_models, bundled_stations
     from evcharge.settings import load_settings
 
     settings = load_settings()
     reference.ensure(settings)
     if not files:
         done = {
-            reference.STATIONS: reference.upsert_stations(settings, reference.bundled_stations()),
-            reference.EV_MODELS: reference.upsert_models(settings, reference.bundled_models()),
+            reference.STATIONS: reference.upsert_stations(settings, bundled_stations()),
+            reference.EV_MODELS: reference.upsert_models(settings, bundled_models()),
         }
         show({name: _counts(upserted) for name, upserted in done.items()}, as_json, lambda: _print_bundled(done))
         return
@@ -56,7 +57,7 @@ def load(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show how many documents the collections hold from each source, and when they last changed."""
-    from evcharge.reference.collections import held
+    from evcharge.reference.mongodb import held
     from evcharge.settings import load_settings
 
     found = held(load_settings())

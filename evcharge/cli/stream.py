@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evcharge.live.stream import StreamProgress
+    from evcharge.live.stream_runner import StreamProgress
 
 
 def stream(
@@ -20,7 +20,7 @@ def stream(
     It keeps station state and car positions in Elasticsearch current, and hourly usage in Cassandra. A platform runs one
     stream: this one refuses to start while Dagster's (job `live_stream`) runs.
     """
-    from evcharge.live.stream import run_stream
+    from evcharge.live.stream_runner import run_stream
     from evcharge.settings import load_settings
 
     stop = threading.Event()

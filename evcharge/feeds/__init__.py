@@ -1,1 +1,1 @@
-"""How anything of ours reaches Kafka: messages, the producer, ledgers of what was sent, files that survive a kill."""
+"""How our rows reach Kafka: messages, the producer, the ledgers of sent messages, files that survive a kill."""

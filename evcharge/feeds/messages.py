@@ -15,10 +15,10 @@ _COLUMNS = {topic: frozenset(contract.columns) for topic, contract in CONTRACTS.
 
 
 def message(contract: Contract, row: Mapping[str, Any]) -> bytes:
-    """The row as the contract's JSON: schema version filled in, null fields left out, times in UTC to the millisecond.
+    """The row as the contract's JSON, with the schema version, without null fields, with times in UTC to the millisecond.
 
-    Raises ValueError for a field that the contract does not have, TypeError for a value that is no part of JSON or a
-    time without zone.
+    Raises ValueError for a field that the contract does not have. Raises TypeError for a value that JSON does not have, or a
+    time without a zone.
     """
     present: dict[str, Any] = {"schema_version": contract.schema_version}
     for name, value in row.items():

@@ -1,4 +1,4 @@
-"""Publishes contract rows to Kafka and knows of each where it went."""
+"""Publishes contract rows to Kafka and returns the partition and offset of each."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from evcharge.contracts import Contract
 from evcharge.feeds.messages import message
 from evcharge.settings import Settings
 
-# Above what an election of a new partition leader takes, below what a person waits.
+# Longer than the election of a new partition leader, shorter than a person's patience.
 DELIVERY_TIMEOUT_S = 30
 REQUEST_TIMEOUT_S = 20
-# Later than every delivery's own end, so that a flush ends with each message acknowledged or failed.
+# Longer than any delivery, so that each message is acknowledged or failed at the end of a flush.
 FLUSH_TIMEOUT_S = DELIVERY_TIMEOUT_S + REQUEST_TIMEOUT_S
 
-#: Partition and offset of a message that Kafka has acknowledged.
+#: The partition and offset of an acknowledged message.
 Ack = tuple[int, int]
 
 
 class Publisher(Protocol):
-    """Publishes rows and returns their acknowledgements; `KafkaPublisher` is the one that feeds Kafka."""
+    """Publishes rows and returns their acknowledgements. `KafkaPublisher` does this with Kafka."""
 
     def publish(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> list[Ack]:
-        """Publishes all rows and returns (partition, offset) of each, in their order, once all are acknowledged."""
+        """Publishes all rows, waits until all are acknowledged, and returns (partition, offset) of each row in order."""
         ...
 
 
 class KafkaPublisher:
-    """An idempotent, non-transactional producer with acks=all: a topic's rows are exactly last offset - first.
+    """An idempotent producer with acks=all and no transactions: every offset of a topic is a row.
 
-    Rows of one station keep their order, since the station is the key. A failed call leaves an unknown part of its rows
-    on the topic: publish the same rows again, their event ids are the same. Use as a context manager; raises
-    ServerDownError naming Kafka when rows are not acknowledged in time, and then needs to be opened anew.
+    Rows of one station keep their order, because the station is the key. A failed call leaves an unknown part of its rows on
+    the topic: publish the same rows again, with the same event ids. Use it as a context manager. Raises ServerDownError
+    naming Kafka if rows are not acknowledged in time; then open a new publisher.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -82,15 +82,15 @@ class KafkaPublisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Rows of a failed call are published again, so they are not waited for; closing raises if some are unsettled,
-        # which must not hide the call's own error.
+        # The caller publishes the rows of a failed call again, so nothing waits for them. Closing raises if some are still
+        # open, and must not hide the call's own error.
         with suppress(KafkaError):
             self._producer.close(timeout=0 if kind else CONNECT_TIMEOUT_S)
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keeps the cyclic garbage collector from walking a chunk's futures again and again: a sixth more rows/s."""
+    """Pauses the cyclic garbage collector, which would walk a chunk's futures again and again: a sixth more rows/s."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -101,7 +101,7 @@ def _collector_paused() -> Iterator[None]:
 
 
 class _RememberingPartitioner(DefaultPartitioner):
-    """The Java client's partitioner with its results kept, since its hash is computed in Python."""
+    """The Java client's partitioner. It keeps its results, because the hash is computed in Python."""
 
     def __init__(self) -> None:
         self._partitions: dict[tuple[str, bytes], int] = {}

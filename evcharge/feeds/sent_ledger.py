@@ -1,8 +1,8 @@
-"""The producers' own ledgers: what was acknowledged by Kafka, kept in files outside every store of the platform.
+"""The producers' own ledgers: the acknowledged messages, kept in files outside every store of the platform.
 
-A feed has a folder of chunks, `<feeds_dir>/<feed>/ledger/<chunk>.parquet`, one row per acknowledged event. A chunk that
-is published again, after a kill or because a file is replayed again, keeps of each event the lowest offset that is
-known: the same row that every reader of the lake keeps.
+A feed has a folder of chunks, `<feeds_dir>/<feed>/ledger/<chunk>.parquet`, with one row per acknowledged event. A chunk may be
+published again after a kill, or because a file is replayed again. It then keeps the lowest known offset of each event: the
+same row that every reader of the lake keeps.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from evcharge.feeds.durable_files import replace_durably
 from evcharge.feeds.producer import Ack, Publisher
 from evcharge.settings import Settings
 
-#: `event_id` of a message without an id of its own is `<key>@<event time>`, of a station or a car; `station_id` is null for
-#: cars; `energy_wh` is cumulative within a session.
+#: `event_id` is `<key>@<event time>` for a message without an id of its own, where the key is a station's or a car's id.
+#: `station_id` is null for cars. `energy_wh` is cumulative within a session.
 SCHEMA = pa.schema(
     [
         ("topic", pa.string()),
@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
-    """What a ledger adds up to; sessions and energy are those of the stopped events."""
+    """The totals of a ledger. Sessions and energy are those of the stopped events."""
 
     messages: int
     sessions: int
@@ -57,9 +57,9 @@ def publish_chunk(
     contract: Contract,
     rows: Sequence[Mapping[str, Any]],
 ) -> pa.Table:
-    """Publishes rows, waits until all are acknowledged, then writes them into the feed's chunk. Returns their rows.
+    """Publishes rows, waits until all are acknowledged, then writes them into the feed's chunk. Returns the ledger's rows.
 
-    Killed before the chunk is written, the caller publishes the same rows under the same chunk again.
+    After a kill before the chunk is written, the caller publishes the same rows under the same chunk again.
     """
     table = _table(contract, rows, publisher.publish(contract, rows))
     if table.num_rows:
@@ -68,7 +68,7 @@ def publish_chunk(
 
 
 def write_chunk(settings: Settings, feed: str, chunk: str, table: pa.Table) -> Path:
-    """Writes a chunk or adds to it, whole or not at all, with one row per event. Returns its file."""
+    """Writes a chunk, or adds rows to it, completely or not at all, with one row per event. Returns the chunk's file."""
     path = _folder(settings, feed) / f"{chunk}.parquet"
     tables = [pq.read_table(path, schema=SCHEMA), table] if path.exists() else [table]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def write_chunk(settings: Settings, feed: str, chunk: str, table: pa.Table) -> P
 
 
 def merge_chunks(settings: Settings, feed: str, chunk: str, merged: Sequence[str]) -> None:
-    """Moves the rows of some chunks into another one. Killed in between, rows are in both, which readers see once."""
+    """Moves the rows of some chunks into another one. After a kill, rows may be in both; readers see them once."""
     folder = _folder(settings, feed)
     paths = [path for name in merged if (path := folder / f"{name}.parquet").exists()]
     if paths:
@@ -89,7 +89,7 @@ def merge_chunks(settings: Settings, feed: str, chunk: str, merged: Sequence[str
 
 
 def chunks(settings: Settings, feed: str) -> list[str]:
-    """Names of a feed's chunks in order."""
+    """The names of a feed's chunks, sorted."""
     return sorted(path.stem for path in _folder(settings, feed).glob("*.parquet"))
 
 
@@ -98,8 +98,8 @@ def read_sent(
 ) -> pa.Table:
     """All rows of a feed's ledger, or of every feed's, one row per event, in the columns of SCHEMA.
 
-    With `topic` only that topic's, with `until` only those that occurred by then. Files without such rows are not read:
-    telemetry's grow by a million rows a day.
+    `topic` selects the rows of one topic, `until` those that occurred by then. Files without such rows are not read:
+    telemetry grows by a million rows a day.
     """
     paths = sorted(settings.feeds_dir.glob(f"{feed or '*'}/ledger/*.parquet"))
     if not paths:
@@ -113,13 +113,13 @@ def read_sent(
 
 
 def read_chunk(settings: Settings, feed: str, chunk: str) -> pa.Table:
-    """The rows of one chunk, in the order of topic and event id; none if there is no such chunk."""
+    """The rows of one chunk, sorted by topic and event id; no rows if there is no such chunk."""
     path = _folder(settings, feed) / f"{chunk}.parquet"
     return pq.read_table(path, schema=SCHEMA) if path.exists() else SCHEMA.empty_table()
 
 
 def end_offsets(table: pa.Table) -> dict[str, dict[int, int]]:
-    """Per topic and partition of a ledger table the offset after the last acknowledged one."""
+    """The offset after the last acknowledged one, by topic and partition of a ledger table."""
     last = table.group_by(["topic", "partition"]).aggregate([("offset", "max")]).to_pydict()
     ends: dict[str, dict[int, int]] = {}
     for topic, partition, offset in zip(last["topic"], last["partition"], last["offset_max"], strict=True):
@@ -152,7 +152,7 @@ def _table(contract: Contract, rows: Sequence[Mapping[str, Any]], acks: Sequence
         pa.array([row.get("session_id") for row in rows], pa.string()),
         pa.array([row.get("station_id") for row in rows], pa.string()),
         pa.array([row.get("event_type") for row in rows], pa.string()),
-        # messages carry milliseconds, cut off and not rounded
+        # Messages have milliseconds, truncated and not rounded.
         pc.floor_temporal(pa.array(times, pa.timestamp("us", "UTC")), unit="millisecond").cast(SCHEMA.field(7).type),
         pa.array([None if energy is None else round(energy * 1000) for energy in energies], pa.int64()),
     ]

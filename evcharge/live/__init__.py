@@ -1,5 +1,6 @@
 """The live path: what a station is doing now, and how much it was used hour by hour.
 
-`state` and `usage` are the rules, pure; `stations`, `vehicles`, `journal` and `hours` write to the stores what a batch of
-events changed; `stream` runs them on Kafka, `rebuild` and `final` compute the same from the lake.
+`station_state` and `usage` have the rules, which are pure. `station_folder`, `vehicle_positions` and `journal` write a batch of
+records to the stores, inside Spark's workers. `stream_runner` runs them on Kafka. `rebuild` and `final_usage` compute the same
+results from the lake.
 """

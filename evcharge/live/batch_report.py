@@ -1,4 +1,4 @@
-"""What a batch tells of itself: how many records it took of each hour of event time."""
+"""A batch's report: how many records of each hour of event time it took."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ REPORT_DDL = "hour_ms BIGINT, records BIGINT"
 
 
 class TouchedHours:
-    """Counts records by the UTC hour that they lie in."""
+    """Counts records by UTC hour."""
 
     def __init__(self) -> None:
         self._hours: Counter[int] = Counter()
 
     def add(self, times_ms: Iterable[int]) -> None:
-        """Takes records by their event times, ms since the epoch."""
+        """Adds records, given by their event times in ms since the epoch."""
         self._hours.update(map(hour_start, times_ms))
 
     def report(self) -> pa.RecordBatch:
-        """A row per hour, in order."""
+        """The report: one row per hour, in order."""
         hours = [{"hour_ms": hour, "records": count} for hour, count in sorted(self._hours.items())]
         return pa.RecordBatch.from_pylist(hours, schema=_SCHEMA)

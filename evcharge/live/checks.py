@@ -1,4 +1,4 @@
-"""What must hold of the live state, whoever looks: the rules behind the asset checks."""
+"""What must be true of the live state: the rules behind the asset checks."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import cassandra
-from evcharge.live.hours import FINAL, PROVISIONAL
 from evcharge.live.indices import documents
-from evcharge.live.status import read_status
+from evcharge.live.stream_status import read_status
+from evcharge.live.usage_tables import FINAL, PROVISIONAL
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-#: A status is to be published within a minute of its change (AFIR, EU 2023/1804, article 20).
+#: A status must be published within a minute of its change (AFIR, EU 2023/1804, article 20).
 FRESH_WITHIN_S = 60.0
-#: A minute of the simulated platform's busiest hour; more means that the stream does not keep up.
+#: One minute of the simulated platform's busiest hour. A longer lag means that the stream does not keep up.
 LAG_ALLOWED_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule's verdict: how many broke it, some of them, and a line that says it all."""
+    """The result of a rule: the number of cases that broke it, up to ten of them, and a summary of one line."""
 
     passed: bool
     broken: int
@@ -44,7 +44,7 @@ def no_more_busy_than_outlets(client: Elasticsearch) -> Finding:
 
 
 def stream_keeps_up(client: Elasticsearch) -> Finding:
-    """What is in Kafka and not in the station state is little."""
+    """Few records are in Kafka and not yet in the station state."""
     status = read_status(client, "stations")
     if status is None:
         return Finding(False, 0, [], "the stream has not run yet")
@@ -53,9 +53,9 @@ def stream_keeps_up(client: Elasticsearch) -> Finding:
 
 
 def stream_is_fresh(client: Elasticsearch, now: datetime) -> Finding:
-    """The stream had everything that Kafka had, at most FRESH_WITHIN_S ago.
+    """Each query of the stream had all of Kafka's records at most FRESH_WITHIN_S ago.
 
-    Judged by what the stream itself noted, so that a recomputed past hour does not make a dead stream look alive.
+    The rule reads the stream's own status, so that a recomputed past hour does not make a dead stream look alive.
     """
     stale = []
     for query in ("registry", "stations", "vehicles"):
@@ -67,7 +67,7 @@ def stream_is_fresh(client: Elasticsearch, now: datetime) -> Finding:
 
 
 def provisional_is_final(settings: Settings, hour: datetime) -> Finding:
-    """The hour as the stream had it equals the hour as the lake has it, where both have it."""
+    """The hour computed by the stream equals the hour computed from the lake, where both exist."""
     day, keyspace = hour.astimezone(UTC).date(), settings.cassandra_keyspace
     columns = ("sessions", "energy_wh", "occupied_ms", "waits", "faults")
     with cassandra(settings) as session:
@@ -82,13 +82,13 @@ def provisional_is_final(settings: Settings, hour: datetime) -> Finding:
             tables[table] = {row.station_id: tuple(getattr(row, name) for name in columns) for row in rows}
     provisional, final = tables[PROVISIONAL], tables[FINAL]
     both = provisional.keys() & final.keys()
-    broken = [f"{s}: {provisional[s]} is {final[s]} in the lake" for s in sorted(both) if provisional[s] != final[s]]
-    broken += [f"{s}: {final[s]} is not in the stream's hours" for s in sorted(final.keys() - both) if provisional]
+    broken = [f"{s}: stream {provisional[s]}, lake {final[s]}" for s in sorted(both) if provisional[s] != final[s]]
+    broken += [f"{s}: stream nothing, lake {final[s]}" for s in sorted(final.keys() - both) if provisional]
     return Finding(
         not broken, len(broken), broken[:10], f"{len(broken)} of {len(final)} stations differ at {hour:%Y-%m-%d %H}:00"
     )
 
 
 def last_closed_hour(now: datetime) -> datetime:
-    """The start of the hour before the last one: its last publication has had an hour to arrive."""
+    """The start of the hour before the last full one: its last publication has had an hour to arrive."""
     return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)

@@ -1,7 +1,7 @@
-"""Hourly usage from the lake: the hours of whole UTC days, computed from every event that main has.
+"""Hourly usage from the lake: the hours of whole UTC days, computed from every event on main.
 
-The rows of a station are folded by the rules that fold the stream, but in the order in which things happened, without
-re-sent events and with no limit on lateness.
+A station's rows are folded by the same rules as the stream's, but in the order of their event times, without events that
+were sent again and with no limit on lateness.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from evcharge.connections import cassandra
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
-from evcharge.live.hours import StationHour, execute_all, write_final
+from evcharge.live.cassandra_statements import execute_all
 from evcharge.live.rebuild import in_milliseconds
 from evcharge.live.station_state import StationState
+from evcharge.live.usage_tables import StationHour, write_final
 from evcharge.live.worker import records_of
 from evcharge.settings import Settings
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Events are read from this many days before and after the days that are computed: a session that is plugged in for longer
-#: counts from its first event that was read. The stopped event comes up to a day late (OCPP's daily clock synchronisation).
+#: Events are read from this many days before and after the computed days. A session that is plugged in for longer counts
+#: from the first event that was read. The stopped event comes up to a day late (OCPP's daily clock synchronisation).
 MARGIN_DAYS = 3
 TASKS = 2
 _WRITE_ROWS = 5_000
@@ -48,7 +49,7 @@ _REPORT_DDL = "rows BIGINT, stations BIGINT, sessions BIGINT, energy_wh BIGINT"
 
 @dataclass(frozen=True, slots=True)
 class FinalReport:
-    """What was computed: days, hours that were over (until `hours_to`), rows, stations and what they add up to."""
+    """What was computed: the hours before `hours_to`, with the number of rows, stations and sessions and their energy."""
 
     lake_commit: str
     hours_to: datetime
@@ -61,9 +62,9 @@ class FinalReport:
 def write_final_usage(
     settings: Settings, repository: Repository, spark: SparkSession, days: Iterable[date], now: datetime
 ) -> FinalReport:
-    """Computes the hours of the given UTC days that are over at `now`, and writes them to Cassandra.
+    """Computes those hours of the given UTC days that are over at `now`, and writes them to Cassandra.
 
-    Raises ServerDownError. Running it twice changes nothing but `written_at`.
+    Running it twice changes only `written_at`. Raises ServerDownError.
     """
     wanted = sorted(set(days))
     commit = repository.head().id
@@ -109,9 +110,9 @@ def write_final_usage(
 
 @dataclass(frozen=True)
 class FinalWriter:
-    """Call it with the Arrow batches of a task: unique session events, all of a station together and in time order.
+    """Takes the Arrow batches of a task: unique session events, station by station and in time order.
 
-    `days` are starts of UTC days and `hours_to` an instant, in ms since the epoch.
+    `days` are the starts of UTC days and `hours_to` is an instant, in ms since the epoch.
     """
 
     settings: Settings
@@ -124,16 +125,16 @@ class FinalWriter:
         total = {"rows": 0, "stations": 0, "sessions": 0, "energy_wh": 0}
         with cassandra(self.settings) as session:
             for state in folded(row for batch in batches for row in records_of(batch)):
-                mine = [
+                wanted = [
                     StationHour(state.station_id, start, hour)
                     for start, hour in sorted(state.usage.hours.items())
                     if day_start(start) in self.days and start < self.hours_to
                 ]
-                rows += mine
-                total["rows"] += len(mine)
-                total["stations"] += bool(mine)
-                total["sessions"] += sum(row.hour.sessions for row in mine)
-                total["energy_wh"] += sum(row.hour.energy_wh for row in mine)
+                rows += wanted
+                total["rows"] += len(wanted)
+                total["stations"] += bool(wanted)
+                total["sessions"] += sum(row.hour.sessions for row in wanted)
+                total["energy_wh"] += sum(row.hour.energy_wh for row in wanted)
                 if len(rows) >= _WRITE_ROWS:
                     write_final(self.settings, session, rows, self.lake_commit)
                     rows = []
@@ -143,7 +144,7 @@ class FinalWriter:
 
 
 def folded(events: Iterable[dict[str, Any]]) -> Iterator[StationState]:
-    """Each station's state after all its events, which come station by station, in time order."""
+    """Each station's state after all its events. The events come station by station, in time order."""
     state: StationState | None = None
     for event in events:
         if state is None or state.station_id != event["station_id"]:
@@ -156,7 +157,7 @@ def folded(events: Iterable[dict[str, Any]]) -> Iterator[StationState]:
 
 
 def days_to_read(days: Iterable[date]) -> list[str]:
-    """The event dates whose rows the hours of the given UTC days are computed from."""
+    """The event dates to read for the hours of the given UTC days."""
     return sorted({str(day + timedelta(days=d)) for day in days for d in range(-MARGIN_DAYS, MARGIN_DAYS + 1)})
 
 

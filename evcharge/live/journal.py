@@ -1,4 +1,4 @@
-"""Writes session events, without meter values, to Cassandra by station and day; runs inside Spark's Python workers."""
+"""Writes session events, without meter values, to Cassandra by station and day. It runs inside Spark's Python workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from evcharge.connections import cassandra_cluster, server_down
 from evcharge.live.batch_report import TouchedHours
-from evcharge.live.hours import execute_all
+from evcharge.live.cassandra_statements import execute_all
 from evcharge.live.worker import gathered
 from evcharge.priority import BACKGROUND, yield_to_others
 from evcharge.settings import Settings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cassandra.cluster import Session
 
 TABLE = "station_events_by_day"
-#: Meter values are many, and the lake has them.
+#: The event type that the journal leaves out: meter values are many, and the lake has them.
 LEFT_OUT = "meter"
 
 _FIELDS = (
@@ -33,7 +33,7 @@ _sessions: dict[str, Session] = {}
 
 @dataclass(frozen=True)
 class JournalWriter:
-    """Call it with the Arrow batches of a task: session-events rows with `occurred_at` as ms."""
+    """Takes the Arrow batches of a task: session-events rows with `occurred_at` in ms."""
 
     settings: Settings
 
@@ -45,11 +45,11 @@ class JournalWriter:
         )
         hours = TouchedHours()
         for rows in gathered(batches):
-            # here and not in SQL, where the condition would have each message parsed once more
-            told = [row for row in rows if row["event_type"] != LEFT_OUT]
-            hours.add(row["occurred_at"] for row in told)
+            # Filtered here: with the condition in SQL, Spark would parse each message once more.
+            events = [row for row in rows if row["event_type"] != LEFT_OUT]
+            hours.add(row["occurred_at"] for row in events)
             parameters = []
-            for row in told:
+            for row in events:
                 at = datetime.fromtimestamp(row["occurred_at"] / 1000, UTC)
                 parameters.append((row["station_id"], at.date(), at, *map(_cell, map(row.get, _FIELDS))))
             if parameters:
@@ -58,21 +58,21 @@ class JournalWriter:
 
 
 def _cell(value: object) -> object:
-    """A null would be written as a deletion, which costs as much as a value."""
+    """The value to bind. A null would be written as a deletion, which costs as much as a value."""
     from cassandra.query import UNSET_VALUE
 
     return UNSET_VALUE if value is None else value
 
 
 def _execute(settings: Settings, statement: str, parameters: list[tuple[object, ...]]) -> None:
-    """Executes on the worker's own session, which Spark keeps from batch to batch."""
+    """Executes on this process's session. Spark keeps the worker process from batch to batch."""
     from cassandra.cluster import NoHostAvailable
 
     address = settings.cassandra_contact_points
     try:
         session = _sessions.get(address)
         if session is None:
-            # no driver waits for the journal: what they do wait for goes first
+            # No driver waits for the journal: the queries that drivers wait for go first.
             yield_to_others(BACKGROUND)
             session = _sessions[address] = cassandra_cluster(settings).connect()
         execute_all(session, statement, parameters, in_flight=2)

@@ -1,4 +1,4 @@
-"""Carries the hours of the station documents to Cassandra's `usage_provisional`, as absolute values."""
+"""Copies the hours of the station documents to Cassandra's `usage_provisional`, as absolute values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from evcharge.connections import ServerDownError, cassandra_cluster, elasticsearch_errors, server_down
-from evcharge.live.hours import StationHour, write_provisional
 from evcharge.live.indices import documents
 from evcharge.live.station_state import HORIZON_MS
 from evcharge.live.usage import Hour
+from evcharge.live.usage_tables import StationHour, write_provisional
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: How often hours are written: the more seldom, within these bounds, the longer it takes, a tenth of the time if it can be.
+#: The shortest and the longest pause between two writes. Within these bounds, writing takes a tenth of the time.
 EVERY_S = (15.0, 120.0)
-#: Documents become visible up to a refresh after they were written, on a clock that may differ.
+#: A document becomes visible up to one refresh after its write, and the writer's clock may differ from this one.
 _OVERLAP = timedelta(seconds=5)
 
 
 class UsageWriter:
-    """Writes what changed since it last looked; from the start, everything. A Cassandra that is down costs nothing but time."""
+    """Writes the hours that changed since the last call, at first all of them. A Cassandra that is down only delays them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -39,16 +39,16 @@ class UsageWriter:
         self._written: dict[tuple[str, int], list[int]] = {}
 
     def keep_written(self, client: Elasticsearch, ended: Event) -> None:
-        """Writes what changed again and again until `ended` is set."""
+        """Writes the changed hours again and again until `ended` is set."""
         shortest_s, longest_s = EVERY_S
         while not ended.is_set():
             begun = time.monotonic()
-            # what failed is tried again soon, however long it took
+            # A write that failed is tried again soon, however long it took.
             took_s = time.monotonic() - begun if self.write_changed(client) else 0.0
             ended.wait(min(max(shortest_s, 9 * took_s), longest_s))
 
     def write_changed(self, client: Elasticsearch) -> int:
-        """Writes the hours that differ from what was written before; how many. Failures are logged and made up for."""
+        """Writes the hours that differ from the last ones written; returns how many. Logs a failure; the next call retries."""
         looking_at = datetime.now(UTC)
         try:
             with elasticsearch_errors(self._settings):

@@ -1,7 +1,7 @@
-"""Computes the station state from the lake: a whole new index, or what a running one does not have yet.
+"""Computes the station state from the lake: a whole new index, or the records that the current index does not have yet.
 
-The rows are folded by the very code that folds the stream, in the order of their offsets. Documents name the offsets that
-are in them, so a state that is newer than the lake stays as it is.
+The code that folds the stream also folds these rows, in the order of their offsets. A document has the offsets that it was
+computed up to, so a state that is newer than the lake stays as it is.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TOPICS = (STATION_REGISTRY.topic, SESSION_EVENTS.topic)
-#: Stations are folded side by side by this many tasks.
+#: The number of parallel tasks that fold stations.
 TASKS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What was computed: the index, main's commit that was read, rows by topic, and stations in the index."""
+    """What was computed: the index, the commit of main that was read, rows by topic, and stations in the index."""
 
     index: str
     lake_commit: str
@@ -45,7 +45,7 @@ class Rebuilt:
 
 
 def rebuild_station_state(settings: Settings, spark: SparkSession) -> Rebuilt:
-    """Computes a new index from main's head and lets it take the old one's place. Raises ServerDownError."""
+    """Computes a new index from main's head and puts it in the old one's place. Raises ServerDownError."""
     repository = Repository(settings)
     commit = repository.head().id
     begins_at: Offsets = {
@@ -62,7 +62,7 @@ def rebuild_station_state(settings: Settings, spark: SparkSession) -> Rebuilt:
 
 
 def catch_up_station_state(settings: Settings, spark: SparkSession) -> Rebuilt:
-    """Folds what main has and the running index does not; one that is missing, or of an older format, is made anew.
+    """Folds the records of main that the current index does not have. Rebuilds an index that is missing or of an older format.
 
     Raises ServerDownError.
     """
@@ -78,7 +78,7 @@ def catch_up_station_state(settings: Settings, spark: SparkSession) -> Rebuilt:
 
 
 def recompute_positions(settings: Settings, spark: SparkSession, event_dates: Iterable[str]) -> int:
-    """Writes the cars' newest positions of some UTC days, unless newer ones are there; rows read."""
+    """Writes the cars' newest positions of some UTC days, where the index has no newer ones. Returns the rows read."""
     repository = Repository(settings)
     contract = VEHICLE_TELEMETRY
     frame = raw_rows(repository, spark, repository.head().id, contract.topic, list(event_dates))
@@ -91,7 +91,7 @@ def recompute_positions(settings: Settings, spark: SparkSession, event_dates: It
 
 
 def in_milliseconds(rows: DataFrame, contract: Contract) -> DataFrame:
-    """The contract's columns with their times as ms since the epoch, and the record's partition and offset."""
+    """The contract's columns, with times in ms since the epoch, and the record's partition and offset."""
     columns = [
         f"unix_millis({f.name}) AS {f.name}" if f.type is FieldType.TIMESTAMP else f.name for f in contract.fields
     ]

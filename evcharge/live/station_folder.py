@@ -1,10 +1,10 @@
-"""Folds batches of registry records and session events into the station documents; runs inside Spark's Python workers.
+"""Folds batches of registry records and session events into the station documents, inside Spark's Python workers.
 
-A document is read, the batch's records that it does not have yet are folded in, and it is written back on condition that
-nobody else wrote it meanwhile (`if_seq_no`): two queries, or a stream that was thought dead and its successor, can not undo
-each other's work. A document names the offsets that are in it, so a repeated batch changes nothing.
+The folder reads a document, folds in the records that it does not have yet, and writes it back if nobody else has written it
+in the meantime (`if_seq_no`). So two queries, or a stream that seemed dead and its successor, cannot undo each other's work.
+A document has the offsets that it was computed up to, so a repeated batch changes nothing.
 
-A worker keeps the states that it wrote with their versions, and reads again only what somebody else wrote since.
+A worker keeps the states that it wrote, with their versions. It reads a document again only if somebody else wrote it since.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.errors import UserError
 from evcharge.live.batch_report import TouchedHours
 from evcharge.live.station_state import StationState
-from evcharge.live.worker import IndexGoneError, Record, gathered, shared_client, spare_the_collector
+from evcharge.live.worker import IndexGoneError, Record, accepted, gathered, shared_client, spare_the_collector
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-#: Documents read and written in one request; some 3 kB each.
+#: Documents per request, about 3 kB each.
 DOCUMENTS_PER_REQUEST = 500
-#: States that a worker keeps; some 5 kB each.
+#: States that a worker keeps, about 5 kB each.
 KEPT_STATES = 30_000
-#: How often a document is read again because somebody else wrote it first.
+#: How often a document is read again after somebody else wrote it first.
 CONFLICT_TRIES = 8
 
 
 @dataclass(frozen=True)
 class StationFolder:
-    """Call it with the Arrow batches of a task: rows of one topic, all rows of a station in order of their offsets."""
+    """Takes the Arrow batches of a task: rows of one topic, with each station's rows in the order of their offsets."""
 
     settings: Settings
     index: str
@@ -55,8 +55,8 @@ class StationFolder:
                 by_station.setdefault(row["station_id"], []).append(row)
             hours.add(row[time_field] for row in rows)
             self._fold(by_station)
-            # By us and not by a clock: what was written shows at once, and a refresh takes a processor of its own only when
-            # writing has done, so that questions have the other one. An index removed since is the next batch's to tell.
+            # Refreshed here and not by a timer. The documents show at once, and the refresh takes a processor only after the
+            # writing, so that questions have the other one. If the index was removed since, the next batch reports it.
             shared_client(self.settings).indices.refresh(index=self.index, ignore_unavailable=True)
         yield hours.report()
 
@@ -69,24 +69,24 @@ class StationFolder:
 
 
 class Version(NamedTuple):
-    """What a document is written against: Elasticsearch's optimistic concurrency control."""
+    """The version of a document that a write expects: Elasticsearch's optimistic concurrency control."""
 
     seq_no: int
     primary_term: int
 
 
 Versioned = tuple[StationState, Version | None]
-"""A state and the version to write it against; a new one has none."""
+"""A state and the document version that its write expects, None for a new document."""
 
 
 @dataclass(slots=True)
 class KnownStates:
-    """The states that this process wrote last, the longest untouched of too many forgotten."""
+    """The states that this process used last. If there are too many, it forgets the one unused for longest."""
 
     held: OrderedDict[str, Versioned] = field(default_factory=OrderedDict)
 
     def take(self, station_id: str) -> Versioned | None:
-        """A state out of the cache: whoever changes it puts it back once it is written."""
+        """Removes a state from the cache. The caller puts it back after writing it."""
         return self.held.pop(station_id, None)
 
     def put(self, state: StationState, version: Version | None) -> None:
@@ -102,7 +102,7 @@ def fold_into(
     records: Mapping[str, Sequence[Record]],
     known: KnownStates | None = None,
 ) -> None:
-    """Folds records (by station, in order) into the documents of `index`. Raises IndexGoneError, UserError."""
+    """Folds records (by station, in order of offsets) into the documents of `index`. Raises IndexGoneError, UserError."""
     known = KnownStates() if known is None else known
     waiting = dict(records)
     for attempt in range(CONFLICT_TRIES):
@@ -119,11 +119,11 @@ def fold_into(
         if not waiting:
             return
         time.sleep(0.02 * 2**attempt)
-    raise UserError(f"{len(waiting)} stations of {index} are written by somebody else again and again")
+    raise UserError(f"{index}: another process wrote {len(waiting)} stations first, {CONFLICT_TRIES} times in a row")
 
 
 def fold(state: StationState, topic: str, records: Iterable[Record]) -> bool:
-    """Takes what the state does not have yet; whether there was any."""
+    """Applies the records that the state does not have yet; returns whether there were any."""
     is_registry = topic == STATION_REGISTRY.topic
     changed = False
     for record in records:
@@ -140,7 +140,7 @@ _known: dict[str, KnownStates] = {}
 
 
 def _known_states(index: str) -> KnownStates:
-    """What this worker process knows of an index; of one at a time."""
+    """The states of an index that this process keeps; those of any other index are dropped."""
     if index not in _known:
         _known.clear()
         _known[index] = KnownStates()
@@ -148,7 +148,7 @@ def _known_states(index: str) -> KnownStates:
 
 
 def _states(client: Elasticsearch, index: str, station_ids: Iterable[str], known: KnownStates) -> dict[str, Versioned]:
-    """Each station's state, read where this process does not know it."""
+    """Each station's state: the kept one, or else the one read from Elasticsearch."""
     found, unknown = {}, []
     for station_id in station_ids:
         taken = known.take(station_id)
@@ -174,8 +174,8 @@ def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> dict[str
 
 
 def _write(client: Elasticsearch, index: str, changed: Iterable[Versioned]) -> dict[str, Version]:
-    """Writes the documents; the new versions of those that nobody else wrote since they were read."""
-    # encoded here, quicker than the client does; it takes bytes as they are
+    """Writes the documents. Returns the new versions, without documents that somebody else has written since the read."""
+    # Encoded here, faster than the client would; the client sends bytes as they are.
     lines: list[Any] = []
     applied_at = ms_to_iso(time.time_ns() // 1_000_000)
     for state, version in changed:
@@ -188,17 +188,11 @@ def _write(client: Elasticsearch, index: str, changed: Iterable[Versioned]) -> d
         lines += [orjson.dumps({kind: action}), orjson.dumps(state.document() | {"applied_at": applied_at})]
     if not lines:
         return {}
-    answer = client.bulk(index=index, operations=lines, filter_path=_TOLD_OF_WRITES)
-    written = {}
-    for item in answer["items"]:
-        (told,) = item.values()
-        if told["status"] < 300:
-            written[told["_id"]] = Version(told["_seq_no"], told["_primary_term"])
-        elif told["status"] == 404:
-            raise IndexGoneError(f"{index}: {told['error'].get('reason', told['error'])}")
-        elif told["status"] != 409:
-            raise UserError(f"{index}: {told['_id']} was refused: {told['error']}")
-    return written
+    answer = client.bulk(index=index, operations=lines, filter_path=_ANSWER_FIELDS)
+    return {
+        result["_id"]: Version(result["_seq_no"], result["_primary_term"])
+        for result in accepted(index, answer["items"])
+    }
 
 
-_TOLD_OF_WRITES = ",".join(f"items.*.{name}" for name in ("status", "_id", "_seq_no", "_primary_term", "error"))
+_ANSWER_FIELDS = ",".join(f"items.*.{name}" for name in ("status", "_id", "_seq_no", "_primary_term", "error"))

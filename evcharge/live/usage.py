@@ -1,7 +1,7 @@
-"""How much a station was used, by UTC hour: the same sums whether events come one by one or are read back from the lake.
+"""How much a station was used, by UTC hour. The sums are the same for the stream's events and for the lake's rows.
 
-Between two readings of a session energy is taken to flow evenly. Sums are whole watt-hours and milliseconds, so that they
-do not depend on how a session's readings fall into batches.
+Energy between two readings of a session is spread evenly. Sums are whole watt-hours and milliseconds, so that they do not
+depend on how a session's readings fall into batches.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from evcharge.clock import DAY_MS, HOUR_MS, hour_start
 
 @dataclass(slots=True)
 class Hour:
-    """One station and UTC hour.
+    """The usage of a station in one UTC hour.
 
-    `sessions` are those that began in it; `waits` the cars that queued before they began, or gave up, in it;
-    `peak_occupancy` the most EVSEs that were occupied at once.
+    `sessions` counts the sessions that began in the hour. `waits` counts the cars that began to charge after a wait, or gave
+    up, in the hour. `peak_occupancy` is the highest number of EVSEs that were occupied at once.
     """
 
     sessions: int = 0
@@ -34,16 +34,16 @@ class Hour:
 
 @dataclass(slots=True)
 class Usage:
-    """The hours of one station, by the hour's start in ms since the epoch.
+    """The hours of one station, by the start of the hour in ms since the epoch.
 
-    `counted_to` is the end of the last hour to which the present occupancy has been carried.
+    `counted_to` is the end of the last hour in whose peak the current occupancy is counted.
     """
 
     hours: dict[int, Hour] = field(default_factory=dict)
     counted_to: int = 0
 
     def hour(self, at_ms: int) -> Hour:
-        """The hour that `at_ms` lies in, made if it is new."""
+        """The hour of the instant `at_ms`, added if it is new."""
         start = hour_start(at_ms)
         found = self.hours.get(start)
         if found is None:
@@ -51,9 +51,9 @@ class Usage:
         return found
 
     def add_stretch(self, from_ms: int, to_ms: int, from_kwh: float, to_kwh: float, not_before_ms: int = 0) -> None:
-        """A plugged-in stretch between two readings: occupied time, and energy spread evenly over it.
+        """Adds a plugged-in stretch between two readings: its occupied time, and its energy spread evenly.
 
-        What lies before `not_before_ms` is left out. A reading that is lower than the one before adds no energy.
+        Leaves out the part before `not_before_ms`. A reading that is lower than the one before adds no energy.
         """
         if to_ms < from_ms:
             return
@@ -66,21 +66,21 @@ class Usage:
             hour = self.hour(start)
             hour.occupied_ms += end - start
             hour.peak_occupancy = max(hour.peak_occupancy, 1)
-            # differences of a rounded running sum add up to the whole
+            # Differences of a rounded running sum add up to the whole.
             hour.energy_wh += gained_wh * (end - from_ms) // (to_ms - from_ms) - gained_wh * (start - from_ms) // (
                 to_ms - from_ms
             )
 
     def carry_occupancy(self, at_ms: int, before: int, after: int) -> None:
-        """Occupancy was `before` since the last event and is `after` from `at_ms` on."""
+        """Counts the occupancy in the hours' peaks: `before` since the last event, `after` from `at_ms` on."""
         start = hour_start(at_ms)
         if before and self.counted_to:
-            # a day's worth at most: an EVSE that nobody frees is a silent one, not a busy one
+            # At most a day: an EVSE that stays occupied for longer has fallen silent.
             for past in range(max(self.counted_to, start - DAY_MS), start, HOUR_MS):
                 hour = self.hour(past)
                 hour.peak_occupancy = max(hour.peak_occupancy, before)
         hour = self.hour(at_ms)
-        # an hour into which the cars were carried begins with them
+        # The cars that were plugged in before the hour count in its peak.
         hour.peak_occupancy = max(hour.peak_occupancy, before if self.counted_to <= start else 0, after)
         self.counted_to = max(self.counted_to, start + HOUR_MS)
 
@@ -96,13 +96,13 @@ class Usage:
         }
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> Usage:
-        hours = {int(start): Hour(*values) for start, values in told["hours"].items()}
-        return cls(hours, told["counted_to"])
+    def from_json(cls, document: dict[str, Any]) -> Usage:
+        hours = {int(start): Hour(*values) for start, values in document["hours"].items()}
+        return cls(hours, document["counted_to"])
 
 
 def pieces(from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
-    """The stretch cut at the hours."""
+    """The stretch, cut at the full hours."""
     start = from_ms
     while start < to_ms:
         end = min(hour_start(start) + HOUR_MS, to_ms)

@@ -1,9 +1,10 @@
-"""What the stream's writers share inside Spark's Python workers: rows, one client for each process, the collector's rest."""
+"""What the writers share inside Spark's Python workers: their rows, one Elasticsearch client, and its answers."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,21 @@ from evcharge.settings import Settings
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-#: Rows gathered before they are written, so that a station with many of them is written once.
+#: Rows to gather before a write, so that a station with many rows is written once.
 ROWS_AT_ONCE = 50_000
-#: Tasks after which garbage is looked for among all that is kept: what tasks leave behind must not pile up.
+#: After this many tasks the collector looks at all objects again, so that the garbage of the tasks does not pile up.
 COLLECTED_EVERY = 100
 
 Record = Mapping[str, Any]
-"""A row of a contract with its times as ms, and `kafka_partition`, `kafka_offset`."""
+"""A contract's row with its times in ms since the epoch, and `kafka_partition` and `kafka_offset`."""
 
 
 class IndexGoneError(UserError):
-    """The index that a stream writes was removed or replaced: it has to begin with the one that took its place."""
+    """The index that a stream writes was removed or replaced: the stream has to start again with the current index."""
 
 
 def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of all batches, `ROWS_AT_ONCE` or somewhat more at once, the last ones as they are."""
+    """The rows of all batches in lists of at least `ROWS_AT_ONCE` rows; the last list may be shorter."""
     rows: list[dict[str, Any]] = []
     for batch in batches:
         rows += records_of(batch)
@@ -42,7 +43,7 @@ def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]
 
 
 def records_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """A batch's rows; by columns, in two thirds of the time that `to_pylist` takes."""
+    """A batch's rows. They are read column by column, which takes two thirds of the time of `RecordBatch.to_pylist`."""
     names = batch.schema.names
     return [dict(zip(names, row, strict=True)) for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)]
 
@@ -52,9 +53,9 @@ _tasks = count(1)
 
 
 def spare_the_collector() -> None:
-    """Hides what a task finds from the garbage collector, and shows it again in every `COLLECTED_EVERY`th task.
+    """Hides the existing objects from the garbage collector; every `COLLECTED_EVERY`th task shows them to it again.
 
-    PySpark's worker collects all garbage after each task; with 20,000 states in memory that took it a quarter of its time.
+    PySpark's worker collects garbage after each task. With 20,000 states in memory this took a quarter of its time.
     """
     if next(_tasks) % COLLECTED_EVERY:
         gc.freeze()
@@ -63,8 +64,23 @@ def spare_the_collector() -> None:
 
 
 def shared_client(settings: Settings) -> Elasticsearch:
-    """One client per worker process, which Spark keeps from batch to batch."""
+    """This process's one client. Spark keeps the worker process from batch to batch."""
     client = _clients.get(settings.elasticsearch_url)
     if client is None:
         client = _clients[settings.elasticsearch_url] = elasticsearch(settings)
     return client
+
+
+def accepted(index: str, items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The results of a bulk request's accepted writes. Leaves out conflicts: somebody else wrote a newer version first.
+
+    Raises IndexGoneError, and UserError for a document that Elasticsearch refuses.
+    """
+    for item in items:
+        (result,) = item.values()
+        if result["status"] == HTTPStatus.NOT_FOUND:
+            raise IndexGoneError(f"{index}: {result['error'].get('reason', result['error'])}")
+        if result["status"] < HTTPStatus.MULTIPLE_CHOICES:
+            yield result
+        elif result["status"] != HTTPStatus.CONFLICT:
+            raise UserError(f"{index}: a document was refused: {result['error']}")

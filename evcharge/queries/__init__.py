@@ -1,5 +1,5 @@
-"""What drivers ask: which charger near me is free, what does a station do now and usually, who is heading there.
+"""What drivers ask: which charger near me is free, what does a station do now and usually, which cars head for it.
 
-Every answer carries the age of the state that it was read from. What is not known is never shown as free: a station that
-has said nothing for long, or a stream that is down, reads as unknown.
+Every answer has the age of the state that it was read from. An unknown outlet is never shown as free: if a station has been
+silent for long, or the stream is down, its outlets read as unknown.
 """

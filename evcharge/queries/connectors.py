@@ -1,4 +1,4 @@
-"""Connectors by the words that drivers use."""
+"""Connector types by the names that drivers use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 from evcharge.errors import UserError
 
-#: Connector types as the registry has them (AFDC's words; OCPI's for the one that AFDC does not know), each with what
-#: drivers and other standards call it. J3271 is the Megawatt Charging System.
+#: The registry's connector types, each with the names that drivers and other standards use. The types are AFDC's words, and
+#: OCPI's word for the one type that AFDC does not have. J3271 is the Megawatt Charging System.
 CONNECTORS = {
     "J1772": ("Type 1", "SAE J1772", "IEC_62196_T1"),
     "J1772COMBO": ("CCS", "CCS1", "Combo", "IEC_62196_T1_COMBO"),
@@ -22,7 +22,7 @@ CONNECTORS = {
 
 
 def connector_type(word: str) -> str:
-    """The registry's name of a connector, whatever the spelling. Raises UserError naming the connectors that there are."""
+    """The registry's name of a connector, for any spelling. Raises UserError, which lists the known connectors."""
     found = _BY_WORD.get(_plain(word))
     if found is None:
         known = ", ".join(f"{name} ({words[0]})" for name, words in CONNECTORS.items())

@@ -1,4 +1,4 @@
-"""How old the state is, and from which age on it tells nothing."""
+"""How old the live state is, and from which age on it says nothing."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from evcharge.live.status import QueryStatus
+from evcharge.live.stream_status import QueryStatus
 from evcharge.settings import Settings
 
-#: Half of the median stay at a fast charger (30 minutes; EPFL's recording of 2022): by then an outlet that was free is as
-#: likely taken as not.
+#: Half of the median stay at a fast charger (30 minutes; EPFL's recording of 2022): after that, an outlet that was free is as
+#: likely to be taken as not.
 STREAM_STALE_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old the state is that a query of the stream writes, seen from `now`.
+    """How old the state is at `now` that a query of the stream writes.
 
-    Everything that Kafka had at `as_of` is in it; None if the query never ran. `reason` says why nothing can be known from
-    it, None if something can.
+    Everything that Kafka had at `as_of` is in the state; `as_of` is None if the query never ran. `reason` says why the state
+    is of no use; it is None while the state is of use.
     """
 
     now: datetime
@@ -44,9 +44,9 @@ class Freshness:
 
 
 def freshness(status: QueryStatus | None, now: datetime) -> Freshness:
-    """What the stored status of a query of the stream tells at `now`."""
+    """The freshness at `now`, from the stored status of a query of the stream."""
     if status is None or status.as_of is None:
-        return Freshness(now, None, "the live stream has not told yet how current its state is; is it running?")
+        return Freshness(now, None, "the live stream has not reported yet how current its state is; is it running?")
     as_of = datetime.fromisoformat(status.as_of)
     if now - as_of > STREAM_STALE_AFTER:
         return Freshness(now, as_of, f"the live state is {duration_text(now - as_of)} old; is the live stream running?")
@@ -54,13 +54,13 @@ def freshness(status: QueryStatus | None, now: datetime) -> Freshness:
 
 
 def heard_since(settings: Settings, now: datetime) -> datetime:
-    """A station whose last event is older than this reads as unknown."""
-    # whole minutes: Elasticsearch can use what it computed for a question before
+    """The oldest time of a last event that counts: a station without a later event reads as unknown."""
+    # Whole minutes, so that Elasticsearch can use its cached result of an earlier question.
     return (now - timedelta(hours=settings.state_stale_after_h)).replace(second=0, microsecond=0)
 
 
 def duration_text(span: timedelta) -> str:
-    """A span of time as people say it, e.g. "3 min"; a negative one is none."""
+    """A span of time as people say it, e.g. "3 min"; a negative span counts as 0 s."""
     seconds = max(span.total_seconds(), 0.0)
     for unit, size, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
         if seconds < until:

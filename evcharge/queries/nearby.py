@@ -11,13 +11,13 @@ from elasticsearch import Elasticsearch
 
 from evcharge.errors import UserError
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.station_state import unpacked
+from evcharge.live.station_document import unpacked
 from evcharge.places import box_around, check_place, check_radius, nearest_first
+from evcharge.queries.availability import NOT_OPEN, Availability, Station, read_station
 from evcharge.queries.connectors import connector_type
 from evcharge.queries.freshness import Freshness
-from evcharge.queries.reading import NOT_OPEN, Availability, Station, read_station
 
-#: More than anyone reads; a map asks for what its view holds.
+#: More stations than anyone reads: a map asks for those in its view.
 MAX_LIMIT = 1_000
 
 
@@ -25,9 +25,9 @@ MAX_LIMIT = 1_000
 class NearbyQuestion:
     """Stations within `radius_km` (km) of a place (degrees, WGS 84), the nearest `limit` of them.
 
-    `connector` is any of its names; `min_power_kw` (kW) is what an outlet, with that connector if one is asked for, gives
-    at least: one of unknown power does not. With `free_only`, only stations where such an outlet is known to be free.
-    Raises UserError for what can not be asked.
+    `connector` is any name of a connector type. `min_power_kw` (kW) is the least power of an outlet with that connector; an
+    outlet of unknown power does not fit. `free_only` selects stations where such an outlet is known to be free. Raises
+    UserError for values out of range.
     """
 
     latitude: float
@@ -50,7 +50,7 @@ class NearbyQuestion:
 
     @property
     def connector_type(self) -> str | None:
-        """The connector in the registry's words."""
+        """The connector type in the registry's words."""
         return None if self.connector is None else connector_type(self.connector)
 
     def to_json(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class NearbyQuestion:
 
 @dataclass(frozen=True, slots=True)
 class NearbyStation:
-    """A station and its straight distance (km)."""
+    """A station and its distance in a straight line (km)."""
 
     distance_km: float
     station: Station
@@ -78,9 +78,9 @@ class NearbyStation:
 
 @dataclass(frozen=True, slots=True)
 class NearbyAnswer:
-    """The nearest stations that fit, and how many of all that fit within the radius are free, busy, …
+    """The nearest stations that fit. `counts` has how many of all fitting stations within the radius are free, busy, …
 
-    `note` says in one line why nothing is listed, or why nothing is known.
+    `note` says in one line why no station is listed, or why nothing is known.
     """
 
     question: NearbyQuestion
@@ -103,7 +103,7 @@ class NearbyAnswer:
 
 
 def nearby(client: Elasticsearch, question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -> NearbyAnswer:
-    """Answers with one search; `fresh` is the state's freshness, `heard_since` from when on a station's word counts."""
+    """Answers with one search. Events before `heard_since` do not count: such a station reads as unknown."""
     answer = client.search(index=STATION_STATE, **request(question, fresh, heard_since))
     (within,) = answer["aggregations"]["within"]["buckets"]
     counts = _counts(within["stations"]["buckets"])
@@ -115,16 +115,16 @@ def nearby(client: Elasticsearch, question: NearbyQuestion, fresh: Freshness, he
             ),
         )
         for hit in answer["hits"]["hits"]
-        # the corners of the box that was searched lie beyond the circle
+        # The corners of the searched box lie outside the circle.
         if hit["sort"][0] < question.radius_km
     )
-    # ties in an order of their own; to have the search sort them took it a fifth of its time
+    # Ties are sorted here: sorting them in the search took a fifth of its time.
     stations = tuple(sorted(found, key=lambda near: (near.distance_km, near.station.station_id)))
     return NearbyAnswer(question, fresh, counts, stations, _note(client, question, fresh, counts, bool(stations)))
 
 
 def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -> dict[str, Any]:
-    """The search: those that are free are picked after all within the radius were counted."""
+    """The search. A filter for free stations applies after all stations within the radius are counted."""
     location = {"lat": question.latitude, "lon": question.longitude}
     field = question.connector_type or "any"
     least_kw = question.min_power_kw or 0.0
@@ -142,7 +142,7 @@ def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -
     kinds: dict[str, Any] = {Availability.OUT_OF_SERVICE.value: closed}
     if not fresh.stale:
         broken = {"bool": {"filter": [*known, some_broken], "must_not": [free, some_unknown, some_busy]}}
-        # no outlet of a closed station is free or busy
+        # A closed station has no free or busy outlet.
         kinds |= {
             Availability.FREE.value: {"bool": {"filter": [*known, free]}},
             Availability.BUSY.value: {"bool": {"filter": [*known, some_busy], "must_not": [free, some_unknown]}},
@@ -163,7 +163,7 @@ def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -
         },
         "sort": [nearest_first(location)],
         "size": question.limit,
-        # nothing that is stored by document, its id neither: to unpack those took a quarter of a search's time
+        # No stored fields, not even the id: unpacking them took a quarter of a search's time.
         "stored_fields": "_none_",
         "docvalue_fields": ["listed"],
         "track_total_hits": False,
@@ -197,11 +197,11 @@ def _note(
     if any_listed:
         return None
     if counts[Availability.UNKNOWN] == total:
-        return f"whether anything is free is unknown: of {total:,} stations{_wanted(question)} none tells its state"
-    told = ", ".join(
+        return f"whether anything is free is unknown: none of {total:,} stations{_wanted(question)} reports its state"
+    kinds = ", ".join(
         f"{counts[kind]:,} {kind.value.replace('_', ' ')}" for kind in reversed(Availability) if counts[kind]
     )
-    return f"none is known to be free; stations{_wanted(question)} within {question.radius_km:g} km: {told}"
+    return f"none is known to be free; stations{_wanted(question)} within {question.radius_km:g} km: {kinds}"
 
 
 def _wanted(question: NearbyQuestion) -> str:

@@ -1,4 +1,4 @@
-"""What one station does now, and how busy today is against a typical day."""
+"""What one station does now, and how busy today is compared with a typical day."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 from elasticsearch import Elasticsearch, NotFoundError
 
 from evcharge.errors import UserError
-from evcharge.live.hours import prepared, read_hours
+from evcharge.live.cassandra_statements import prepared
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.station_state import LISTED_FIELDS
+from evcharge.live.station_document import LISTED_FIELDS
+from evcharge.live.usage_tables import read_hours
+from evcharge.queries.availability import Station, read_station, read_status
 from evcharge.queries.freshness import Freshness
-from evcharge.queries.reading import Station, read_station, read_status
 from evcharge.queries.typical import DayComparison, compare, days_compared, utc_days
 from evcharge.settings import Settings
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunningSession:
-    """A car that is plugged in. `expected_end_at` is null where its state of charge does not tell."""
+    """A car that is plugged in. `expected_end_at` is null where the car reports no state of charge."""
 
     session_id: str
     started_at: str
@@ -38,7 +39,7 @@ class RunningSession:
 
 @dataclass(frozen=True, slots=True)
 class EvseNow:
-    """An EVSE: its OCPI status and since when; null where it is not known."""
+    """An EVSE with its OCPI status. `since_at` is the start of that status, null where it is not known."""
 
     evse_id: str
     connector_type: str | None
@@ -50,7 +51,7 @@ class EvseNow:
 
 @dataclass(frozen=True, slots=True)
 class StationAnswer:
-    """A station now and its day. `today` is null if its hours were not asked for."""
+    """A station now and its day. `today` is null if the hours were not read."""
 
     fresh: Freshness
     station: Station
@@ -75,9 +76,9 @@ class StationAnswer:
 
 
 def station_document(client: Elasticsearch, station_id: str, *more_fields: str) -> Mapping[str, Any]:
-    """What a reading needs of a station's document. Raises UserError if there is no such station."""
+    """The `LISTED_FIELDS` and some more fields of a station's document. Raises UserError if there is no such station."""
     unknown = UserError(f"no station {station_id!r}; `evcharge nearby` lists stations with their ids")
-    # longer ids Elasticsearch refuses
+    # Elasticsearch refuses longer ids.
     if not station_id or len(station_id.encode()) > 512:
         raise unknown
     try:
@@ -91,20 +92,20 @@ def station_document(client: Elasticsearch, station_id: str, *more_fields: str) 
 
 
 def station_now(document: Mapping[str, Any], fresh: Freshness, heard_since: datetime) -> StationAnswer:
-    """What the station does, from its document with `evses` and `sessions`."""
+    """What the station does now, from its document with `evses` and `sessions`."""
     station = read_station(document, fresh, heard_since)
     running = {session["evse_id"]: session for session in document["sessions"]} if station.is_known else {}
     evses = []
-    for told in document["evses"]:
-        status = read_status(told["status"], station)
-        session = running.get(told["evse_id"])
+    for evse in document["evses"]:
+        status = read_status(evse["status"], station)
+        session = running.get(evse["evse_id"])
         evses.append(
             EvseNow(
-                told["evse_id"],
-                told["connector_type"],
-                told["power_kw"],
+                evse["evse_id"],
+                evse["connector_type"],
+                evse["power_kw"],
                 status,
-                told["since_at"] if status == told["status"] else None,
+                evse["since_at"] if status == evse["status"] else None,
                 session and RunningSession(**{name: session[name] for name in RunningSession.__dataclass_fields__}),
             )
         )
@@ -112,19 +113,19 @@ def station_now(document: Mapping[str, Any], fresh: Freshness, heard_since: date
 
 
 def day_of_station(settings: Settings, session: Session, answer: StationAnswer, now: datetime) -> DayComparison:
-    """The station's local day against those before, from Cassandra."""
+    """The station's local day compared with the days before, from Cassandra."""
     zone, station = ZoneInfo(answer.time_zone), answer.station
     today, before = days_compared(now, zone)
     days = utc_days([today, *before], zone)
     usages = read_hours(settings, session, station.station_id, days)
-    # what a silent station did after its last word is not known, however current the stream is
+    # Nothing is known of a silent station after its last event, however current the stream is.
     last_event_at = station.last_event_at and datetime.fromisoformat(station.last_event_at)
     known_to = answer.fresh.as_of if station.is_known else last_event_at or None
     return compare(usages, settled_days(settings, session, days), known_to, now, zone)
 
 
 def settled_days(settings: Settings, session: Session, days: Iterable[date]) -> dict[date, datetime]:
-    """Of the UTC days between the first and the last of `days`: up to when each one's final hours are computed."""
+    """The end of the last final hour of each UTC day from the first to the last of `days`, where there is one."""
     wanted = sorted(days)
     statement = prepared(
         session,

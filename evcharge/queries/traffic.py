@@ -11,24 +11,24 @@ from elasticsearch import Elasticsearch
 from evcharge.errors import UserError
 from evcharge.live.indices import VEHICLE_POSITION
 from evcharge.places import bearing, between, check_radius, distance_km, nearest_first, within
+from evcharge.queries.availability import Station
 from evcharge.queries.freshness import Freshness, utc_text
-from evcharge.queries.reading import Station
 
 #: Road over straight line, US average (Ballou, Rahardja and Sakai 2002, "Selected country circuity factors").
 CIRCUITY = 1.2
-#: A car that stands at a light drives on: the mean speed of dense city traffic (assumption).
+#: The lowest speed for an arrival time, because a car at a light drives on: the mean of dense city traffic (assumption).
 LEAST_KMH = 25.0
-#: A car that is switched on and faster than this is on its way: GPS shows a few km/h for one that stands.
+#: A car that is switched on and faster than this is on its way: GPS shows a few km/h for a car that stands.
 DRIVING_KMH = 5.0
-#: A car that points no further away from the station than this heads for it (assumption: streets are a grid).
+#: A car heads for the station if its heading differs by no more than this (assumption: streets are a grid).
 HEADING_DEGREES = 30.0
-#: Cars that are looked at for one answer, the nearest first.
+#: The most cars to read for one answer, the nearest first.
 MAX_CARS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficQuestion:
-    """Cars within `radius_km` (km) of a station. Raises UserError for what can not be asked."""
+    """Cars within `radius_km` (km) of a station. Raises UserError for a radius out of range."""
 
     station_id: str
     radius_km: float
@@ -39,9 +39,9 @@ class TrafficQuestion:
 
 @dataclass(frozen=True, slots=True)
 class InboundCar:
-    """A car that heads for the station: its straight distance, and when it may arrive if it goes on as it drives.
+    """A car that heads for the station: its distance in a straight line, and its arrival time at its current speed.
 
-    `by` tells how that is known: `destination` or `heading`.
+    `by` says how this is known: by the car's `destination` or by its `heading`.
     """
 
     vehicle_id: str
@@ -74,10 +74,10 @@ class InboundCar:
 
 @dataclass(frozen=True, slots=True)
 class TrafficAnswer:
-    """The station, the cars near it and those that head for it, the soonest first.
+    """The station, the number of cars near it and the cars that head for it, the earliest arrival first.
 
-    Where nothing is known of cars their number is null. `fresh` is the freshness of the stations' state, `cars_fresh` of
-    the cars'.
+    The numbers are null if nothing is known about cars. `fresh` is the freshness of the stations' state, `cars_fresh` that of
+    the cars' state.
     """
 
     question: TrafficQuestion
@@ -105,9 +105,9 @@ class TrafficAnswer:
 def traffic(
     client: Elasticsearch, question: TrafficQuestion, station: Station, fresh: Freshness, cars_fresh: Freshness
 ) -> TrafficAnswer:
-    """Answers with one search, of the cars. Raises UserError if nobody told where the station is."""
+    """Answers with one search for cars. Raises UserError if the station's place is not known."""
     if station.latitude is None or station.longitude is None:
-        raise UserError(f"station {station.station_id} is not in the registry: where it is, is not known")
+        raise UserError(f"station {station.station_id} is not in the registry: its place is not known")
     if cars_fresh.stale:
         reason = f"where cars are is unknown: {cars_fresh.reason}"
         return TrafficAnswer(question, fresh, cars_fresh, station, None, None, (), reason)
@@ -133,7 +133,7 @@ def traffic(
 
 
 def inbound(cars: Iterable[Mapping[str, Any]], station_id: str, latitude: float, longitude: float) -> list[InboundCar]:
-    """Those of the cars (vehicle-position documents) that head for a station at a place and can reach it."""
+    """The cars (vehicle-position documents) that head for a station at a place and can reach it."""
     found = []
     for car in cars:
         at = car["location"]
@@ -159,9 +159,9 @@ def inbound(cars: Iterable[Mapping[str, Any]], station_id: str, latitude: float,
 
 
 def _heads_for(car: Mapping[str, Any], station_id: str, distance: float, towards: float) -> str | None:
-    """How a car is known to head for the station; None if it does not, or can not reach it.
+    """How a car is known to head for the station; None if it does not head for it or cannot reach it.
 
-    Of a car that does not tell its range, only the destination counts.
+    For a car that does not report its range, only the destination counts.
     """
     range_km, destination = car["range_km"], car["destination_station_id"]
     if destination is not None:
@@ -175,8 +175,8 @@ def _heads_for(car: Mapping[str, Any], station_id: str, distance: float, towards
 def _request(question: TrafficQuestion, location: dict[str, float], cars_fresh: Freshness) -> dict[str, Any]:
     around = within(location, question.radius_km)
     driving: list[dict[str, Any]] = [{"term": {"ignition": True}}, {"range": {"speed_kmh": {"gt": DRIVING_KMH}}}]
-    told = {"term": {"destination_station_id": question.station_id}}
-    untold = {
+    by_destination = {"term": {"destination_station_id": question.station_id}}
+    may_be_by_heading = {
         "bool": {"filter": [around, *driving], "must_not": {"exists": {"field": "destination_station_id"}}},
     }
     return {
@@ -184,11 +184,11 @@ def _request(question: TrafficQuestion, location: dict[str, float], cars_fresh: 
             "bool": {
                 "filter": [
                     {"range": {"expires_at": {"gt": utc_text(cars_fresh.now)}}},
-                    {"bool": {"should": [around, told]}},
+                    {"bool": {"should": [around, by_destination]}},
                 ]
             }
         },
-        "post_filter": {"bool": {"should": [told, untold]}},
+        "post_filter": {"bool": {"should": [by_destination, may_be_by_heading]}},
         "aggs": {"near": {"filter": around, "aggs": {"driving": {"filter": {"bool": {"filter": driving}}}}}},
         "sort": [nearest_first(location)],
         "size": MAX_CARS,

@@ -1,6 +1,6 @@
-"""A station's day so far beside a typical day of the same kind, hour by hour of its local clock.
+"""A station's day so far compared with a typical day of the same kind, hour by hour of its local clock.
 
-A UTC hour belongs to the local hour in which it begins; the two are the same wherever clocks differ by whole hours.
+A UTC hour belongs to the local hour in which it begins. The two are the same where clocks differ from UTC by whole hours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evcharge.live.hours import HourlyUsage
+from evcharge.live.usage_tables import HourlyUsage
 
 WEEKS = 4
 _HOUR = timedelta(hours=1)
@@ -19,7 +19,7 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One local hour's usage, or its mean over several days; `peak_occupancy` is the most EVSEs occupied at once."""
+    """The usage of one local hour, or its mean over several days; `peak_occupancy` is the most EVSEs occupied at once."""
 
     sessions: float
     energy_kwh: float
@@ -34,7 +34,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class LocalHour:
-    """An hour of the local clock: today's usage so far, null while it is to come or is not known; and the typical one."""
+    """An hour of the local clock: today's usage so far, null if it is in the future or not known, and the typical usage."""
 
     hour: int
     today: Usage | None
@@ -52,7 +52,7 @@ class LocalHour:
 
 @dataclass(frozen=True, slots=True)
 class DayComparison:
-    """Today, at the station, against the mean of `typical_days` days of its kind; `typical_days_wanted` in four weeks."""
+    """Today at the station, compared with the mean of `typical_days` of the `typical_days_wanted` days of its kind before."""
 
     date: date
     time_zone: str
@@ -67,7 +67,7 @@ class DayComparison:
 
     @property
     def note(self) -> str | None:
-        """Says on how few days the typical day stands, None if on all."""
+        """Says how few days the typical day is computed from; None if all days are known."""
         if not self.typical_days:
             return f"no {self.kind} of the {WEEKS} weeks before is known yet: nothing to compare with"
         if self.typical_days < self.typical_days_wanted:
@@ -89,19 +89,19 @@ class DayComparison:
 
 
 def days_compared(now: datetime, zone: ZoneInfo) -> tuple[date, list[date]]:
-    """Today at the station, and the days of its kind (weekday, weekend) in the four weeks before, newest first."""
+    """Today at the station, and the days of the same kind (weekday, weekend) in the four weeks before, newest first."""
     today = now.astimezone(zone).date()
     before = (today - timedelta(days=n) for n in range(1, WEEKS * 7 + 1))
     return today, [day for day in before if _is_weekend(day) == _is_weekend(today)]
 
 
 def utc_days(days: Iterable[date], zone: ZoneInfo) -> list[date]:
-    """The UTC days on which the hours of local days lie."""
+    """The UTC days that have the hours of local days."""
     return sorted({hour.date() for day in days for hour in utc_hours(day, zone)})
 
 
 def utc_hours(day: date, zone: ZoneInfo) -> list[datetime]:
-    """Starts of the UTC hours that begin on a local day: 24, or 23 or 25 where the clocks change."""
+    """The starts of the UTC hours that begin on a local day: 24, or 23 or 25 when the clocks change."""
     hour = datetime.combine(day, time(), zone).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     hours = (hour + n * _HOUR for n in range(27))
     return [start for start in hours if start.astimezone(zone).date() == day]
@@ -114,11 +114,11 @@ def compare(
     now: datetime,
     zone: ZoneInfo,
 ) -> DayComparison:
-    """Compares a station's day with those before.
+    """Compares a station's day with the days before.
 
-    Today, an hour without usage is one of no use if it began before `known_to`, up to when all that the station did is
-    known; otherwise it is not known. A day before counts if the station has usage on it or, from the station's first day
-    on, if the lake's computation of its UTC days (`settled_to`) reached all its hours.
+    Everything that the station did until `known_to` is known. An hour of today without a row counts as unused if it began
+    before then; otherwise it is not known. A day before counts if the station has a row for it. After the station's first
+    such day, a day without rows counts too if all its hours are final: `settled_to` has the end of the final hours by UTC day.
     """
     found = {usage.hour_at: usage for usage in usages}
     today, before = days_compared(now, zone)

@@ -1,4 +1,4 @@
-"""Takes the registry on the lake's main branch to MongoDB."""
+"""Copies the registry on the lake's main branch to MongoDB."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from evcharge.contracts import STATION_REGISTRY
 from evcharge.lake.layout import raw_prefix, raw_schema
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset
-from evcharge.reference.collections import Upserted, observed, upsert_stations
+from evcharge.reference.mongodb import Upserted, observed, upsert_stations
 from evcharge.settings import Settings
 
-# Of two records of one time the later one in Kafka counts, as in the warehouse.
+# If two records have the same time, the later one in Kafka counts, as in the warehouse.
 _NEWEST_LAST = [(name, "ascending") for name in ("station_id", "observed_at", "kafka_partition", "kafka_offset")]
 
 
 def sync_stations(settings: Settings, repository: Repository) -> tuple[Upserted, str]:
-    """Brings the stations in MongoDB to the newest record of each at main's head, those that are gone included.
+    """Writes the newest record of each station at main's head to MongoDB, also the records of stations that are gone.
 
-    Returns what was done and the commit that was read. Raises ServerDownError.
+    Returns the result and the commit that was read. Raises ServerDownError.
     """
     commit = repository.head().id
     known = observed(settings)
     newest = _newest_rows(repository, commit)
-    # a record as old as the document is the one that it was made of
+    # The document was made from the record of the same time.
     rows = [row for row in newest if row["station_id"] not in known or row["observed_at"] > known[row["station_id"]]]
     done = upsert_stations(settings, rows)
     left_alone = len(newest) - len(rows)

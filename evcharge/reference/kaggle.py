@@ -1,8 +1,8 @@
-"""Reads the two Kaggle files that reference data may come from, and tells which of their rows can not be true.
+"""Reads the two Kaggle files that reference data may come from, and refuses rows that cannot be true.
 
-`charging_stations.csv` ("Global EV charging stations") is generated: columns independent of each other, points anywhere
-on the globe. `electric_vehicles.csv` lists the cars of ev-database.org. A row is loaded only if nothing about it is
-impossible; every other row is refused with all of its reasons.
+`charging_stations.csv` ("Global EV charging stations") is generated: its columns are independent of each other, and its points
+lie anywhere on the globe. `electric_vehicles.csv` lists the cars of ev-database.org. A row is loaded if nothing in it is
+impossible. Every other row is refused with all of its reasons.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ MODEL_COLUMNS = (
     "acceleration..0.100.",
 )
 
-#: Public charging ends at Nordkapp, 71.2 N, and Ushuaia, 54.8 S, but for the few sockets of Svalbard (78 N), which are
-#: given up here: in the file, points that far out are random.
+#: Public charging ends at Nordkapp, 71.2 N, and Ushuaia, 54.8 S. The few sockets of Svalbard (78 N) are refused too: in the
+#: file, points that far north or south are random.
 MAX_LATITUDE = 75.0
 
 
 @dataclass(frozen=True, slots=True)
 class _ChargerType:
-    """What a plug of the type can give at most (kW), and which connectors it ends in."""
+    """The highest power of a plug of the type (kW), the reason for it, and the connectors that the plug may have."""
 
     max_kw: float
     limit: str
     connector_types: frozenset[str]
 
 
-# Connectors in AFDC's words, as the registry has them; OCPI's for the one that AFDC does not know. The file does not tell
-# the two shapes of CCS apart.
+# Connectors in the registry's words: AFDC's, and OCPI's for the one that AFDC does not have. The file has one name for the two
+# shapes of CCS.
 _CONNECTORS = {"CCS": "J1772COMBO", "CHAdeMO": "CHADEMO", "Tesla": "TESLA", "Type 2": "IEC_62196_T2"}
 _AC_CONNECTORS = frozenset({"IEC_62196_T2", "TESLA"})
 # SAE J1772: AC Level 1 is 120 V x 16 A. IEC 62196-2: a Type 2 plug carries 400 V x 63 A on three phases, more than the
@@ -83,25 +83,25 @@ _CHARGER_TYPES = {
         500.0, "1,000 V x 500 A give 500 kW", frozenset({"J1772COMBO", "CHADEMO", "TESLA"})
     ),
 }
-# What the file writes where it has no place: "4826 Random Rd, City 98, Country".
+# The end of an address without a real place: "4826 Random Rd, City 98, Country".
 _NO_PLACE = re.compile(r"\bCountry\s*$")
 
-# Production cars: Renault Twizy 6.1 kWh, GMC Hummer EV 212 kWh; Lucid Air below 130 Wh/km, Hummer EV 390 Wh/km; mean power
-# of a fast charge below 300 kW (Porsche Taycan 2024).
+# Limits around production cars: Renault Twizy 6.1 kWh, GMC Hummer EV 212 kWh; Lucid Air below 130 Wh/km, Hummer EV 390 Wh/km;
+# mean power of a fast charge below 300 kW (Porsche Taycan 2024).
 _BATTERY_KWH = (5.0, 250.0)
 _EFFICIENCY_WH_PER_KM = (90.0, 450.0)
 _MAX_FAST_CHARGE_KW = 350.0
-# Range x efficiency is the battery in ev-database.org's own figures, rounded to 5 km.
+# In ev-database.org's figures, range x efficiency equals the battery; the range is rounded to 5 km.
 _RANGE_TOLERANCE = 0.1
-#: Onboard charger, which the file does not tell: three phases of 16 A at 230 V, what nearly all cars sold in Europe have.
+#: The file has no onboard charger. Nearly all cars sold in Europe have three phases of 16 A at 230 V.
 ASSUMED_AC_KW = 11.0
-# Fast charging by CHAdeMO in Europe; all others have CCS.
+# Cars that charge by CHAdeMO in Europe; all others have CCS.
 _CHADEMO_NAMES = ("Nissan Leaf", "Lexus UX")
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a row is refused: a code to count by, and what exactly is wrong."""
+    """Why a row is refused: a code to count by, and a text that says what is wrong."""
 
     code: str
     text: str
@@ -109,7 +109,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that is not loaded; `line` counts from 1, the header."""
+    """A row that is not loaded; `line` counts from 1, which is the header."""
 
     line: int
     name: str
@@ -118,7 +118,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceFile:
-    """What a file has: rows to load into the collection `kind`, and those that are refused."""
+    """The contents of a file: rows to load into the collection `kind`, and refused rows."""
 
     path: Path
     kind: Literal["stations", "ev_models"]
@@ -126,7 +126,7 @@ class ReferenceFile:
     refused: list[Refused]
 
     def reasons(self) -> dict[str, Counter[str]]:
-        """By code, most frequent first: how many rows each text was said of. A row may have several reasons."""
+        """The number of refused rows by code, the most frequent first, and by text. A row may have several reasons."""
         found: dict[str, Counter[str]] = {}
         for row in self.refused:
             for reason in row.reasons:
@@ -135,7 +135,7 @@ class ReferenceFile:
 
 
 class _Row:
-    """A row of the file as it is read: collects what is wrong with it."""
+    """A row of the file that collects the reasons against it while it is read."""
 
     def __init__(self, line: int, cells: dict[str, str]) -> None:
         self.line = line
@@ -166,9 +166,9 @@ class _Row:
 
 
 def read(path: Path, observed_at: datetime) -> ReferenceFile:
-    """Reads one of the two files, told apart by its header. UserError if it is neither, or can not be read.
+    """Reads one of the two files; the header says which. Raises UserError if it is neither or cannot be read.
 
-    Stations are rows of the station-registry contract, observed when the file was read, `observed_at`: it has no date.
+    Stations become rows of the station-registry contract. The file has no date: `observed_at` is the time of the reading.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -178,13 +178,13 @@ def read(path: Path, observed_at: datetime) -> ReferenceFile:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no CSV file in UTF-8 ({error})") from None
+        raise UserError(f"{path} is not a CSV file in UTF-8 ({error})") from None
     if header >= set(STATION_COLUMNS):
         return _file(path, "stations", rows, "Station ID", lambda row: _station(row, observed_at), _repeated_stations)
     if header >= set(MODEL_COLUMNS):
         return _file(path, "ev_models", rows, "Car_name", _model, _repeated_models)
     raise UserError(
-        f"{path} is no file of reference data: its header is neither that of charging_stations.csv "
+        f"{path} is not a file of reference data: its header is neither that of charging_stations.csv "
         f"({', '.join(STATION_COLUMNS[:3])}, … {len(STATION_COLUMNS)} columns) nor that of electric_vehicles.csv "
         f"({', '.join(MODEL_COLUMNS[:3])}, … {len(MODEL_COLUMNS)} columns); AFDC's downloads go to `evcharge registry load`"
     )
@@ -199,7 +199,7 @@ def _file(
     refuse_repeated: Callable[[Iterable[_Row]], None],
 ) -> ReferenceFile:
     converted = [convert(row) for row in rows]
-    # of rows with one name, the choice is among those that can be true
+    # Only rows that can be true compete for a name.
     refuse_repeated(row for row in rows if not row.reasons)
     return ReferenceFile(
         path,
@@ -217,7 +217,7 @@ def _station(row: _Row, observed_at: datetime) -> Row:
         time_zone = tzfpy.get_tz(longitude, latitude)
         if abs(latitude) > MAX_LATITUDE:
             row.refuse("LATITUDE_BEYOND_75", "the point is beyond 75 degrees of latitude")
-        # zones of the high seas begin where territorial waters end, 12 nautical miles off a coast
+        # The zones of the high seas begin where territorial waters end, 12 nautical miles off a coast.
         elif time_zone.startswith("Etc/") or not time_zone:
             row.refuse("OPEN_SEA", "the point is in the open sea")
     address = row.text("Address")
@@ -239,7 +239,7 @@ def _station(row: _Row, observed_at: datetime) -> Row:
         "latitude": latitude,
         "status_code": "E",
         "connector_types": connector_types,
-        # the file lists types, not plugs: one of each is what it is sure of
+        # The file lists types, not plugs: one plug of each type is certain.
         "total_outlets": len(connector_types),
         "connectors": [
             {"connector_type": connector, "power_kw": power_kw if connector in fitting else None, "ports": 1}
@@ -264,7 +264,7 @@ def _connector_types(row: _Row) -> list[str]:
 
 
 def _fitting(row: _Row, power_kw: float | None, connector_types: list[str]) -> frozenset[str]:
-    """The connectors that the charger's type can end in."""
+    """The row's connectors that its charger type can have."""
     name = row.text("Charger Type")
     if name not in _CHARGER_TYPES:
         if name:
@@ -280,7 +280,7 @@ def _fitting(row: _Row, power_kw: float | None, connector_types: list[str]) -> f
 
 
 def _repeated_stations(rows: Iterable[_Row]) -> None:
-    """The first row of an id stays."""
+    """Refuses all but the first row of an id."""
     seen: set[str] = set()
     for row in rows:
         station_id = row.cells["Station ID"].strip()
@@ -293,7 +293,7 @@ def _model(row: _Row) -> Row:
     name = row.text("Car_name")
     make, _, model = name.partition(" ")
     if name and not model:
-        row.refuse("NO_MODEL", "the name is one word: make and model are not told apart")
+        row.refuse("NO_MODEL", "the name is one word: it does not separate make and model")
     usable_kwh = row.number("Battery", *_BATTERY_KWH)
     efficiency = row.number("Efficiency", *_EFFICIENCY_WH_PER_KM)
     range_km = row.number("Range", 10, 1_500)
@@ -323,9 +323,9 @@ def _model(row: _Row) -> Row:
 
 
 def _dc_kw(row: _Row, efficiency: float | None) -> float | None:
-    """Mean power of a fast charge: the kilometres that an hour of it gives (10 to 80 %), times what a kilometre takes.
+    """The mean power of a fast charge from 10 to 80 %: the kilometres that an hour gives, times the energy of a kilometre.
 
-    The peak is higher. A car without the figure (two of the file) can not fast charge: None.
+    The peak is higher. None for a car without the figure (two in the file): it cannot fast charge.
     """
     if (row.cells.get("Fast_charge") or "").strip() in ("", "NA"):
         return None
@@ -339,7 +339,7 @@ def _dc_kw(row: _Row, efficiency: float | None) -> float | None:
 
 
 def _repeated_models(rows: Iterable[_Row]) -> None:
-    """Of cars with one name the newest stays: ev-database.org numbers them in order, and the link has the number."""
+    """Refuses all but the newest car of a name. ev-database.org numbers cars in order, and the link has the number."""
     newest: dict[str, _Row] = {}
     for row in rows:
         slug = _slug(row.cells["Car_name"])

@@ -1,1 +1,1 @@
-"""The station registry: AFDC's API and downloads, what changed in them, and the feed that publishes it."""
+"""The station registry: AFDC's API and downloads, the changes in them, and the feed that publishes the changes."""

@@ -1,8 +1,8 @@
 """A record of the Alternative Fuels Data Center (AFDC) as a row of the station-registry contract.
 
-Records carry the field names of AFDC's JSON API, whichever file they come from (`files.py`); values may be the API's
-or the text of a CSV. What a row needs and can not be read raises RecordError; what it does not need and can not be read
-is left out and named as a correction.
+Records have the field names of AFDC's JSON API, whichever file they come from (`files.py`). Values are the API's or the text of
+a CSV. A value that the row needs and that cannot be read raises RecordError. Any other value that cannot be read is left out
+and named as a correction.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Row = dict[str, Any]
 
 ELECTRIC = "ELEC"
 SOURCE = "afdc"
-#: `ev_network` of the records of our own example, and the source that they become.
+#: `ev_network` in the records of our own example, and their source in the rows.
 SYNTHETIC_NETWORK = "Synthetic"
 SYNTHETIC_SOURCE = "synthetic"
 _PREFIXES = {SOURCE: "afdc", SYNTHETIC_SOURCE: "syn"}
 
-#: What a row says of its station; the fields that tell of the snapshot are added when it is published.
+#: The fields of a row that describe the station. The fields that describe the snapshot are added for publishing.
 CONTENT = (
     "station_id",
     "station_name",
@@ -47,7 +47,7 @@ CONTENT = (
     "source",
 )
 
-# The largest sites have a few hundred ports; a larger number is an id or a price in the wrong column.
+# The largest sites have a few hundred ports. A larger number is an id or a price in the wrong column.
 MAX_PORTS = 10_000
 
 #: Ports by charging level, and the connector types that each level can have, in AFDC's spelling. TESLA is SAE J3400.
@@ -56,7 +56,7 @@ LEVELS = {
     "ev_level2_evse_num": ("J1772", "NEMA1450", "TESLA"),
     "ev_dc_fast_num": ("J1772COMBO", "CHADEMO", "TESLA", "J3271"),
 }
-# A level 1 port that has no household socket is a J1772 cable.
+# A level 1 port without a household socket is a J1772 cable.
 _LEVEL_1, _LEVEL_1_CABLE = "ev_level1_evse_num", "J1772"
 
 _TIMES = ("updated_at", "date_last_confirmed")
@@ -64,7 +64,7 @@ _US_TIME = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?:[ T](\d{1,2}):(\d{2}
 
 
 class RecordError(ValueError):
-    """A record is no station. `reason` is the code that it is reported under, `field` the field to look at."""
+    """A record is not a station. `reason` is the code to report, `field` the field to look at."""
 
     def __init__(self, reason: str, field: str, detail: str) -> None:
         super().__init__(detail)
@@ -74,19 +74,19 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A station as a record tells it.
+    """A record as it was read.
 
-    `row` has the fields of CONTENT; `corrections` are (reason, detail) of what was mended or left out; `told_at` is
-    the newest of the record's own times, None if it has none.
+    `row` has the fields of CONTENT. `corrections` has (reason, detail) for each value that was corrected or left out.
+    `updated_at` is the newest of the record's own times, None if it has none.
     """
 
     row: Row
     corrections: list[tuple[str, str]] = field(default_factory=list)
-    told_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 def read_station(record: Record) -> Reading:
-    """The row that an electric record becomes. Raises RecordError."""
+    """The row of an electric record. Raises RecordError."""
     corrections: list[tuple[str, str]] = []
     latitude, longitude = _coordinates(record)
     counts = {name: _count(record.get(name), name) for name in LEVELS}
@@ -113,7 +113,7 @@ def read_station(record: Record) -> Reading:
         "network": _text(record.get("ev_network")),
         "source": source(record),
     }
-    return Reading(row, corrections, _told_at(record, corrections))
+    return Reading(row, corrections, _updated_at(record, corrections))
 
 
 def source(record: Record) -> str:
@@ -123,12 +123,12 @@ def source(record: Record) -> str:
 
 def station_id(record: Record) -> str:
     """`afdc-<id>`, or `syn-<id>` for a synthetic record. Raises RecordError."""
-    told = _text(record.get("id"))
-    if told is None:
+    number = _text(record.get("id"))
+    if number is None:
         raise RecordError("MISSING_ID", "id", "no id")
-    if not re.fullmatch(r"[0-9]+", told):
-        raise RecordError("UNPARSABLE_ID", "id", f"{told!r} is no number")
-    return f"{_PREFIXES[source(record)]}-{int(told)}"
+    if not re.fullmatch(r"[0-9]+", number):
+        raise RecordError("UNPARSABLE_ID", "id", f"{number!r} is not a number")
+    return f"{_PREFIXES[source(record)]}-{int(number)}"
 
 
 def is_electric(record: Record) -> bool:
@@ -136,7 +136,7 @@ def is_electric(record: Record) -> bool:
 
 
 def parse_time(text: str) -> datetime | None:
-    """A time as AFDC or a spreadsheet writes it, in UTC: ISO-8601, with ` UTC` at its end, or m/d/yyyy; None if neither."""
+    """A time as AFDC or a spreadsheet writes it (ISO-8601, with or without ` UTC`, or m/d/yyyy), in UTC; None if neither."""
     text = text.strip().removesuffix("UTC").rstrip()
     try:
         at = datetime.fromisoformat(text)
@@ -163,15 +163,15 @@ def _us_time(text: str) -> datetime | None:
         return None
 
 
-def _told_at(record: Record, corrections: list[tuple[str, str]]) -> datetime | None:
+def _updated_at(record: Record, corrections: list[tuple[str, str]]) -> datetime | None:
     times = []
     for name in _TIMES:
-        told = _text(record.get(name))
-        if told is None:
+        text = _text(record.get(name))
+        if text is None:
             continue
-        at = parse_time(told)
+        at = parse_time(text)
         if at is None:
-            corrections.append(("UNREADABLE_DATE", f"{name} {told!r}"))
+            corrections.append(("UNREADABLE_DATE", f"{name} {text!r}"))
         else:
             times.append(at)
     return max(times, default=None)
@@ -180,18 +180,18 @@ def _told_at(record: Record, corrections: list[tuple[str, str]]) -> datetime | N
 def _coordinates(record: Record) -> tuple[float, float]:
     values = []
     for name in ("latitude", "longitude"):
-        told = _text(record.get(name))
-        if told is None:
+        text = _text(record.get(name))
+        if text is None:
             raise RecordError("MISSING_COORDINATES", name, f"no {name}")
         try:
-            values.append(float(told))
+            values.append(float(text))
         except ValueError:
-            raise RecordError("UNPARSABLE_COORDINATES", name, f"{told!r} is no number") from None
+            raise RecordError("UNPARSABLE_COORDINATES", name, f"{text!r} is not a number") from None
     latitude, longitude = values
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         raise RecordError("OFF_THE_GLOBE", "latitude", f"latitude {latitude}, longitude {longitude}")
     if latitude == longitude == 0:
-        # what software writes for "unknown"; no charger floats in the Gulf of Guinea
+        # Software writes 0, 0 for "unknown": the place is in the Gulf of Guinea.
         raise RecordError("MISSING_COORDINATES", "latitude", "latitude 0, longitude 0")
     return latitude, longitude
 
@@ -203,17 +203,17 @@ def _time_zone(longitude: float, latitude: float) -> str:
     return zone
 
 
-def _count(told: Any, name: str) -> int:
-    """Ports of a level; 0 where the record tells none."""
-    text = _text(told)
+def _count(value: Any, name: str) -> int:
+    """The number of ports; 0 where the record has none."""
+    text = _text(value)
     if text is None:
         return 0
     try:
         number = float(text)
     except ValueError:
-        raise RecordError("UNPARSABLE_COUNT", name, f"{text!r} is no number") from None
+        raise RecordError("UNPARSABLE_COUNT", name, f"{text!r} is not a number") from None
     if not (number.is_integer() and 0 <= number <= MAX_PORTS):
-        raise RecordError("UNPARSABLE_COUNT", name, f"{text!r} is no number of ports")
+        raise RecordError("UNPARSABLE_COUNT", name, f"{text!r} is not a number of ports")
     return int(number)
 
 
@@ -225,24 +225,24 @@ def _status(record: Record) -> str:
 
 
 def _zip(record: Record, country: str | None, corrections: list[tuple[str, str]]) -> str | None:
-    """US: five digits. Spreadsheets drop the leading zeros of New England and add a decimal point."""
-    told = _text(record.get("zip"))
-    if told is None or country not in ("US", None):
-        return told
-    found = re.fullmatch(r"(\d{1,5})(?:\.0)?(?:-\d{4})?", told)
+    """The zip code, in the US with five digits. Spreadsheets drop New England's leading zeros and add a decimal point."""
+    text = _text(record.get("zip"))
+    if text is None or country not in ("US", None):
+        return text
+    found = re.fullmatch(r"(\d{1,5})(?:\.0)?(?:-\d{4})?", text)
     if found is None:
-        corrections.append(("UNREADABLE_ZIP", f"{told!r} left out"))
+        corrections.append(("UNREADABLE_ZIP", f"{text!r} left out"))
         return None
     if len(found[1]) < 5:
-        corrections.append(("ZIP_PADDED", f"{told} is {found[1].zfill(5)}"))
+        corrections.append(("ZIP_PADDED", f"{text} is {found[1].zfill(5)}"))
     return found[1].zfill(5)
 
 
-def _units(told: Any) -> dict[tuple[str, float | None], int]:
-    """Ports by connector type and power of the API's charging units, of which each EVSE has its own."""
+def _units(value: Any) -> dict[tuple[str, float | None], int]:
+    """The ports by connector type and power, from the API's charging units: each EVSE has its own unit."""
     ports: dict[tuple[str, float | None], int] = {}
     try:
-        for unit in told or ():
+        for unit in value or ():
             for connector_type, connector in (unit.get("connectors") or {}).items():
                 count = _count(connector.get("port_count"), "ev_charging_units")
                 power_kw = connector.get("power_kw")
@@ -259,10 +259,10 @@ def _units(told: Any) -> dict[tuple[str, float | None], int]:
 
 
 def _units_of_levels(types: Iterable[str], counts: Mapping[str, int]) -> dict[tuple[str, float | None], int]:
-    """Ports by connector type where only the levels' ports are told, power unknown.
+    """The ports by connector type where the record has only the ports of each level. The power is unknown.
 
-    A level's ports may have any of the station's connectors that go with the level, and often have two cables: each of
-    them counts the level's ports, so a type's ports are those that can have it, at most.
+    A level's ports may have any of the station's connectors that go with the level, and often have two cables. Each type
+    counts all ports of its level, so its number is the most ports that can have it.
     """
     ports: dict[tuple[str, float | None], int] = {}
     for level, candidates in LEVELS.items():
@@ -283,17 +283,17 @@ def _connectors(ports: Mapping[tuple[str, float | None], int]) -> list[dict[str,
     ] or None
 
 
-def _words(told: Any) -> list[str]:
-    """Connector types: a list, words with spaces between, or a JSON list in a CSV field (downloads of 2023)."""
-    texts = told if isinstance(told, list) else [told or ""]
+def _words(value: Any) -> list[str]:
+    """Connector types from a list, from words with spaces between them, or from a JSON list in a CSV field (2023)."""
+    texts = value if isinstance(value, list) else [value or ""]
     return [word for text in texts for word in re.findall(r"[A-Z0-9_]+", str(text).upper())]
 
 
-def _text(told: Any) -> str | None:
-    text = "" if told is None else str(told).strip()
+def _text(value: Any) -> str | None:
+    text = "" if value is None else str(value).strip()
     return text or None
 
 
-def _upper(told: Any) -> str | None:
-    text = _text(told)
+def _upper(value: Any) -> str | None:
+    text = _text(value)
     return text.upper() if text else None

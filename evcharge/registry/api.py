@@ -1,7 +1,7 @@
-"""The AFDC API: when it was last updated, and all electric stations at once.
+"""The AFDC API: the time of its last update, and all electric stations in one answer.
 
-Whatever it answers other than what is documented becomes an error of one line, and nothing is published. The key goes
-in a header, so that no address that is logged, redirected or reported has it.
+An answer that differs from the documentation becomes an error of one line, and nothing is published. The key goes into a
+header, so that no logged, redirected or reported address has it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from evcharge.registry.snapshot import RegistryError
 from evcharge.settings import Settings
 
 CONNECT_TIMEOUT_S = 10
-# Between two pieces of an answer: the full list takes the server a while before the first byte.
+# Between two pieces of an answer: the server needs a while before the first byte of the full list.
 READ_TIMEOUT_S = 120
-# 86,000 stations are some 250 MB of JSON; a connection that needs longer than this is not going to make it.
+# 86,000 stations are about 250 MB of JSON. A connection that needs longer than this will not complete it.
 DOWNLOAD_LIMIT_S = 1_800
 ATTEMPTS = 4
 FIRST_BACKOFF_S = 2.0
-# The API's limits are those of a rolling hour: a longer wait is left to the next poll.
+# The API's limits apply to a rolling hour: for a longer wait, the next poll tries again.
 LONGEST_WAIT_S = 60.0
 
-#: What a station is made of. A record without one of these fields is of another schema, not of another station.
+#: The fields that every station has. If a record lacks one of them, the API's schema has changed.
 NEEDED = (
     "id",
     "fuel_type_code",
@@ -56,11 +56,11 @@ log = structlog.get_logger()
 
 
 class NoKeyError(RegistryError):
-    """There is no API key, so nothing was asked."""
+    """There is no API key, so no request was sent."""
 
 
-class _Again(Exception):
-    """An answer that may be better next time, as the error that it becomes if it is not."""
+class _RetryableError(Exception):
+    """A failure that another attempt may not have. Its text becomes the final error's if there is none."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class _Again(Exception):
 
 
 class AfdcClient:
-    """Asks the API. Every method raises RegistryError, after a bounded number of attempts where another one may help."""
+    """The API's client. Every method raises RegistryError, after up to ATTEMPTS attempts where another one may help."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self._base = settings.afdc_api_url.rstrip("/")
@@ -76,18 +76,18 @@ class AfdcClient:
         self._key = settings.afdc_api_key.get_secret_value()
         self._sleep = sleep
         if not self._key:
-            raise NoKeyError("EVCHARGE_AFDC_API_KEY is not set, so AFDC was not asked (a key is free of charge)")
+            raise NoKeyError("EVCHARGE_AFDC_API_KEY is not set, so AFDC was not polled (a key is free of charge)")
 
     def last_updated(self) -> str:
-        """When AFDC last changed any station, in its own words."""
+        """The time when AFDC last changed a station, as the API's text."""
         document = self._json(f"{self._base}/last-updated.json", {}, None)
-        told = document.get("last_updated") if isinstance(document, dict) else None
-        if not isinstance(told, str):
+        last_updated = document.get("last_updated") if isinstance(document, dict) else None
+        if not isinstance(last_updated, str):
             raise RegistryError(f"{self._host}: last-updated.json has no `last_updated`: its schema has changed")
-        return told
+        return last_updated
 
     def stations(self, copy: Path) -> list[Record]:
-        """All electric stations; the answer as it came is left in `copy`, gzipped."""
+        """All electric stations. Writes the original answer to `copy`, gzipped."""
         parameters = {"fuel_type": "ELEC", "limit": "all"}
         document = self._json(f"{self._base}.json", parameters, copy)
         try:
@@ -110,11 +110,11 @@ class AfdcClient:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(url, parameters, copy)
-            except _Again as again:
-                wait_s = backoff_s if again.wait_s is None else again.wait_s
+            except _RetryableError as error:
+                wait_s = backoff_s if error.wait_s is None else error.wait_s
                 if attempt == ATTEMPTS or wait_s > LONGEST_WAIT_S:
-                    raise RegistryError(f"{self._host}: {again} (attempt {attempt})") from None
-                log.info("afdc is asked again", reason=str(again), attempt=attempt, wait_s=wait_s)
+                    raise RegistryError(f"{self._host}: {error} (attempt {attempt})") from None
+                log.info("afdc request is repeated", reason=str(error), attempt=attempt, wait_s=wait_s)
                 self._sleep(wait_s)
                 backoff_s *= 2
         raise AssertionError("the last attempt returns or raises")
@@ -126,22 +126,22 @@ class AfdcClient:
                 params=parameters,
                 headers={"X-Api-Key": self._key, "Accept": "application/json"},
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-                # followed, the key would go to whichever host is named
+                # A followed redirect would send the key to any host that the answer names.
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 self._check(response)
                 body = _body(response)
         except requests.exceptions.ChunkedEncodingError:
-            raise _Again("the answer broke off") from None
+            raise _RetryableError("the answer broke off") from None
         except requests.RequestException as error:
-            raise _Again(f"can not be reached ({_cause(error)})") from None
+            raise _RetryableError(f"cannot be reached ({_cause(error)})") from None
         if body.lstrip()[:1] == b"<":
             raise RegistryError(f"{self._host}: an HTML page came where JSON is due; is EVCHARGE_AFDC_API_URL right?")
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
-            raise _Again(f"truncated or damaged JSON of {len(body):,} bytes") from None
+            raise _RetryableError(f"truncated or damaged JSON of {len(body):,} bytes") from None
         if copy is not None:
             copy.write_bytes(gzip.compress(body, compresslevel=1))
         return document
@@ -154,9 +154,9 @@ class AfdcClient:
                 f"{self._host} has moved to {to.scheme}://{to.netloc}{to.path}: set EVCHARGE_AFDC_API_URL to the new address"
             )
         if status == 429:
-            raise _Again(f"over its rate limit{_limits(response)}", _wait_s(response))
+            raise _RetryableError(f"over its rate limit{_limits(response)}", _wait_s(response))
         if status >= 500:
-            raise _Again(f"HTTP {status}")
+            raise _RetryableError(f"HTTP {status}")
         if status in (401, 403):
             raise RegistryError(f"{self._host} refuses the key in EVCHARGE_AFDC_API_KEY ({self._error_code(response)})")
         if status == 404:
@@ -165,7 +165,7 @@ class AfdcClient:
             raise RegistryError(f"{self._host}: HTTP {status} ({self._error_code(response)})")
 
     def _error_code(self, response: requests.Response) -> str:
-        """The code of the API's error object; never its text, which may repeat the key."""
+        """The code of the API's error object. The object's text is not used, because it may repeat the key."""
         try:
             return str(orjson.loads(_body(response))["error"]["code"]).replace(self._key, "…")
         except (ValueError, KeyError, TypeError, requests.RequestException):
@@ -173,7 +173,7 @@ class AfdcClient:
 
 
 def _body(response: requests.Response) -> bytes:
-    """The whole answer; a read that never ends is given up, which a timeout between two pieces does not see."""
+    """The whole answer. A timeout between two pieces does not stop an answer that never ends; this limit does."""
     began = time.monotonic()
     pieces = []
     for piece in response.iter_content(1 << 20):
@@ -184,15 +184,15 @@ def _body(response: requests.Response) -> bytes:
 
 
 def _wait_s(response: requests.Response) -> float | None:
-    """How long the API asks to wait: Retry-After, or the hour of its limits if nothing remains of it; else None."""
-    told = response.headers.get("Retry-After")
-    if told is not None:
+    """How long the API asks to wait: Retry-After, or an hour if its limit is used up; None if it does not say."""
+    retry_after = response.headers.get("Retry-After")
+    if retry_after is not None:
         try:
-            return max(0.0, float(told))
+            return max(0.0, float(retry_after))
         except ValueError:
             pass
         try:
-            return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+            return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
         except (ValueError, TypeError):
             return None
     return 3600.0 if response.headers.get("X-RateLimit-Remaining") == "0" else None
@@ -200,11 +200,11 @@ def _wait_s(response: requests.Response) -> float | None:
 
 def _limits(response: requests.Response) -> str:
     names = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "Retry-After")
-    told = [f"{name}: {response.headers[name]}" for name in names if name in response.headers]
-    return f" ({', '.join(told)})" if told else ""
+    limits = [f"{name}: {response.headers[name]}" for name in names if name in response.headers]
+    return f" ({', '.join(limits)})" if limits else ""
 
 
 def _cause(error: requests.RequestException) -> str:
-    """What went wrong below requests, whose own texts run over three lines."""
+    """The error below `requests`, whose own texts have three lines."""
     inner: Any = error.args[0] if error.args else error
     return type(getattr(inner, "reason", inner)).__name__ if isinstance(inner, Exception) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The registry feed: takes a file or the API's answer to Kafka, only what has changed, and remembers what it published."""
+"""The registry feed: publishes the changes of a file or of the API's answer to Kafka, and keeps what it published."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from evcharge.registry.snapshot import (
 from evcharge.registry.state import FEED, Change, State
 from evcharge.settings import Settings
 
-#: Our own small registry, which is loaded where no file is named; `examples/registry-synthetic.csv` is a link to it.
+#: Our own small registry, which is loaded if no file is named. `examples/registry-synthetic.csv` is a link to it.
 EXAMPLE = Path(__file__).with_name("registry-synthetic.csv").resolve()
-# Half a second of publishing.
+# Publishing this many rows takes half a second.
 CHUNK_ROWS = 10_000
-# A few of 86,000 records are always odd; more is a schema that has changed under the same names.
+# A few of 86,000 records are always odd. If more are rejected, the schema has changed under the same names.
 LARGEST_REJECTED_SHARE = 0.2
 
 OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
@@ -50,9 +50,10 @@ log = structlog.get_logger()
 
 @dataclass
 class LoadReport:
-    """What a snapshot brought. `changes` counts stations that are new, changed, returned, gone and unchanged;
-    `published` are messages, `completed` those of an earlier load that had been killed; `topic_offsets` has, by topic
-    and partition, the offset after the last acknowledged one.
+    """What a load did. `changes` counts stations that are new, changed, returned, gone and unchanged.
+
+    `published` counts messages; `completed` counts the messages of an earlier load that had been killed. `topic_offsets` has
+    the offset after the last acknowledged one, by topic and partition.
     """
 
     origin: str
@@ -78,7 +79,7 @@ class LoadReport:
         }
 
     def metadata(self) -> dict[str, Any]:
-        """Plain values for people to look at."""
+        """Plain values for people to read."""
         return {
             "scope": self.scope,
             "stations": self.stations,
@@ -90,7 +91,7 @@ class LoadReport:
 
 @dataclass
 class PollReport:
-    """How a poll ended: `unchanged` since the last one (then there is no load), or `loaded`."""
+    """How a poll ended: `unchanged` since the last poll (then `load` is None), or `loaded`."""
 
     outcome: str
     last_updated: str
@@ -110,12 +111,12 @@ def load_file(
     open_publisher: OpenPublisher = KafkaPublisher,
     now: datetime | None = None,
 ) -> LoadReport:
-    """Publishes what a file changes; a second load of it publishes nothing.
+    """Publishes the changes that a file has. A second load of the same file publishes nothing.
 
-    Raises RegistryError (VanishingError if more than 20 % of the scope's stations are missing) with nothing published,
-    and ServerDownError naming Kafka: then the next load, of whichever file, first completes this one.
+    Raises RegistryError with nothing published; it is a VanishingError if more than 20 % of the scope's stations are missing.
+    Raises ServerDownError naming Kafka: then the next load, of any file, first completes this one.
     """
-    # our own registry is complete
+    # Our own registry is complete.
     snapshot = read_file(path, Scope.parse("source" if scope is None and path.resolve() == EXAMPLE else scope))
     with states.only_one(settings):
         return _load(settings, snapshot, str(path), None, confirm_removals, open_publisher, now)
@@ -129,10 +130,10 @@ def poll(
     client: AfdcClient | None = None,
     now: datetime | None = None,
 ) -> PollReport:
-    """Asks the API whether anything was updated and publishes what has changed since the last published snapshot.
+    """Asks the API for its last update, and publishes the changes since the last published snapshot.
 
-    Raises NoKeyError, RegistryError and ServerDownError with nothing published; the error says how old the last good
-    copy is. How it ended is remembered for `status`.
+    Raises NoKeyError, RegistryError and ServerDownError with nothing published; the error says how old the last good copy is.
+    Writes the outcome down for `status`.
     """
     at = now or datetime.now(UTC)
     with states.only_one(settings):
@@ -141,14 +142,14 @@ def poll(
         except (UserError, ServerDownError) as error:
             outcome = "not polled" if isinstance(error, NoKeyError) else "failed"
             _write_poll(settings, {"at": at, "outcome": outcome, "detail": str(error)})
-            raise type(error)(f"{error}; {_told_of_copy(settings, at)}") from error
+            raise type(error)(f"{error}; {_describe_copy(settings, at)}") from error
         detail = f"AFDC was last updated {report.last_updated}"
         _write_poll(settings, {"at": at, "outcome": report.outcome, "detail": detail})
         return report
 
 
 def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
-    """Current and gone stations by source and by snapshot scope, the last good copy and the last poll, JSON-able."""
+    """Current and gone stations by source and by snapshot scope, the last good copy and the last poll, as a JSON-able dict."""
     state, at = State.read(settings), now or datetime.now(UTC)
     sources: dict[str, Counter[str]] = {}
     for row in state.stations.values():
@@ -157,7 +158,7 @@ def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     pending = states.read_pending(settings)
     return {
         "sources": {name: {kind: counts[kind] for kind in ("current", "gone")} for name, counts in sources.items()},
-        "snapshots": [_told_of_snapshot(state, snapshot) for snapshot in state.snapshots.values()],
+        "snapshots": [_with_counts(state, snapshot) for snapshot in state.snapshots.values()],
         "pending": 0 if pending is None else len(pending.rows),
         "last_good_copy": {"file": str(copy), "age_s": _age(copy, at).total_seconds()} if copy.exists() else None,
         "last_poll": orjson.loads(poll_file.read_bytes()) if poll_file.exists() else None,
@@ -165,7 +166,7 @@ def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
 
 
 def known_stations(settings: Settings) -> list[Row]:
-    """The last published rows of the stations that are not gone. Raises RegistryError."""
+    """The last published row of each station that is not gone. Raises RegistryError."""
     return list(current_stations(State.read(settings).stations))
 
 
@@ -182,7 +183,7 @@ def _poll(
         if not snapshot.stations or len(snapshot.rejected) > LARGEST_REJECTED_SHARE * read:
             reasons = ", ".join(by_reason(snapshot.rejected)) or "no electric station came"
             raise RegistryError(
-                f"{len(snapshot.rejected):,} of {read:,} stations can not be read: AFDC's schema has changed ({reasons})"
+                f"{len(snapshot.rejected):,} of {read:,} stations cannot be read: AFDC's schema has changed ({reasons})"
             )
         load = _load(settings, snapshot, "AFDC API", last_updated, confirm_removals, open_publisher, at)
         replace_durably(fresh, _copy(settings))
@@ -206,7 +207,7 @@ def _load(
     if pending is not None:
         log.info("registry load that was killed is completed", rows=len(pending.rows))
         offsets = _publish(settings, state, pending, open_publisher)
-    # Later than every earlier row even if the clock was set back: of two rows of a station the later one wins.
+    # Later than every earlier row, even if the clock was set back: a station's later row wins.
     observed_at = _milliseconds(now or datetime.now(UTC))
     if state.observed_at is not None:
         observed_at = max(observed_at, state.observed_at + timedelta(milliseconds=1))
@@ -226,7 +227,7 @@ def _load(
         notes=_notes(state, snapshot, sources),
         topic_offsets=offsets,
     )
-    told = {
+    loaded = {
         "sources": sources,
         "scope": snapshot.scope.name,
         "origin": origin,
@@ -234,10 +235,10 @@ def _load(
         "as_of": snapshot.as_of and snapshot.as_of.isoformat(),
         "stations": len(snapshot.stations),
     }
-    # a file that changed a station of AFDC's says something else than the API did: the next poll must look
+    # A file that changed one of AFDC's stations differs from the API's last answer: the next poll must load again.
     if api_last_updated is None and not (changes.rows and SOURCE in sources):
         api_last_updated = state.api_last_updated
-    change = Change(changes.rows, observed_at, told, api_last_updated)
+    change = Change(changes.rows, observed_at, loaded, api_last_updated)
     if changes.rows:
         states.write_pending(settings, change)
     report.topic_offsets |= _publish(settings, state, change, open_publisher)
@@ -247,7 +248,7 @@ def _load(
 def _publish(
     settings: Settings, state: State, change: Change, open_publisher: OpenPublisher
 ) -> dict[str, dict[int, int]]:
-    """Publishes a change, all rows acknowledged, and takes it into the state. End offsets by topic and partition."""
+    """Publishes a change, then adds it to the state. Returns the end offsets by topic and partition."""
     offsets: dict[str, dict[int, int]] = {}
     if change.rows:
         with open_publisher(settings) as publisher:
@@ -263,22 +264,22 @@ def _publish(
 def _notes(state: State, snapshot: Snapshot, sources: list[str]) -> list[str]:
     notes = []
     if snapshot.scope.name == "undeclared":
-        notes.append("no --scope: stations that the file does not have stay as they are")
+        notes.append("no --scope: stations that are missing from the file stay as they are")
     before = state.snapshots.get(f"{'+'.join(sources)} {snapshot.scope.name}", {}).get("as_of")
     if before and snapshot.as_of and snapshot.as_of < datetime.fromisoformat(before):
         notes.append(f"older than the last snapshot of this scope, which was as of {before[:10]}")
     return notes
 
 
-def _told_of_snapshot(state: State, snapshot: dict[str, Any]) -> dict[str, Any]:
-    """A snapshot, with the stations that are current and gone in its scope now."""
+def _with_counts(state: State, snapshot: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot with the numbers of stations that are current and gone in its scope now."""
     scope, sources = Scope(snapshot["scope"]), set(snapshot["sources"])
     rows = [row for row in state.stations.values() if row["source"] in sources and scope.takes(row)]
     current = sum(1 for row in rows if row.get("removed_at") is None)
     return {**snapshot, "current": current, "gone": len(rows) - current}
 
 
-def _told_of_copy(settings: Settings, at: datetime) -> str:
+def _describe_copy(settings: Settings, at: datetime) -> str:
     copy = _copy(settings)
     if not copy.exists():
         return "there is no earlier copy"
@@ -286,7 +287,7 @@ def _told_of_copy(settings: Settings, at: datetime) -> str:
 
 
 def describe_age(age: timedelta) -> str:
-    """An age in its largest unit."""
+    """An age in its largest unit, e.g. "3 days"."""
     seconds = int(age.total_seconds())
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
@@ -299,12 +300,12 @@ def _age(path: Path, at: datetime) -> timedelta:
 
 
 def _milliseconds(at: datetime) -> datetime:
-    """To the millisecond, as messages have it: what is remembered equals what was published."""
+    """To the millisecond, as in messages, so that the kept rows equal the published rows."""
     return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _copy(settings: Settings) -> Path:
-    """The API's last answer that was loaded, as it came."""
+    """The last answer of the API that was loaded, unchanged."""
     return states.folder(settings) / "last-good.json.gz"
 
 

@@ -1,4 +1,4 @@
-"""Reads AFDC downloads: CSV of any year, the API's JSON, gzipped or plain."""
+"""Reads AFDC's downloads: a CSV of any year or the API's JSON, gzipped or plain."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import orjson
 from evcharge.registry.afdc import LEVELS, Record, RecordError
 from evcharge.registry.snapshot import RegistryError, Scope, Snapshot
 
-#: What the API calls the CSV columns whose names differ by more than spaces; before 2021 some had underscores.
+#: The API's names of CSV columns whose names differ by more than spaces. Before 2021 some columns had underscores.
 _RENAMED = {"ev_dc_fast_count": "ev_dc_fast_num"}
-#: Without these columns a CSV is no AFDC download.
+#: The columns that every AFDC download has.
 _REQUIRED = ("fuel_type_code", "station_name", "state", "status_code", "latitude", "longitude", "id")
 _GZIP = b"\x1f\x8b"
 
 
 def read_file(path: Path, scope: Scope) -> Snapshot:
-    """The snapshot that a download holds. Raises RegistryError naming the file and what is wrong with it."""
+    """The snapshot in a download. Raises RegistryError, which names the file and the reason."""
     try:
         snapshot = Snapshot.gather(_records(_content(path)), scope)
     except (RegistryError, OSError) as error:
@@ -31,13 +31,13 @@ def read_file(path: Path, scope: Scope) -> Snapshot:
         raise RegistryError(f"{path}: {reason}") from None
     if not snapshot.stations:
         reasons = sorted({problem.reason for problem in snapshot.rejected})
-        told = f"all {len(snapshot.rejected):,} were rejected: {', '.join(reasons)}" if reasons else "none is there"
-        raise RegistryError(f"{path}: no electric station to load ({told})")
+        why = f"all {len(snapshot.rejected):,} were rejected: {', '.join(reasons)}" if reasons else "the file has none"
+        raise RegistryError(f"{path}: no electric station to load ({why})")
     return snapshot
 
 
 def json_records(document: Any) -> list[Record]:
-    """The records of an API answer. Raises RegistryError if it is none."""
+    """The records of an API answer. Raises RegistryError if the document is not one."""
     stations = document.get("fuel_stations") if isinstance(document, dict) else None
     if not isinstance(stations, list) or not all(isinstance(station, dict) for station in stations):
         raise RegistryError("no list `fuel_stations`: not the API's JSON")
@@ -54,7 +54,7 @@ def _content(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # what a spreadsheet on Windows saves
+        # The encoding of spreadsheets on Windows.
         return raw.decode("cp1252", errors="replace")
 
 
@@ -78,7 +78,7 @@ def _csv_records(text: str) -> Iterator[tuple[int, Record | RecordError]]:
         missing.append("ev_level2_evse_num")
     if missing:
         raise RegistryError(f"column {missing[0]} is missing: the header is not that of an AFDC download")
-    # downloads from before AFDC had Canadian stations do not tell a country
+    # Downloads from the time before AFDC had Canadian stations have no country.
     always = {} if "country" in header else {"country": "US"}
     try:
         for number, values in enumerate(rows, start=2):

@@ -1,4 +1,4 @@
-"""A snapshot of the registry, and what it changes: by station id and content, within the scope that it declares."""
+"""A snapshot of the registry, and the changes it brings, by station id and content within its declared scope."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing import Any, Self
 from evcharge.errors import UserError
 from evcharge.registry.afdc import CONTENT, Record, RecordError, Row, is_electric, read_station, station_id
 
-# AFDC lost 18 % of Washington's stations in the two years between two downloads; more at once is a broken snapshot.
+# AFDC lost 18 % of Washington's stations in the two years between two downloads. A larger loss means a broken snapshot.
 LARGEST_VANISHING_SHARE = 0.2
 
 
 class RegistryError(UserError):
-    """The registry can not be read or brought up to date; one line that says why. Nothing was published."""
+    """The registry cannot be read or brought up to date. The text is one line with the reason. Nothing was published."""
 
 
 class VanishingError(RegistryError):
-    """So many stations are missing from a snapshot that it is not believed."""
+    """Too many stations are missing from a snapshot to believe it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a snapshot covers. A known station that is missing is gone only if the snapshot would have had it.
+    """What a snapshot covers. A known station that is missing is gone only if it lies in the scope.
 
-    `name` is `all` (its source, in the countries that it shows), `source` (its source, everywhere), a state's two
-    letters, or `undeclared`: then nothing is gone.
+    `name` is `all` (every station of its source in the countries that it has), `source` (every station of its source), a
+    state's two letters, or `undeclared`: then no station is gone.
     """
 
     name: str = "undeclared"
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """The scope that a user names, in any case; None is undeclared. Raises RegistryError."""
+        """The scope that a user names, in upper or lower case; None is undeclared. Raises RegistryError."""
         if text is None:
             return cls()
         if text.lower() in ("all", "source"):
@@ -50,11 +50,11 @@ class Scope:
         return self.name if self.name.isupper() else None
 
     def takes(self, row: Row) -> bool:
-        """Whether a station of the snapshot belongs to it."""
+        """Whether a station of the snapshot lies in the scope."""
         return self.state is None or row["state"] == self.state
 
     def covers(self, known: Row, sources: set[str], countries: set[str | None]) -> bool:
-        """Whether a snapshot with these sources and countries would have a station that exists."""
+        """Whether a snapshot with these sources and countries would have this station if it still existed."""
         if self.name == "undeclared" or known["source"] not in sources:
             return False
         if self.name == "all":
@@ -64,7 +64,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A record that was not loaded, or not as it was told. `row` counts from 1; in a CSV, row 1 is the header."""
+    """A record that was not loaded, or that was corrected. `row` counts from 1; in a CSV, row 1 is the header."""
 
     row: int
     station_id: str | None
@@ -74,15 +74,15 @@ class Problem:
 
 @dataclass
 class Snapshot:
-    """What a file or an answer of the API holds.
+    """The contents of a file or of the API's answer.
 
-    `stations` maps station ids to their content; `told` are all ids that it names, of records that could not be loaded
-    too: they are not missing. `as_of` is the newest time that any station tells.
+    `stations` maps station ids to their content. `named` has all station ids, also those of rejected records: these stations
+    are not missing. `as_of` is the newest time of any record.
     """
 
     scope: Scope
     stations: dict[str, Row] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
     not_electric: int = 0
     rejected: list[Problem] = field(default_factory=list)
     corrected: list[Problem] = field(default_factory=list)
@@ -90,39 +90,39 @@ class Snapshot:
 
     @classmethod
     def gather(cls, records: Iterable[tuple[int, Record | RecordError]], scope: Scope) -> Self:
-        """Reads numbered records; a RecordError stands for one that had no fields to read."""
+        """Reads numbered records. A RecordError stands for a record whose fields could not be read."""
         snapshot = cls(scope)
         for number, record in records:
             snapshot._add(number, record)
         return snapshot
 
     def _add(self, number: int, record: Record | RecordError) -> None:
-        told_id: str | None = None
+        found_id: str | None = None
         try:
             if isinstance(record, RecordError):
                 raise record
             if not is_electric(record):
                 self.not_electric += 1
                 return
-            told_id = station_id(record)
-            if told_id in self.told:
-                raise RecordError("DUPLICATE_ID", "id", f"{told_id} was there before")
-            self.told.add(told_id)
+            found_id = station_id(record)
+            if found_id in self.named:
+                raise RecordError("DUPLICATE_ID", "id", f"an earlier record has the id {found_id} too")
+            self.named.add(found_id)
             reading = read_station(record)
             if not self.scope.takes(reading.row):
                 raise RecordError("OUTSIDE_SCOPE", "state", f"{reading.row['state']} is not {self.scope.name}")
         except RecordError as error:
-            self.rejected.append(Problem(number, told_id, error.reason, f"{error.field}: {error}"))
+            self.rejected.append(Problem(number, found_id, error.reason, f"{error.field}: {error}"))
             return
-        self.stations[told_id] = reading.row
-        self.corrected += [Problem(number, told_id, reason, detail) for reason, detail in reading.corrections]
-        if reading.told_at is not None:
-            self.as_of = max(filter(None, (self.as_of, reading.told_at)))
+        self.stations[found_id] = reading.row
+        self.corrected += [Problem(number, found_id, reason, detail) for reason, detail in reading.corrections]
+        if reading.updated_at is not None:
+            self.as_of = max(filter(None, (self.as_of, reading.updated_at)))
 
 
 @dataclass
 class Changes:
-    """What a snapshot changes, as rows of the station-registry contract; `counts` says how many of each kind."""
+    """The changes that a snapshot brings, as rows of the station-registry contract; `counts` has their number by kind."""
 
     rows: list[Row]
     counts: dict[str, int]
@@ -131,10 +131,10 @@ class Changes:
 def diff(
     known: Mapping[str, Row], snapshot: Snapshot, observed_at: datetime, *, confirm_removals: bool = False
 ) -> Changes:
-    """Compares a snapshot with the rows last published, by station id.
+    """Compares a snapshot with the last published rows, by station id.
 
-    A station is `new`, `changed`, `returned` (it was gone) or `gone`: then its last row is repeated with `removed_at`.
-    Raises VanishingError if more than 20 % of the scope's current stations are gone, unless `confirm_removals`.
+    A station is `new`, `changed`, `unchanged`, `returned` (it was gone) or `gone`: then its last row is repeated with
+    `removed_at`. Raises VanishingError if more than 20 % of the scope's current stations are gone, unless `confirm_removals`.
     """
     stamp: Row = {"observed_at": observed_at, "snapshot_scope": snapshot.scope.name}
     kinds: Counter[str] = Counter()
@@ -149,7 +149,7 @@ def diff(
         raise VanishingError(
             f"{len(gone):,} of the {current:,} current stations in scope {snapshot.scope.name} are missing "
             f"({len(gone) / current:.1%}, {LARGEST_VANISHING_SHARE:.0%} are believed): nothing was published; "
-            "if they are really gone, say --confirm-removals"
+            "if they are really gone, add --confirm-removals"
         )
     rows += [{**row, **stamp, "removed_at": observed_at} for row in gone]
     kinds["gone"] = len(gone)
@@ -165,20 +165,20 @@ def _kind(before: Row | None, content: Row) -> str:
 
 
 def _missing(known: Mapping[str, Row], snapshot: Snapshot) -> tuple[list[Row], int]:
-    """Current stations that the snapshot would have and has not, and how many it would have."""
+    """The current stations of the scope that the snapshot lacks, and the number of current stations in the scope."""
     sources = {row["source"] for row in snapshot.stations.values()}
     countries = {row["country"] for row in snapshot.stations.values()}
     covered = [row for row in current_stations(known) if snapshot.scope.covers(row, sources, countries)]
-    return [row for row in covered if row["station_id"] not in snapshot.told], len(covered)
+    return [row for row in covered if row["station_id"] not in snapshot.named], len(covered)
 
 
 def current_stations(known: Mapping[str, Row]) -> Iterator[Row]:
-    """Those that are not gone."""
+    """The rows of stations that are not gone."""
     return (row for row in known.values() if row.get("removed_at") is None)
 
 
 def by_reason(problems: Iterable[Problem]) -> dict[str, list[int]]:
-    """Row numbers of problems by their reason."""
+    """The row numbers of problems, by reason."""
     rows: dict[str, list[int]] = {}
     for problem in problems:
         rows.setdefault(problem.reason, []).append(problem.row)

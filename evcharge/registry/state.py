@@ -1,8 +1,8 @@
-"""What the registry feed last published, in files of its own: `<feeds_dir>/afdc/`.
+"""The state of the registry feed: what it last published, in files of its own under `<feeds_dir>/afdc/`.
 
-`state.json.gz` has every station's last published row and where it came from. A change is first written to
-`pending.json.gz`, then published, then taken into the state: a load that was killed in between is completed by whoever
-uses the feed next, with the same rows and the same times, so that it ends as if it had not been killed.
+`state.json.gz` has every station's last published row and its snapshot. A change is first written to `pending.json.gz`, then
+published, then added to the state. If a load is killed in between, the next load completes it with the same rows and the
+same times, so that the result is the same as without the kill.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TIMES = ("observed_at", "removed_at")
 
 @dataclass
 class Change:
-    """Rows to publish, and what is true once they are: the snapshot that told, and the API's `last_updated`."""
+    """Rows to publish, with what the state notes after that: their snapshot and the API's `last_updated`."""
 
     rows: list[Row]
     observed_at: datetime
@@ -39,7 +39,7 @@ class Change:
 
 @dataclass
 class State:
-    """`stations` are the last published rows by station id; `snapshots` tells of the last one of each source and scope."""
+    """`stations` has the last published row by station id, `snapshots` the last snapshot of each source and scope."""
 
     stations: dict[str, Row] = field(default_factory=dict)
     snapshots: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -48,19 +48,19 @@ class State:
 
     @classmethod
     def read(cls, settings: Settings) -> Self:
-        """The state, empty if nothing was ever published. Raises RegistryError."""
-        told = _read(folder(settings) / "state.json.gz")
-        if told is None:
+        """The state; empty if nothing was ever published. Raises RegistryError."""
+        content = _read(folder(settings) / "state.json.gz")
+        if content is None:
             return cls()
         return cls(
-            {row["station_id"]: row for row in map(_with_times, told["stations"])},
-            told["snapshots"],
-            datetime.fromisoformat(told["observed_at"]),
-            told["api_last_updated"],
+            {row["station_id"]: row for row in map(_with_times, content["stations"])},
+            content["snapshots"],
+            datetime.fromisoformat(content["observed_at"]),
+            content["api_last_updated"],
         )
 
     def apply(self, settings: Settings, change: Change) -> None:
-        """Takes in a change whose rows are all acknowledged, durably, and forgets that it was pending."""
+        """Adds a change whose rows are all acknowledged, writes the state, and removes the pending change."""
         self.stations |= {row["station_id"]: row for row in change.rows}
         self.snapshots[f"{'+'.join(change.snapshot['sources'])} {change.snapshot['scope']}"] = change.snapshot
         self.observed_at = change.observed_at
@@ -78,25 +78,25 @@ class State:
 
 
 def write_pending(settings: Settings, change: Change) -> None:
-    """Writes down what is about to be published."""
+    """Writes the change that is about to be published."""
     _write(_pending(settings), vars(change))
 
 
 def read_pending(settings: Settings) -> Change | None:
-    """The change of a load that was killed, None if there was none. Raises RegistryError."""
-    told = _read(_pending(settings))
-    if told is None:
+    """The change of a load that was killed; None if there is none. Raises RegistryError."""
+    content = _read(_pending(settings))
+    if content is None:
         return None
     return Change(
-        [_with_times(row) for row in told["rows"]],
-        datetime.fromisoformat(told["observed_at"]),
-        told["snapshot"],
-        told["api_last_updated"],
+        [_with_times(row) for row in content["rows"]],
+        datetime.fromisoformat(content["observed_at"]),
+        content["snapshot"],
+        content["api_last_updated"],
     )
 
 
 def only_one(settings: Settings) -> AbstractContextManager[None]:
-    """Holds the feed: of two loads at once the later one would not know the earlier. Raises RegistryError if it is held."""
+    """Holds the feed's lock: of two loads at once, one would miss the other's changes. Raises RegistryError if it is held."""
     path = folder(settings) / "lock"
     return lock.only_one(path, RegistryError(f"another process loads the registry ({path} is locked)"))
 
@@ -117,12 +117,12 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        told: dict[str, Any] = orjson.loads(gzip.decompress(path.read_bytes()))
+        content: dict[str, Any] = orjson.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError) as error:
-        raise RegistryError(f"{path} can not be read ({error})") from None
-    if told.get("version") != _VERSION:
+        raise RegistryError(f"{path} cannot be read ({error})") from None
+    if content.get("version") != _VERSION:
         raise RegistryError(f"{path} is not of this version of the registry feed")
-    return told
+    return content
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

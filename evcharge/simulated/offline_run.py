@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from evcharge.errors import UserError
-from evcharge.reference.collections import bundled_models
+from evcharge.reference.bundled import bundled_models
 from evcharge.registry.files import read_file
 from evcharge.registry.snapshot import Scope
 from evcharge.simulated.dirty_feed import encoded

@@ -15,7 +15,8 @@ import structlog
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import STATION_REGISTRY
-from evcharge.reference.collections import available, ev_models, model_row, stations
+from evcharge.reference.bundled import model_row
+from evcharge.reference.mongodb import available, ev_models, stations
 from evcharge.settings import Settings
 from simulation import EvModel, Evse, Network, SiteKind, Station, build_network
 from simulation.fleet import MODELS

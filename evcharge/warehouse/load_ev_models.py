@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from evcharge.connections import clickhouse, clickhouse_errors
-from evcharge.reference.collections import ev_models
+from evcharge.reference.mongodb import ev_models
 from evcharge.settings import Settings
 from evcharge.warehouse.staging import replace_all
 from evcharge.warehouse.tables import EV_MODELS

@@ -10,7 +10,7 @@ import pytest
 from support import Lake
 
 from evcharge.live.rebuild import catch_up_station_state
-from evcharge.live.stream import StreamProgress
+from evcharge.live.stream_runner import StreamProgress
 from evcharge_assets import live
 from evcharge_assets.resources import Platform
 

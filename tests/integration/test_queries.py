@@ -16,17 +16,18 @@ from support import evcharge, meter, station, stopped
 from evcharge.connections import ServerDownError, cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.errors import UserError
-from evcharge.live import indices, tables
-from evcharge.live.hours import FINAL, PROVISIONAL, StationHour, execute_all, write_final, write_provisional
+from evcharge.live import cassandra_schema, indices
+from evcharge.live.cassandra_statements import execute_all
 from evcharge.live.indices import STATION_STATE, STREAM_STATUS, VEHICLE_POSITION
 from evcharge.live.station_folder import fold_into
-from evcharge.live.status import QueryStatus, write_status
+from evcharge.live.stream_status import QueryStatus, write_status
 from evcharge.live.usage import Hour
+from evcharge.live.usage_tables import FINAL, PROVISIONAL, StationHour, write_final, write_provisional
 from evcharge.live.vehicle_positions import write_positions
-from evcharge.queries.asking import Queries
+from evcharge.queries.availability import Availability
+from evcharge.queries.client import Queries
 from evcharge.queries.freshness import utc_text
 from evcharge.queries.nearby import NearbyAnswer, NearbyQuestion
-from evcharge.queries.reading import Availability
 from evcharge.queries.traffic import TrafficQuestion
 from evcharge.settings import Settings, load_settings
 
@@ -118,7 +119,7 @@ def world(platform: Settings) -> Iterator[World]:
     """free (1 km): CCS 150 free, CCS 50 free, J1772 busy. busy (2 km): its CCS. silent (3 km): free two days ago.
     new (4 km): never told. planned (5 km). gone (6 km): free once. broken (7 km). half (8 km): one busy, one unknown."""
     indices.ensure(platform)
-    tables.ensure(platform)
+    cassandra_schema.ensure(platform)
     with elasticsearch(platform) as client:
         world = World(platform, client)
         ccs, slow, ac = ("J1772COMBO", 150.0), ("J1772COMBO", 50.0), ("J1772", 7.2)
@@ -229,7 +230,7 @@ def test_nothing_known_is_told_apart_from_all_busy(world: World) -> None:
     with Queries(world.settings, world.client) as queries:
         unknown = queries.nearby(NearbyQuestion(PLACE[0] + 3.5 * KM, PLACE[1], 0.6, free_only=True), NOW)
         busy = queries.nearby(NearbyQuestion(PLACE[0] + 2 * KM, PLACE[1], 0.5, free_only=True), NOW)
-    assert unknown.note == "whether anything is free is unknown: of 2 stations none tells its state"
+    assert unknown.note == "whether anything is free is unknown: none of 2 stations reports its state"
     assert busy.note == "none is known to be free; stations within 0.5 km: 1 busy"
     assert (counts(unknown), counts(busy)) == ({"unknown": 2}, {"busy": 1})
 
@@ -240,7 +241,7 @@ def test_nothing_near_is_said(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ago", "why"), [(None, "has not told yet how current"), (timedelta(hours=1), "the live state is 60 min old")]
+    ("ago", "why"), [(None, "has not reported yet how current"), (timedelta(hours=1), "the live state is 60 min old")]
 )
 def test_a_stream_that_is_down_leaves_nothing_free(world: World, ago: timedelta | None, why: str) -> None:
     world.says("stations", None if ago is None else NOW - ago)

@@ -12,9 +12,9 @@ import pytest
 from support import NOON, Lake, evcharge, station, stopped
 
 from evcharge.connections import mongodb
-from evcharge.reference import collections as reference
-from evcharge.reference.collections import Upserted
+from evcharge.reference import mongodb as reference
 from evcharge.reference.from_lake import sync_stations
+from evcharge.reference.mongodb import Upserted
 from evcharge.settings import Settings
 from evcharge.simulated.world import world_of
 from evcharge.warehouse.load_ev_models import load_ev_models

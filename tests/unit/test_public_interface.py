@@ -25,8 +25,8 @@ from evcharge.feeds import sent_ledger as sent
 from evcharge.lake import layout
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import Ledger, OffsetRange
-from evcharge.live import indices, tables
-from evcharge.reference import collections as reference
+from evcharge.live import cassandra_schema, indices
+from evcharge.reference import mongodb as reference
 from evcharge.settings import Settings, stack_file
 from evcharge.simulated import live_feed as simulated
 from evcharge.simulated import offline_run as simulating
@@ -102,7 +102,7 @@ def stores() -> dict[str, Any]:
     """Tables of ClickHouse and Cassandra, indices of Elasticsearch, collections of MongoDB."""
     return {
         "clickhouse": {t.name: [f"{name} {kind}" for name, kind, _ in t.columns] for t in warehouse_tables(SQL)},
-        "cassandra": [" ".join(statement.split()) for statement in tables.statements("evcharge")],
+        "cassandra": [" ".join(statement.split()) for statement in cassandra_schema.statements("evcharge")],
         "elasticsearch": {alias: indices.definition(alias) for alias in indices.ALIASES},
         "elasticsearch_format": indices.FORMAT,
         "mongodb": [reference.STATIONS, reference.EV_MODELS],

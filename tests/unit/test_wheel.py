@@ -159,9 +159,11 @@ def test_the_asset_graph_loads(installed: Installed) -> None:
 
 def test_the_files_that_the_stores_are_made_of_are_there(installed: Installed) -> None:
     code = """
-from evcharge.live import indices, tables
-from evcharge.reference.collections import bundled_stations
-print([len(indices.definition(alias)) > 0 for alias in indices.ALIASES], len(tables.statements("x")), len(bundled_stations()))
+from evcharge.live import cassandra_schema, indices
+from evcharge.reference.bundled import bundled_stations
+assert all(indices.definition(alias) for alias in indices.ALIASES)
+assert cassandra_schema.statements("x")
+print(len(bundled_stations()))
 """
     done = installed.run("-c", code)
     assert done.returncode == 0, done.stderr

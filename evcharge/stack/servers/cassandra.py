@@ -74,7 +74,7 @@ class Cassandra(Server):
 
     def bootstrap(self) -> None:
         """Creates keyspace and tables. On a server of our own, the platform's role replaces the default login."""
-        from evcharge.live import tables
+        from evcharge.live import cassandra_schema
 
         if not self.external:
             self._replace_default_login()
@@ -83,7 +83,7 @@ class Cassandra(Server):
                 f"CREATE KEYSPACE IF NOT EXISTS {self.settings.cassandra_keyspace} "
                 "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
             )
-        tables.ensure(self.settings)
+        cassandra_schema.ensure(self.settings)
 
     def _replace_default_login(self) -> None:
         user, secret = self.settings.cassandra_user, self.settings.cassandra_password.get_secret_value()

@@ -55,7 +55,7 @@ class MongoDB(Server):
 
     def bootstrap(self) -> None:
         """Creates the reference data's collections."""
-        from evcharge.reference import collections as reference
+        from evcharge.reference import mongodb as reference
 
         reference.ensure(self.settings)
 

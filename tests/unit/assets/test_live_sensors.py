@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from evcharge.live.pending_hours import PendingHours
-from evcharge.live.stream import only_one
+from evcharge.live.stream_runner import only_one
 from evcharge.settings import load_settings
 from evcharge_assets.live import STREAM_JOB
 from evcharge_assets.partitions import hour_key

@@ -9,7 +9,7 @@ from evcharge import components, settings
 from evcharge.cli.app import app
 from evcharge.dictionary import render
 from evcharge.errors import UserError
-from evcharge.live.driver import stream_session
+from evcharge.live.spark_driver import stream_session
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.health import unhealthy_servers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from evcharge.live.status import SAMPLES, AsOf, QueryStatus, progressed
+from evcharge.live.stream_status import SAMPLES, AsOf, QueryStatus, progressed
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 STATUS = QueryStatus("stations", "id", "index", "2026-03-04T12:00:00.000Z")

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evcharge.errors import UserError
-from evcharge.live.status import QueryStatus
+from evcharge.live.stream_status import QueryStatus
 from evcharge.places import bearing, between, box_around, distance_km
-from evcharge.queries.asking import refuse_small
+from evcharge.queries.client import refuse_small
 from evcharge.queries.connectors import CONNECTORS, connector_type
 from evcharge.queries.freshness import STREAM_STALE_AFTER, duration_text, freshness, heard_since, utc_text
 from evcharge.queries.nearby import MAX_LIMIT, NearbyQuestion

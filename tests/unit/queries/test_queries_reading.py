@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from evcharge.live.station_state import StationState
+from evcharge.queries.availability import Availability, Station, read_station
 from evcharge.queries.freshness import Freshness
-from evcharge.queries.reading import Availability, Station, read_station
 from evcharge.queries.station import station_now
 
 NOW = datetime(2026, 5, 20, 18, 30, tzinfo=UTC)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from evcharge.live.hours import HourlyUsage
+from evcharge.live.usage_tables import HourlyUsage
 from evcharge.queries.typical import DayComparison, compare, days_compared, utc_days, utc_hours
 
 LOS_ANGELES = ZoneInfo("America/Los_Angeles")

@@ -195,7 +195,7 @@ def test_another_file_is_named_with_those_that_are_known(tmp_path: Path, content
     path = tmp_path / "other.csv"
     path.write_text(content)
     with pytest.raises(
-        UserError, match=r"other\.csv is no file of reference data.*charging_stations\.csv.*electric_vehicles"
+        UserError, match=r"other\.csv is not a file of reference data.*charging_stations\.csv.*electric_vehicles"
     ):
         read(path, NOW)
 

@@ -233,7 +233,7 @@ def without(name: str) -> Callable[[dict[str, Any]], Any]:
         (without("ev_connector_types"), "station 4 has no `ev_connector_types`"),
         (
             lambda document: [s.update(latitude={"wgs84": 47.6}) for s in document["fuel_stations"][:3]],
-            r"3 of 10 stations can not be read: AFDC's schema has changed \(UNPARSABLE_COORDINATES\)",
+            r"3 of 10 stations cannot be read: AFDC's schema has changed \(UNPARSABLE_COORDINATES\)",
         ),
         (lambda document: document.update(fuel_stations=[], total_results=0), "no electric station came"),
     ],
@@ -263,7 +263,7 @@ def test_no_network_keeps_the_last_good_copy(poll: Poller, afdc: AfdcServer) -> 
     poll()
     elsewhere = poll.settings.model_copy(update={"afdc_api_url": f"http://127.0.0.1:1{PREFIX}"})
     offline = Poller(elsewhere, poll.kafka)
-    text = offline.fails(r"127\.0\.0\.1:1: can not be reached")
+    text = offline.fails(r"127\.0\.0\.1:1: cannot be reached")
     assert "the last good copy, " in text
     assert text.endswith(" old, stays in use")
     assert len(feed.known_stations(poll.settings)) == 10

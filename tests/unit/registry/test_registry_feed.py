@@ -193,7 +193,7 @@ def test_two_loads_at_once(registry: Registry, write_csv: WriteCsv) -> None:
 def test_a_state_that_can_not_be_read(registry: Registry, write_csv: WriteCsv) -> None:
     registry.load(write_csv({}))
     (state.folder(registry.settings) / "state.json.gz").write_bytes(b"{")
-    with pytest.raises(RegistryError, match=r"state\.json\.gz can not be read"):
+    with pytest.raises(RegistryError, match=r"state\.json\.gz cannot be read"):
         registry.load(write_csv({}))
 
 

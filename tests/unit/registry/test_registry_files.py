@@ -80,7 +80,7 @@ def test_stations_outside_the_scope_are_refused(write_csv: WriteCsv) -> None:
     snapshot = read_file(write_csv({}, {"ID": "2", "State": "NY"}, {"ID": "3", "State": ""}), Scope("MA"))
     assert {*snapshot.stations} == {"afdc-1"}
     assert rejected(snapshot) == {"OUTSIDE_SCOPE": [3, 4]}
-    assert snapshot.told == {"afdc-1", "afdc-2", "afdc-3"}
+    assert snapshot.named == {"afdc-1", "afdc-2", "afdc-3"}
 
 
 def test_json_of_the_api(tmp_path: Path) -> None:

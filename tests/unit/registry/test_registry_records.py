@@ -49,7 +49,7 @@ def test_an_api_record_becomes_a_row() -> None:
         "source": "afdc",
     }
     assert reading.corrections == []
-    assert reading.told_at == datetime(2025, 12, 12, 3, 48, 18, tzinfo=UTC)
+    assert reading.updated_at == datetime(2025, 12, 12, 3, 48, 18, tzinfo=UTC)
 
 
 def test_a_row_has_the_fields_of_the_contract() -> None:
@@ -154,7 +154,7 @@ def test_times_of_the_api_and_of_spreadsheets(text: str, expected: datetime | No
 def test_a_date_that_can_not_be_read_costs_no_station() -> None:
     reading = read_station(electric(1, updated_at="27/10/2020", date_last_confirmed=None))
     assert [reason for reason, _ in reading.corrections] == ["UNREADABLE_DATE"]
-    assert reading.told_at is None
+    assert reading.updated_at is None
 
 
 def test_our_own_records_are_synthetic() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from afdc_downloads import RecordingKafka
 
-from evcharge.reference.collections import bundled_models, bundled_stations
+from evcharge.reference.bundled import bundled_models, bundled_stations
 from evcharge.settings import Settings, load_settings
 from evcharge.simulated import live_feed as simulated
 from evcharge.simulated.live_feed import FeedError, simulate_day

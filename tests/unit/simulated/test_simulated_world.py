@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from evcharge.reference.collections import bundled_models, bundled_stations
+from evcharge.reference.bundled import bundled_models, bundled_stations
 from evcharge.settings import load_settings
 from evcharge.simulated.world import SimulatedWorld, simulated_world, world_of
 from simulation import Network, Simulation, SiteKind, build_fleet, build_network

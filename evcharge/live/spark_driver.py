@@ -1,4 +1,4 @@
-"""The stream's own Spark driver: it lives and dies with the process, unlike a query on the shared Connect server."""
+"""The stream's own Spark driver. It ends with the process, unlike a query on the shared Connect server."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def stream_session(settings: Settings) -> SparkSession:
-    """A Spark session with a driver in this process, configured as the Connect server is where both need the same.
+    """A Spark session with a driver in this process. It shares the Connect server's configuration, where both need the same.
 
     Raises UserError outside a clone, which alone has Spark's configuration and jars.
     """
     require_clone("the live stream")
-    # of this thread, and of the JVM and the workers that it starts
+    # Lowers the priority of this thread, and so of the JVM and the workers that it starts.
     yield_to_others(STREAM)
-    # the workers must have the project's packages, whatever python3 is on the PATH
+    # The workers need the project's packages, whichever python3 comes first on the PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    # a parent process that is a client of the Connect server leaves these, and a session would be one as well
+    # A parent process that uses the Connect server sets these. With them, this session would be a Connect client too.
     for name in ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
         os.environ.pop(name, None)
     from pyspark.sql import SparkSession
@@ -48,24 +48,24 @@ def stream_session(settings: Settings) -> SparkSession:
             builder = builder.config(name, value.strip())
     own = {
         "spark.driver.memory": "1g",
-        # both tiers of compilation: reading and judging a row soon takes a third of the time that the first alone needs
-        # (measured here)
+        # Both tiers of compilation stay on: reading and judging a row soon takes a third of the time that it takes with the
+        # first tier alone (measured here).
         "spark.driver.extraJavaOptions": "-XX:+UseSerialGC "
         "-Duser.timezone=UTC -Djdk.lang.Process.launchMechanism=VFORK "
         f"-Dlog4j2.configurationFile={NATIVE / 'spark' / 'log4j2.properties'}",
-        # several queries share the slots: none waits for another's batch to end
+        # The queries share the slots: no query waits for the end of another's batch.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.stopTimeout": "20s",
-        # Hadoop's checksummed local files start a shell command for each permission they set: an empty batch takes 0.4 s
-        # with them on a busy machine, 0.1 s without
+        # Hadoop's checksummed local files start a shell command for each permission that they set. On a busy machine an
+        # empty batch takes 0.4 s with them, 0.1 s without.
         "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming.checkpointing."
         "FileSystemBasedCheckpointFileManager",
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         "spark.sql.streaming.minBatchesToRetain": "20",
-        # batches have few rows, and to weigh each of them costs as much as to write it
+        # Batches have few rows, and measuring a row's size costs as much as writing it.
         "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
-        # a batch of nothing would still write its offsets
+        # A batch without rows would still write its offsets.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
     }
     for name, value in own.items():

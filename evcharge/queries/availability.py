@@ -1,4 +1,4 @@
-"""A station's document as it may be read now: what it says, less what is too old to be believed."""
+"""What a station's document says about its outlets now: free, busy, out of service, or unknown if it is too old."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from evcharge.live.station_state import INOPERATIVE, PLANNED, UNKNOWN
+from evcharge.live.evse import INOPERATIVE, PLANNED, UNKNOWN
 from evcharge.queries.freshness import Freshness, duration_text
 
-#: Registry status codes of stations that nobody can charge at, whatever their EVSEs last told.
+#: Registry status codes of stations that nobody can charge at, whatever their EVSEs last reported.
 NOT_OPEN = {"P": "planned, not open yet", "T": "closed for now"}
 
 
 class Availability(StrEnum):
-    """What a driver can expect. A station is the first of these that one of its outlets is."""
+    """What a driver can expect. A station has the first of these values that one of its outlets has."""
 
     FREE = "free"
     UNKNOWN = "unknown"
@@ -26,7 +26,7 @@ class Availability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Outlets of one connector type and power; null where the registry does not tell."""
+    """Outlets of one connector type and power; both are null where the registry does not have them."""
 
     connector_type: str | None
     power_kw: float | None
@@ -39,9 +39,9 @@ class Outlets:
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A station as it may be shown at `fresh.now`.
+    """A station as it may be shown at one instant.
 
-    `remark` says in words why its state is not simply what its outlets told. Times are ISO-8601 in UTC.
+    `remark` says in words why the station's state differs from what its outlets last reported. Times are ISO-8601 in UTC.
     """
 
     station_id: str
@@ -70,7 +70,7 @@ class Station:
         return Availability.UNKNOWN
 
     def count(self, availability: Availability) -> int:
-        """How many of its outlets are so."""
+        """The number of outlets with this availability."""
         return sum(getattr(outlets, availability) for outlets in self.outlets)
 
     @property
@@ -107,7 +107,7 @@ def read_station(
 ) -> Station:
     """The station of a document's `LISTED_FIELDS`, with the outlets that fit a connector type and power.
 
-    Where the registry does not tell an outlet's connector, it may fit: it counts as unknown then.
+    An outlet without a connector in the registry may fit: it counts as unknown.
     """
     heard_at = document["last_event_at"] and datetime.fromisoformat(document["last_event_at"])
     is_open, remark = _standing(document)
@@ -141,7 +141,7 @@ def read_status(status: str, station: Station) -> str:
 
 
 def _standing(document: Mapping[str, Any]) -> tuple[bool, str | None]:
-    """Whether the registry has the station as open, and a remark if there is something to say."""
+    """Whether the station is open by the registry, and a remark where there is one to make."""
     if document["removed_at"]:
         return False, f"gone from the registry since {document['removed_at'][:10]}"
     if not document["observed_at"]:
@@ -150,13 +150,13 @@ def _standing(document: Mapping[str, Any]) -> tuple[bool, str | None]:
 
 
 def _fitting(
-    told: Iterable[Mapping[str, Any]],
+    groups: Iterable[Mapping[str, Any]],
     is_open: bool,
     is_known: bool,
     connector_type: str | None,
     min_power_kw: float | None,
 ) -> Iterable[Outlets]:
-    for group in told:
+    for group in groups:
         group_type, power_kw, total = group["connector_type"], group["power_kw"], group["total"]
         if connector_type and group_type not in (connector_type, None):
             continue

@@ -1,41 +1,39 @@
-"""Reference data in MongoDB: the stations and the EV models that the simulation and the warehouse's dimensions read.
+"""The reference data in MongoDB: the stations and the EV models that the simulation and the warehouse's dimensions read.
 
-Two collections, `stations` (`_id` is the station_id) and `ev_models` (`_id` is the ev_model_id). Loads are upserts by
-content: loading the same again changes nothing.
+There are two collections: `stations` (`_id` is the station_id) and `ev_models` (`_id` is the ev_model_id). A load is an
+upsert by content: loading the same rows again changes nothing.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import mongodb
 from evcharge.contracts import STATION_REGISTRY
 from evcharge.errors import UserError
+from evcharge.reference.bundled import bundled_models, bundled_stations
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from simulation import EvModel
 
 Row = dict[str, Any]
 
 STATIONS = "stations"
 EV_MODELS = "ev_models"
 
-#: What a station has beside the fields of the station-registry contract, as (type, meaning).
+#: The fields that a station has in addition to those of the station-registry contract, as (type, meaning).
 STATION_EXTRAS: dict[str, tuple[str, str]] = {
     "facility_type": ("string", "What the site is, in AFDC's words; null where unknown"),
     "access_code": ("string", "AFDC: public or private; null where unknown"),
     "location": ("GeoJSON point", "Longitude and latitude, for $near"),
     "loaded_at": ("timestamp", "When the document was last changed"),
 }
-#: Fields of an EV model, as (type, meaning); `ev_model_id` is the document's `_id`.
+#: The fields of an EV model, as (type, meaning); `ev_model_id` is the document's `_id`.
 MODEL_FIELDS: dict[str, tuple[str, str]] = {
     "ev_model_id": ("string", "Vehicle model; key"),
     "make": ("string", "Maker"),
@@ -44,7 +42,7 @@ MODEL_FIELDS: dict[str, tuple[str, str]] = {
     "ac_kw": ("double", "Onboard charger: most power on AC, kW"),
     "dc_kw": (
         "double",
-        "Most power on DC, kW (source kaggle: mean of a fast charge); null where it can not fast charge",
+        "Most power on DC, kW (source kaggle: mean of a fast charge); null where it cannot fast charge",
     ),
     "consumption_kwh_per_100km": ("double", "Consumption, kWh per 100 km"),
     "connector_types": ("array<string>", "Connectors that it takes, in AFDC's words"),
@@ -54,18 +52,16 @@ MODEL_FIELDS: dict[str, tuple[str, str]] = {
     "loaded_at": ("timestamp", "When the document was last changed"),
 }
 
-#: What tells of the reading, not of the thing: a row that differs in nothing else is the same row.
+#: Fields that describe the load and not the station or model. Rows that differ only in these are the same.
 _BOOKKEEPING = ("observed_at", "snapshot_scope", "loaded_at")
 _LOCATION_INDEX = "location_2dsphere"
-# SecantusDB takes an $in of a thousand ids four times as long for each as one of a hundred.
+# For each id, SecantusDB needs four times as long with a thousand ids in an $in as with a hundred.
 _BATCH = 200
-#: How the synthetic registry was made of the built-in network: its seed, and what was added to the names.
-_BUNDLED_SEED, _BUNDLED_SUFFIX = 7, " (synthetic)"
 
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What a load did to a collection; `older` rows were not written because a newer one of the station is there."""
+    """How many rows a load inserted, changed or left as they were; `older` rows met a newer document and were not written."""
 
     inserted: int = 0
     changed: int = 0
@@ -75,7 +71,7 @@ class Upserted:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a collection holds of one source."""
+    """The documents of one source in a collection; `removed` of them are stations that are gone."""
 
     collection: str
     source: str
@@ -85,14 +81,14 @@ class Held:
 
 
 def ensure(settings: Settings) -> dict[str, Upserted]:
-    """Makes the indexes, and fills an empty collection with the bundled data; changes nothing else.
+    """Makes the indexes, and fills empty collections with the bundled data; changes nothing else.
 
-    Returns what was filled by collection. Raises ServerDownError.
+    Returns the filled collections by name. Raises ServerDownError.
     """
     from pymongo import ASCENDING, GEOSPHERE
 
     with _database(settings) as database:
-        # asked for, because not every server takes a 2dsphere index that is there for the same one
+        # Checked first: not every server accepts the creation of a 2dsphere index that exists.
         if _LOCATION_INDEX not in database[STATIONS].index_information():
             database[STATIONS].create_index([("location", GEOSPHERE)], name=_LOCATION_INDEX)
         names = [("source", ASCENDING), ("make", ASCENDING), ("model", ASCENDING)]
@@ -106,65 +102,12 @@ def ensure(settings: Settings) -> dict[str, Upserted]:
     return filled
 
 
-def bundled_models() -> list[Row]:
-    """The simulation's own table of real models."""
-    # a warehouse load reads models and needs no simulation
-    from simulation.fleet import MODELS
-
-    return [model_row(model, share, "open-ev-data") for model, share in MODELS]
-
-
-def model_row(model: EvModel, fleet_share: float, source: str) -> Row:
-    """A model of the simulation as a row of reference data, without `loaded_at`."""
-    return {
-        **{name: getattr(model, name) for name in MODEL_FIELDS if hasattr(model, name)},
-        "connector_types": list(model.connector_types),
-        "dc_curve": [list(point) for point in model.dc_curve],
-        "fleet_share": fleet_share,
-        "source": source,
-    }
-
-
-def bundled_stations() -> list[Row]:
-    """The synthetic registry of `examples/`: rows of the station-registry contract with facility and access.
-
-    It was made of the simulation's built-in network, which knows the EVSEs that AFDC's format has no room for. Raises
-    UserError.
-    """
-    from evcharge.registry.feed import EXAMPLE
-    from evcharge.registry.files import read_file
-    from evcharge.registry.snapshot import Scope
-    from simulation import build_network
-
-    snapshot = read_file(EXAMPLE, Scope("source"))
-    with EXAMPLE.open(encoding="utf-8-sig", newline="") as file:
-        records = {f"syn-{record['ID']}": record for record in csv.DictReader(file)}
-    built_in = {station.station_name: station for station in build_network(len(records), _BUNDLED_SEED).stations}
-    rows = []
-    for station_id, content in snapshot.stations.items():
-        station = built_in[content["station_name"].removesuffix(_BUNDLED_SUFFIX)]
-        evses = [
-            {**asdict(evse), "evse_id": f"{station_id}{evse.evse_id.removeprefix(station.station_id)}"}
-            for evse in station.evses
-        ]
-        rows.append(
-            {
-                **content,
-                "observed_at": snapshot.as_of or datetime.now(UTC),
-                "snapshot_scope": snapshot.scope.name,
-                "evses": evses,
-                "facility_type": records[station_id]["Facility Type"],
-                "access_code": records[station_id]["Access Code"],
-            }
-        )
-    return rows
-
-
 def upsert_stations(settings: Settings, rows: Iterable[Mapping[str, Any]]) -> Upserted:
-    """Brings the stations to what `rows` of the station-registry contract tell; `facility_type` and `access_code` may be added.
+    """Writes rows of the station-registry contract, which may also have `facility_type` and `access_code`.
 
-    Of rows of one station the newest counts, and a row older than the document leaves it alone. What a row does not tell
-    of facility and access stays, and so do the EVSEs as long as the connectors are the same. Raises ServerDownError.
+    If a station has several rows, the newest one counts. A row that is older than the document changes nothing. Where a row
+    has no facility type or access code, the document keeps its own. It also keeps its EVSEs while the connectors are the
+    same. Raises ServerDownError.
     """
     newest: dict[str, Mapping[str, Any]] = {}
     for row in rows:
@@ -175,39 +118,39 @@ def upsert_stations(settings: Settings, rows: Iterable[Mapping[str, Any]]) -> Up
 
 
 def upsert_models(settings: Settings, rows: Iterable[Mapping[str, Any]]) -> Upserted:
-    """Brings the EV models to what `rows` tell (MODEL_FIELDS without `loaded_at`). Raises ServerDownError."""
+    """Writes rows with the fields of MODEL_FIELDS, without `loaded_at`. Raises ServerDownError."""
     documents = []
     for row in rows:
-        told = {name: row.get(name) for name in MODEL_FIELDS if name != "loaded_at"}
-        documents.append({"_id": told.pop("ev_model_id"), **told})
+        content = {name: row.get(name) for name in MODEL_FIELDS if name != "loaded_at"}
+        documents.append({"_id": content.pop("ev_model_id"), **content})
     return _upsert(settings, EV_MODELS, documents, lambda document, _: document)
 
 
 def stations(settings: Settings, *, open_only: bool = False) -> list[Row]:
-    """The stations, by id, as rows of the contract with STATION_EXTRAS; `open_only`: status E and not removed."""
+    """The stations, sorted by id: rows of the contract with STATION_EXTRAS. `open_only` selects status E and not removed."""
     wanted = {"status_code": "E", "removed_at": None} if open_only else {}
     with _database(settings) as database:
         return [_row("station_id", document) for document in database[STATIONS].find(wanted).sort("_id")]
 
 
 def ev_models(settings: Settings) -> list[Row]:
-    """The EV models, by id: rows of MODEL_FIELDS. Raises ServerDownError."""
+    """The EV models, sorted by id: rows with the fields of MODEL_FIELDS. Raises ServerDownError."""
     with _database(settings) as database:
         return [_row("ev_model_id", document) for document in database[EV_MODELS].find().sort("_id")]
 
 
 def observed(settings: Settings) -> dict[str, datetime]:
-    """When each station was observed last, by id. Raises ServerDownError."""
+    """The time of each station's last observation, by id. Raises ServerDownError."""
     with _database(settings) as database:
         return {found["_id"]: found["observed_at"] for found in database[STATIONS].find({}, {"observed_at": 1})}
 
 
 def held(settings: Settings) -> list[Held]:
-    """What the collections hold, by source. Raises ServerDownError."""
+    """The contents of the collections, by source. Raises ServerDownError."""
     sums = {
         "_id": "$source",
         "documents": {"$sum": 1},
-        # a document without the field has null there, which is less than any time
+        # A document without the field has null there, which is less than any time.
         "removed": {"$sum": {"$cond": [{"$gt": ["$removed_at", None]}, 1, 0]}},
         "loaded_at": {"$max": "$loaded_at"},
     }
@@ -220,14 +163,14 @@ def held(settings: Settings) -> list[Held]:
 
 
 def _station_document(row: Mapping[str, Any]) -> Row:
-    told = {name: row.get(name) for name in STATION_REGISTRY.columns if name not in ("schema_version", "station_id")}
+    content = {name: row.get(name) for name in STATION_REGISTRY.columns if name not in ("schema_version", "station_id")}
     location = {"type": "Point", "coordinates": [row["longitude"], row["latitude"]]}
     extras = {name: row[name] for name in ("facility_type", "access_code") if row.get(name) is not None}
-    return {"_id": row["station_id"], **told, "location": location, **extras}
+    return {"_id": row["station_id"], **content, "location": location, **extras}
 
 
 def _merged_station(document: Row, stored: Row | None) -> Row | None:
-    """The document with what only the stored one knows; None if the stored one is newer."""
+    """The document, completed with fields of the stored one; None if the stored one is newer."""
     known: Row = {"facility_type": None, "access_code": None}
     if stored is not None:
         if document["observed_at"] < stored["observed_at"]:
@@ -271,7 +214,7 @@ def _content(document: Row) -> Row:
 
 
 def _as_stored(value: Any) -> Any:
-    """The value as MongoDB gives it back: times to the millisecond, lists for tuples."""
+    """The value as MongoDB returns it: times to the millisecond, lists for tuples."""
     if isinstance(value, datetime):
         return _to_milliseconds(value)
     if isinstance(value, Mapping):
@@ -289,11 +232,11 @@ def _row(key: str, document: Row) -> Row:
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[Database[Row]]:
-    """The database; what the server refuses, a wrong login above all, becomes a UserError."""
+    """The database. A refusal by the server, such as a wrong login, becomes a UserError."""
     from pymongo.errors import OperationFailure
 
     if not available(settings):
-        raise UserError("there is no MongoDB in EVCHARGE_PROFILE=small: take full, or set EVCHARGE_MONGODB_HOST")
+        raise UserError("there is no MongoDB in EVCHARGE_PROFILE=small: use full, or set EVCHARGE_MONGODB_HOST")
     try:
         with mongodb(settings) as database:
             yield database

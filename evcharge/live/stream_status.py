@@ -1,7 +1,7 @@
-"""How current the live state is: what each query of the stream has taken over, and as of when.
+"""How current the live state is: how far each query of the stream has read, and as of when.
 
-`as_of` is an instant up to which everything that Kafka had is in the state. The answer to a question carries the time
-since then as its age, so that a stream that is down, or behind, shows.
+`as_of` is an instant: everything that Kafka had by then is in the state. An answer to a question gives the time since then as
+its age, so that people see when the stream is down or behind.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from evcharge.live.indices import STREAM_STATUS
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-#: A quarter of an hour, asked every second: a stream that is farther behind tells no age but its last one.
+#: A quarter of an hour with one sample per second. A stream that is further behind keeps its last known age.
 SAMPLES = 900
 
 
 @dataclass(frozen=True, slots=True)
 class QueryStatus:
-    """One query of the stream. `lag_rows` are in Kafka and not in the state; `rows` since the stream's start."""
+    """One query of the stream. `lag_rows` are in Kafka and not in the state; `rows` counts since the stream's start."""
 
     query: str
     stream_id: str
@@ -47,21 +47,21 @@ class QueryStatus:
 
 
 class AsOf:
-    """Finds the instant up to which everything is applied, by asking now and then where the log ends.
+    """Finds the instant up to which everything is applied, from samples of where the log ended.
 
-    Spark's own progress would not do: a batch that is repeated, or cut at its size, does not hold what the log had when it
-    began.
+    Spark's own progress is not enough: a batch that is repeated, or limited in size, does not have all that the log had when
+    the batch began.
     """
 
     def __init__(self) -> None:
         self._asked: deque[tuple[datetime, Mapping[int, int]]] = deque(maxlen=SAMPLES)
 
     def asked(self, at: datetime, ends: Mapping[int, int]) -> None:
-        """Notes that the log ended there at that instant."""
+        """Adds a sample: at this instant the log ended at `ends`."""
         self._asked.append((at, ends))
 
     def reached(self, applied: Mapping[int, int]) -> datetime | None:
-        """The last instant asked at, of which everything is applied; None if there is no new one."""
+        """The latest sampled instant up to which everything is applied; None if there is no new one."""
         found = None
         while self._asked and all(applied.get(p, 0) >= end for p, end in self._asked[0][1].items()):
             found = self._asked.popleft()[0]
@@ -71,15 +71,15 @@ class AsOf:
 def progressed(
     status: QueryStatus, progress: Mapping[str, Any] | None, ends: Mapping[int, int], as_of: AsOf
 ) -> QueryStatus:
-    """The status after `progress` (Spark's StreamingQueryProgress as dict), if the log ends at `ends`.
+    """The status after `progress` (Spark's StreamingQueryProgress as a dict), if the log ends at `ends`.
 
-    Without any progress everything is applied if the topic is empty.
+    Without any progress, everything is applied if the topic is empty.
     """
     applied: dict[int, int] = {}
     progress = progress or {}
     for source in progress.get("sources", ()):
-        told = source["endOffset"]
-        offsets = orjson.loads(told) if isinstance(told, str) else told
+        end = source["endOffset"]
+        offsets = orjson.loads(end) if isinstance(end, str) else end
         for partitions in (offsets or {}).values():
             applied |= {int(p): offset for p, offset in partitions.items()}
     reached = as_of.reached(applied)
@@ -99,7 +99,7 @@ def write_status(client: Elasticsearch, status: QueryStatus) -> None:
 
 
 def read_status(client: Elasticsearch, query: str) -> QueryStatus | None:
-    """The stored status of a query, None if it never ran."""
+    """The stored status of a query; None if the query never ran."""
     from elasticsearch import NotFoundError
 
     try:

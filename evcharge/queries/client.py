@@ -1,4 +1,4 @@
-"""Asks the questions over open connections: what the commands, a web page and the benchmark use."""
+"""The client for the three questions, over connections that stay open: for commands, a web page and the benchmark."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from evcharge.connections import cassandra, elasticsearch, elasticsearch_errors, server_down
 from evcharge.errors import UserError
-from evcharge.live.status import QueryStatus, read_status
+from evcharge.live.stream_status import QueryStatus, read_status
+from evcharge.queries.availability import read_station
 from evcharge.queries.freshness import Freshness, freshness, heard_since
 from evcharge.queries.nearby import NearbyAnswer, NearbyQuestion, nearby
-from evcharge.queries.reading import read_station
 from evcharge.queries.station import StationAnswer, day_of_station, station_document, station_now
 from evcharge.queries.traffic import TrafficAnswer, TrafficQuestion, traffic
 from evcharge.settings import Settings
@@ -26,19 +26,19 @@ from evcharge.settings import Settings
 if TYPE_CHECKING:
     from cassandra.cluster import Session
 
-#: A stored status is taken for this long: the stream renews it once a second.
+#: A status that was read is used for this long: the stream renews it once a second.
 STATUS_KEPT_S = 1.0
 
 
 class Queries:
-    """The questions. Keep one open in a process that is asked often, from as many threads as you like; close it.
+    """Answers the questions. Keep one open in a process that answers often, and close it; any number of threads may use it.
 
-    Every question raises UserError for what can not be asked, ServerDownError if a server does not answer. `now` is for
+    Every question raises UserError if it cannot be answered, ServerDownError if a server does not answer. `now` is for
     tests.
     """
 
     def __init__(self, settings: Settings, client: Elasticsearch | None = None) -> None:
-        """Opens no connection before a question needs it. A `client` that is given stays open when this closes."""
+        """Opens a connection when a question first needs it. A given `client` stays open when this object closes."""
         refuse_small(settings)
         self.settings = settings
         self._open = ExitStack()
@@ -54,19 +54,19 @@ class Queries:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections that it opened."""
+        """Closes the connections that this object opened."""
         self._open.close()
         self._session = None
 
     def nearby(self, question: NearbyQuestion, now: datetime | None = None) -> NearbyAnswer:
-        """Which stations are near, and free."""
+        """Which stations are near, and which of them are free."""
         now = now or datetime.now(UTC)
         with _elasticsearch_errors(self.settings):
             fresh = self._freshness("stations", now)
             return nearby(self._client, question, fresh, heard_since(self.settings, now))
 
     def station(self, station_id: str, now: datetime | None = None) -> StationAnswer:
-        """What a station does now, and its day against a typical one."""
+        """What a station does now, and its day compared with a typical day."""
         now = now or datetime.now(UTC)
         with _elasticsearch_errors(self.settings):
             fresh = self._freshness("stations", now)
@@ -99,7 +99,7 @@ class Queries:
 
 
 def refuse_small(settings: Settings) -> None:
-    """Raises UserError on a platform that runs without the servers that know the answers."""
+    """Raises UserError on a platform that runs without the servers that have the answers."""
     if settings.profile == "small" and not settings.is_external("elasticsearch"):
         raise UserError(
             "this platform runs with EVCHARGE_PROFILE=small, without Elasticsearch and Cassandra, which answer this; "
@@ -109,7 +109,7 @@ def refuse_small(settings: Settings) -> None:
 
 @contextmanager
 def _elasticsearch_errors(settings: Settings) -> Iterator[None]:
-    """Adds to the connection's errors those of a server that is not ready, and of one without live state."""
+    """Turns errors into ServerDownError if the server is down or not ready, into UserError if it has no live state."""
     try:
         with elasticsearch_errors(settings):
             yield
@@ -125,7 +125,7 @@ def _elasticsearch_errors(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _cassandra_errors(settings: Settings) -> Iterator[None]:
-    """Turns the driver's errors on a session that was open into ServerDownError, and missing tables into UserError."""
+    """Turns errors on an open session into ServerDownError, and missing tables into UserError."""
     from cassandra import DriverException, InvalidRequest
     from cassandra.cluster import NoHostAvailable
 

@@ -1,4 +1,4 @@
-"""Hourly usage in Cassandra: writing hours, and reading them with the final ones preferred."""
+"""The hourly usage in Cassandra: `usage_provisional` from the stream, `usage_final` from the lake."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evcharge.live.cassandra_statements import execute_all, prepared
 from evcharge.live.usage import Hour
 from evcharge.settings import Settings
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 
 PROVISIONAL = "usage_provisional"
 FINAL = "usage_final"
-
-#: Statements in flight at once: enough to keep one node busy, few enough to leave it to others.
-IN_FLIGHT = 4
-#: Up to 400 bytes each: below `batch_size_warn_threshold`.
-ROWS_PER_BATCH = 150
 
 _VALUES = ("sessions", "energy_wh", "occupied_ms", "peak_occupancy", "waits", "faults")
 
@@ -34,7 +30,7 @@ class StationHour(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HourlyUsage:
-    """One hour as it is read: `is_final` if it was computed from the lake."""
+    """A station's hour as read from the tables; `is_final` if it was computed from the lake."""
 
     station_id: str
     hour_at: datetime
@@ -49,19 +45,19 @@ class HourlyUsage:
 
 
 def write_provisional(settings: Settings, session: Session, rows: Iterable[StationHour]) -> int:
-    """Writes hours as the stream knows them; how many."""
+    """Writes hours that the stream computed; returns how many."""
     return _write(settings, session, PROVISIONAL, rows, {})
 
 
 def write_final(settings: Settings, session: Session, rows: Iterable[StationHour], lake_commit: str) -> int:
-    """Writes hours as the lake tells; how many."""
+    """Writes hours that were computed from the lake; returns how many."""
     return _write(settings, session, FINAL, rows, {"lake_commit": lake_commit})
 
 
 def read_hours(settings: Settings, session: Session, station_id: str, days: Iterable[date]) -> list[HourlyUsage]:
-    """A station's hours of the given UTC days in order, each once: the final one where there is one."""
+    """A station's hours of the given UTC days, in order and each once: the final hour if there is one."""
     days, answers = tuple(days), []
-    # the final ones last, in place of the provisional; all are asked before any is waited for
+    # The final hours come last, so that they replace the provisional ones. All requests are sent before the first wait.
     for table in (PROVISIONAL, FINAL):
         statement = prepared(
             session, f"SELECT * FROM {settings.cassandra_keyspace}.{table} WHERE station_id = ? AND day = ?"
@@ -70,45 +66,6 @@ def read_hours(settings: Settings, session: Session, station_id: str, days: Iter
     usages = (_usage(row, is_final=is_final) for is_final, answer in answers for row in answer.result())
     found = {usage.hour_at: usage for usage in usages}
     return [found[hour] for hour in sorted(found)]
-
-
-def prepared(session: Session, statement: str) -> Any:
-    """The statement, prepared once per session."""
-    known: dict[str, Any] = session.__dict__.setdefault("evcharge_prepared", {})
-    if statement not in known:
-        known[statement] = session.prepare(statement)
-    return known[statement]
-
-
-def execute_all(
-    session: Session, statement: str, parameters: Iterable[tuple[Any, ...]], in_flight: int = IN_FLIGHT
-) -> int:
-    """Executes a statement for each of the parameters, which begin with the table's partition key `(station_id, day)`.
-
-    Rows of the same replicas go in one unlogged batch, `in_flight` batches at once: a row of its own takes Cassandra three
-    times and the client fifteen times as long (measured here). Returns how many rows; raises the first failure.
-    """
-    from cassandra.concurrent import execute_concurrent
-    from cassandra.query import BatchStatement, BatchType
-
-    partitions: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for row in parameters:
-        partitions.setdefault(row[:2], []).append(row)
-    insert = prepared(session, statement)
-    by_replicas: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for rows in partitions.values():
-        key = insert.bind(rows[0]).routing_key
-        replicas = session.cluster.metadata.get_replicas(insert.keyspace, key)
-        by_replicas.setdefault(tuple(host.endpoint for host in replicas), []).extend(rows)
-    batches = []
-    for rows in by_replicas.values():
-        for start in range(0, len(rows), ROWS_PER_BATCH):
-            batch = BatchStatement(BatchType.UNLOGGED)
-            for row in rows[start : start + ROWS_PER_BATCH]:
-                batch.add(insert, row)
-            batches.append((batch, ()))
-    execute_concurrent(session, batches, concurrency=in_flight, raise_on_first_error=True)
-    return sum(map(len, partitions.values()))
 
 
 def _write(

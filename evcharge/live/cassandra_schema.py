@@ -13,7 +13,7 @@ SCHEMA = Path(__file__).parent / "schema.cql"
 
 
 def ensure(settings: Settings) -> None:
-    """Makes the tables that are missing; the keyspace is there. Raises ServerDownError."""
+    """Makes missing tables in the keyspace, which exists. Raises ServerDownError."""
     with cassandra(settings) as session:
         for statement in statements(settings.cassandra_keyspace):
             session.execute(statement, timeout=60)
@@ -26,7 +26,7 @@ def statements(keyspace: str) -> list[str]:
 
 
 def columns(table: str) -> list[tuple[str, str, str]]:
-    """Name, type and comment of a table's columns. Raises KeyError if there is none."""
+    """Name, type and comment of a table's columns. Raises KeyError if there is no such table."""
     found = re.search(rf"CREATE TABLE IF NOT EXISTS \${{keyspace}}\.{table} \((.*?)\n\)", SCHEMA.read_text(), re.DOTALL)
     if found is None:
         raise KeyError(table)

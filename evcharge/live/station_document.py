@@ -1,0 +1,156 @@
+"""The parts of a station's Elasticsearch document: its EVSEs, outlets and sessions, and the fields that a list shows."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from evcharge.clock import ms_to_iso
+from evcharge.live.evse import (
+    AVAILABLE,
+    BLOCKED,
+    CHARGING,
+    INOPERATIVE,
+    OUT_OF_ORDER,
+    PLANNED,
+    UNKNOWN,
+    Evse,
+    OpenSession,
+)
+
+#: The registry's fields that the document repeats as they are.
+REGISTRY_FIELDS = (
+    "station_name",
+    "city",
+    "state",
+    "zip",
+    "country",
+    "time_zone",
+    "status_code",
+    "connector_types",
+    "network",
+    "source",
+)
+#: The fields that a list of stations shows for each station.
+LISTED_FIELDS = (
+    *("station_id", "station_name", "city", "state", "country", "network", "source", "time_zone", "location"),
+    *("status_code", "observed_at", "removed_at", "is_current", "outlets", "queue_length"),
+    *("last_event_at", "last_change_at"),
+)
+#: DC charging is planned to end here, where it slows down: TomTom's default curve falls to 35 % of peak from 80 % on.
+DC_TARGET_PERCENT = 80.0
+#: A connector with more power than this gives direct current: J1772 ends at 80 A x 240 V.
+MAX_AC_KW = 19.2
+
+#: A registry status of the whole station outweighs what its EVSEs last reported.
+_STATUS_OF_REGISTRY = {"P": PLANNED, "T": INOPERATIVE}
+#: The group in which an EVSE's status counts among the outlets. A driver cares whether an outlet can be used, not why not.
+_COUNTED_AS = {
+    AVAILABLE: "free",
+    CHARGING: "busy",
+    BLOCKED: "busy",
+    OUT_OF_ORDER: "out_of_order",
+    INOPERATIVE: "out_of_order",
+    PLANNED: "out_of_order",
+    UNKNOWN: "unknown",
+}
+
+
+def evse_document(evse: Evse, status_code: str | None) -> dict[str, Any]:
+    """An EVSE's part; `status_code` is the registry's status of the station."""
+    return {
+        "evse_id": evse.evse_id,
+        "connector_id": evse.connector_id,
+        "connector_type": evse.connector_type,
+        "power_kw": evse.power_kw,
+        "status": _STATUS_OF_REGISTRY.get(status_code or "", evse.status),
+        "since_at": ms_to_iso(evse.since_at),
+    }
+
+
+def outlet_documents(evses: list[dict[str, Any]], registry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Outlets counted by connector type and power. Those that no EVSE document stands for yet are unknown."""
+    groups: dict[tuple[str | None, float | None], dict[str, Any]] = {}
+
+    def group(connector_type: str | None, power_kw: float | None) -> dict[str, Any]:
+        return groups.setdefault(
+            (connector_type, power_kw),
+            {
+                "connector_type": connector_type,
+                "power_kw": power_kw,
+                **dict.fromkeys(("total", "free", "busy", "out_of_order", "unknown"), 0),
+            },
+        )
+
+    for evse in evses:
+        counts = group(evse["connector_type"], evse["power_kw"])
+        counts["total"] += 1
+        counts[_COUNTED_AS[evse["status"]]] += 1
+    missing = registry.get("total_outlets", 0) - len(evses)
+    if not registry.get("evses"):
+        for listed in registry.get("connectors") or ():
+            ports = min(listed["ports"] or 0, missing)
+            if ports > 0:
+                counts = group(listed["connector_type"], listed["power_kw"])
+                counts["total"] += ports
+                counts["unknown"] += ports
+                missing -= ports
+    if missing > 0:
+        types = registry.get("connector_types") or []
+        only = types[0] if len(types) == 1 and not registry.get("connectors") else None
+        counts = group(only, None)
+        counts["total"] += missing
+        counts["unknown"] += missing
+    return sorted(groups.values(), key=lambda group: (group["connector_type"] or "", group["power_kw"] or 0.0))
+
+
+def session_document(session: OpenSession, evse: Evse) -> dict[str, Any]:
+    """The part of a session that is plugged in at `evse`."""
+    return {
+        "session_id": session.session_id,
+        "evse_id": session.evse_id,
+        "ev_id": session.ev_id,
+        "ev_model_id": session.ev_model_id,
+        "started_at": ms_to_iso(session.since_at),
+        "energy_delivered_kwh": session.energy_kwh,
+        "power_kw": session.power_kw,
+        "state_of_charge": session.soc,
+        "expected_end_at": ms_to_iso(_expected_end_at(session, evse)),
+    }
+
+
+def _expected_end_at(session: OpenSession, evse: Evse) -> int | None:
+    """When charging ends if it continues at its speed so far; None if the car does not report its state of charge."""
+    if evse.status != CHARGING or session.soc is None or session.soc_first is None:
+        return None
+    gained, elapsed_ms = session.soc - session.soc_first, session.last_at - session.since_at
+    if gained <= 0 or elapsed_ms <= 0:
+        return None
+    is_dc = (evse.power_kw or session.power_kw or 0.0) > MAX_AC_KW
+    target = DC_TARGET_PERCENT if is_dc and session.soc < DC_TARGET_PERCENT else 100.0
+    return session.last_at + round((target - session.soc) / gained * elapsed_ms)
+
+
+def strongest_kw(outlets: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The highest power (kW) by connector type, and over all types under `any`; an unknown power counts as 0."""
+    strongest: dict[str, float] = {}
+    for outlet in outlets:
+        power_kw = outlet["power_kw"] or 0.0
+        for name in ("any", outlet["connector_type"]):
+            if name:
+                strongest[name] = max(strongest.get(name, 0.0), power_kw)
+    return strongest
+
+
+def packed(document: Mapping[str, Any]) -> str:
+    """The `LISTED_FIELDS` of a document as one text, for its field `listed`."""
+    return b64encode(orjson.dumps({name: document[name] for name in LISTED_FIELDS})).decode()
+
+
+def unpacked(listed: str) -> dict[str, Any]:
+    """The `LISTED_FIELDS` of a document, from its field `listed`."""
+    fields: dict[str, Any] = orjson.loads(b64decode(listed))
+    return fields
