@@ -42,7 +42,7 @@ MODEL_FIELDS: dict[str, tuple[str, str]] = {
     "ac_kw": ("double", "Onboard charger: most power on AC, kW"),
     "dc_kw": (
         "double",
-        "Most power on DC, kW (source kaggle: mean of a fast charge); null where it cannot fast charge",
+        "Most power on DC, kW (source kaggle: mean of a fast charge); null if it cannot fast charge",
     ),
     "consumption_kwh_per_100km": ("double", "Consumption, kWh per 100 km"),
     "connector_types": ("array<string>", "Connectors that it takes, in AFDC's words"),

@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS dim_station
     total_outlets   UInt32 COMMENT 'Connectors that can be used at once',
     max_power_kw    Nullable(Float64) COMMENT 'Power of the strongest connector, kW; null where unknown',
     network         LowCardinality(String) COMMENT 'Operator network; empty where unknown',
-    source          LowCardinality(String) COMMENT 'Feed that told of the station',
-    observed_at     DateTime64(3, 'UTC') COMMENT 'When the registry last told of it, UTC',
+    source          LowCardinality(String) COMMENT 'Feed that named the station',
+    observed_at     DateTime64(3, 'UTC') COMMENT 'When the registry last named it, UTC',
     removed_at      Nullable(DateTime64(3, 'UTC')) COMMENT 'When a snapshot of its scope no longer had it, UTC; null: it is there'
 )
 ENGINE = MergeTree ORDER BY station_id
@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS dim_ev_model
     model                     String COMMENT 'Model and version; empty where unknown',
     usable_kwh                Float64 COMMENT 'Battery that can be used, kWh',
     ac_kw                     Float64 COMMENT 'Onboard charger: most power on AC, kW',
-    dc_kw                     Nullable(Float64) COMMENT 'Most power on DC, kW (source kaggle: mean of a fast charge); null where it can not fast charge',
+    dc_kw                     Nullable(Float64) COMMENT 'Most power on DC, kW (source kaggle: mean of a fast charge); null if it cannot fast charge',
     consumption_kwh_per_100km Float64 COMMENT 'Consumption, kWh per 100 km',
     connector_types           Array(String) COMMENT 'Connectors that it takes',
     source                    LowCardinality(String) COMMENT 'Where the figures come from'

@@ -8,7 +8,7 @@ CREATE OR REPLACE VIEW v_charging_sessions
     zip                  String COMMENT 'Postal code, leading zeros kept; empty where unknown',
     country              LowCardinality(String) COMMENT 'ISO 3166-1 alpha-2 country code; empty where unknown',
     network              LowCardinality(String) COMMENT 'Operator network; empty where unknown',
-    source               LowCardinality(String) COMMENT 'Feed that told of the station',
+    source               LowCardinality(String) COMMENT 'Feed that named the station',
     latitude             Float64 COMMENT 'WGS 84, degrees',
     longitude            Float64 COMMENT 'WGS 84, degrees',
     total_outlets        UInt32 COMMENT 'Connectors that can be used at once',
