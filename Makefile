@@ -12,7 +12,7 @@ endif
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down status clean test bench lint lock
+.PHONY: help env up down status clean check quick test bench lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -31,7 +31,14 @@ status: env ## show every server's health
 clean: env ## stop every server and remove data, logs and credentials (asks)
 	@$(BIN)/evcharge stack clean
 
-test: env ## run every test, on servers and ports of its own
+# side by side: a first mypy takes as long as the tests, and each has a core of its own
+check: env ## check style and types and run the quick unit tests; no servers
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick
+
+quick: env
+	@$(BIN)/python -m pytest -q -m "not slow" tests/unit
+
+test: env ## run every test, the slow ones too, on servers and ports of its own
 	@$(BIN)/evcharge stack provision
 	@$(BIN)/python -m pytest
 

@@ -1,4 +1,4 @@
-"""A process of its own on one core for each figure: neither another's memory nor its garbage belongs to it."""
+"""A process of its own on one core for each figure, so that no figure has another one's memory or garbage."""
 
 from __future__ import annotations
 

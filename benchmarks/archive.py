@@ -35,7 +35,7 @@ from simulation import Simulation, build_fleet, build_network
 
 # a network that sends the messages in a day: a range then has the few event dates that a live one has
 STATIONS, VEHICLES, SEED = 5_000, 50_000, 7
-#: Every so many messages one has a negative energy and belongs in quarantine.
+#: One of so many messages has a negative energy and belongs in quarantine.
 BAD_EVERY = 1_000
 CHUNK = 20_000
 RUN = RunIdentity("benchmark", "benchmark", "benchmark")

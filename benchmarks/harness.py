@@ -11,16 +11,16 @@ from statistics import median
 from typing import Any
 
 Report = Callable[[str], None]
-"""Called with what is being done."""
+"""Called with the present step."""
 
 
 @dataclass
 class Result:
     """Figures of one benchmark in `unit`, a value per run: ours, a peer that does the same work, and a limit.
 
-    The limit is what the engine reaches when it does the least that could be called the same. Of seconds fewer are better,
-    of events/s more; peer and limit may be left empty. `load` is the machine's load average over a minute, taken when a run
-    ended: what else ran belongs to the figure. `details` are figures beside the one that counts.
+    The limit is what the engine reaches when it does the least that could be called the same. Fewer seconds are
+    better, and more events/s. Peer and limit may be left empty. `load` is the machine's load average over a minute at the
+    end of a run: what else ran belongs to the figure. `details` are figures beside the one that counts.
     """
 
     name: str

@@ -113,7 +113,7 @@ def _visible(
 ) -> float:
     """Fills the result; seconds from the end of sending until the stream has caught up."""
     with ThreadPoolExecutor(1) as beside, sending(settings, messages, rate, effort.sent_s) as acknowledged:
-        # beside the probe, which goes on until its last event shows
+        # beside the probe, which runs until its last event is visible
         ending = beside.submit(_ending, client, acknowledged)
         time.sleep(effort.warm_up_s)
         result.ours, latencies = _probed(settings, client, STATION_STATE, effort)
@@ -135,7 +135,7 @@ def _probed(settings: Settings, client: Elasticsearch, index: str, effort: Effor
 
 
 def _ending(client: Elasticsearch, acknowledged: Callable[[], float]) -> tuple[float, float]:
-    """The rate (messages/s) at which was sent, and the seconds from then until the stream has caught up."""
+    """The rate of sending (messages/s), and the seconds from its end until the stream has caught up."""
     sent_per_s = acknowledged()
     begun, ended_at = time.monotonic(), datetime.now(UTC)
     wait_until_current(client, "stations", ended_at, CAUGHT_UP_WITHIN_S)
@@ -190,7 +190,7 @@ def running_stream(settings: Settings, client: Elasticsearch) -> Iterator[None]:
     log = settings.log_dir / "stream.log"
     command = [str(Path(sysconfig.get_path("scripts")) / "evcharge"), "stream"]
     with log.open("a") as output:
-        # A session of its own: with its group end its JVM and its Python workers, and it has not the priority of those who ask
+        # A session of its own: its JVM and Python workers end with its group, and it has a priority of its own
         stream = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         try:
             for query in ("registry", "stations", "journal"):
@@ -208,7 +208,7 @@ def running_stream(settings: Settings, client: Elasticsearch) -> Iterator[None]:
 
 
 class StreamNotCurrentError(RuntimeError):
-    """The stream did not take over in time what it should."""
+    """The stream did not catch up in time."""
 
 
 def wait_until_current(

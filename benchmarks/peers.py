@@ -1,4 +1,4 @@
-"""What is measured against: for the live stream a Spark stream that does nothing and a quixstreams consumer, for the
+"""What ours is compared with: for the live stream a Spark stream that does nothing and a quixstreams consumer, for the
 simulation ACN-Sim, for publishing librdkafka."""
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INSTALLED_WITHIN_S = 600
 
 
 class PeerMissingError(RuntimeError):
-    """A peer can not be had on this machine; the message says why."""
+    """A peer cannot be installed on this machine. The message says why."""
 
 
 def acn_sim_python(cache: Path) -> Path:
@@ -58,8 +58,8 @@ def acn_sim_python(cache: Path) -> Path:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALLED_WITHIN_S)
         except subprocess.SubprocessError as error:
-            told = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-            raise PeerMissingError(f"acnportal can not be installed: {told[-1]}") from None
+            lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+            raise PeerMissingError(f"acnportal cannot be installed: {lines[-1]}") from None
     done.touch()
     return python
 
@@ -67,13 +67,15 @@ def acn_sim_python(cache: Path) -> Path:
 def acn_sim(python: Path, evses: Sequence[tuple[str, float]], sessions: Sequence[tuple[Any, ...]]) -> float:
     """Seconds that ACN-Sim takes for `sessions` (see `simulation.recorded`) at `evses` (id, kW).
 
-    It simulates plugging in and out, and each car's battery every five minutes. It has no drivers, who decide when, where
-    and how much to charge, no queue and no faults: the sessions are given to it. Raises RuntimeError if it fails.
+    It simulates plugging in and out, and each car's battery every five minutes. It has no queue, no faults and no
+    drivers, who decide when, where and how much to charge: it is given the sessions. Raises RuntimeError if it fails.
     """
-    told = json.dumps({"evses": evses, "sessions": sessions})
+    given = json.dumps({"evses": evses, "sessions": sessions})
     command = [str(python), str(PROJECT / "benchmarks" / "acnsim.py")]
     try:
-        done = subprocess.run(command, input=told, check=True, capture_output=True, text=True, timeout=ACN_SIM_WITHIN_S)
+        done = subprocess.run(
+            command, input=given, check=True, capture_output=True, text=True, timeout=ACN_SIM_WITHIN_S
+        )
     except subprocess.SubprocessError as error:
         lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
         raise RuntimeError(f"ACN-Sim failed: {lines[-1]}") from None
@@ -139,30 +141,30 @@ class LibrdkafkaPublisher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # of a failed call; a chunk that was published has left nothing
+        # removes what a failed call left; a published chunk leaves nothing
         self._producer.purge()
 
 
 def empty_batches(settings: Settings, warm_up_s: float, seconds: float) -> list[float]:
     """Seconds that each micro-batch takes in the stream's own Spark if it reads one row and does nothing with it."""
-    told, tell = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=_empty_batches, args=(settings, warm_up_s, seconds, tell), daemon=True)
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_empty_batches, args=(settings, warm_up_s, seconds, sender), daemon=True)
     process.start()
-    tell.close()
+    sender.close()
     try:
-        durations: list[float] = told.recv()
+        durations: list[float] = receiver.recv()
         return durations
     finally:
         process.terminate()
         process.join()
 
 
-def _empty_batches(settings: Settings, warm_up_s: float, seconds: float, tell: Any) -> None:
+def _empty_batches(settings: Settings, warm_up_s: float, seconds: float, sender: Any) -> None:
     from evcharge.live.spark_driver import stream_session
 
     spark = stream_session(settings)
     spark.conf.set("spark.sql.streaming.numRecentProgressUpdates", "100000")
-    # the source that has something new whenever it is asked
+    # this source always has something new
     rows = spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).load()
     query = (
         rows.writeStream.option("checkpointLocation", (settings.home / "empty-batches").as_uri())
@@ -177,7 +179,7 @@ def _empty_batches(settings: Settings, warm_up_s: float, seconds: float, tell: A
     durations = [p.durationMs["triggerExecution"] / 1000 for p in query.recentProgress if p.batchId >= first]
     query.stop()
     spark.stop()
-    tell.send(durations)
+    sender.send(durations)
 
 
 @contextmanager

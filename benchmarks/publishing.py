@@ -1,7 +1,7 @@
 """Publishing to Kafka: encoding, idempotent delivery with acks=all, and each event's partition and offset.
 
-Peer: confluent-kafka with the same encoding and settings. Limit: librdkafka with messages that were encoded before, and
-nobody who asks where they went. Who publishes has one core, the broker what is left. Chunks are those of the feed: an
+Peer: confluent-kafka with the same encoding and settings. Limit: librdkafka with messages that were encoded before, without
+their partitions and offsets. The publisher has one core, the broker has the rest. Chunks are those of the feed: an
 hour's events, all acknowledged before the next.
 """
 
@@ -25,7 +25,7 @@ from evcharge.feeds.producer import FLUSH_TIMEOUT_S, KafkaPublisher, Publisher
 from evcharge.settings import Settings
 from simulation import Simulation
 
-#: What is to be reached at least, and what is aimed at: events/s.
+#: The least that must be reached, and the aim: events/s.
 FLOOR, AIM = 25_000, 40_000
 
 OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]

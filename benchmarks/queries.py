@@ -45,7 +45,7 @@ from simulation import Network, build_network
 PREFIX = "near"
 DOCUMENTS_PER_REQUEST = 500
 UPDATES_PER_S = 2_000
-#: Stations that these events are of, all over the country.
+#: Stations all over the country, whose events these are.
 UPDATED_STATIONS = 20_000
 #: A driver with a CCS car who looks for a free charger in town.
 CONNECTOR, RADIUS_KM, LIMIT = "J1772COMBO", 10.0, 20
@@ -68,7 +68,7 @@ class Effort:
 
 def queries(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     """`nearby` at each rate, and reading hours."""
-    # the threads that ask stand for so many programs, which would not wait for each other's 5 ms
+    # the asking threads stand for programs that would not wait 5 ms for each other (the default)
     sys.setswitchinterval(0.0005)
     report(f"writing {effort.stations:,} stations")
     network = build_network(effort.stations, SEED)
@@ -198,7 +198,7 @@ def _write_stations(settings: Settings, client: Elasticsearch, network: Network)
         fold_into(
             client, STATION_STATE, SESSION_EVENTS.topic, {e["station_id"]: [{**nothing, **e, **offset}] for e in events}
         )
-    # one generation of segments, as a state has that was not written a moment ago
+    # few segments, as in a state that was written some time ago
     client.options(request_timeout=300).indices.forcemerge(index=STATION_STATE, max_num_segments=5)
 
 
@@ -240,7 +240,7 @@ def _hours(settings: Settings, session: Session, days: Sequence[tuple[str, date]
         for station_id, day in draw.choices(days, k=HOUR_READS):
             begun = time.monotonic()
             if len(read_hours(settings, session, station_id, [day])) != 24:
-                raise RuntimeError(f"{station_id} has not the hours that were written")
+                raise RuntimeError(f"{station_id} lacks the hours that were written")
             read = time.monotonic()
             list(session.execute(bare, (station_id, day)))
             of_round["ours"].append((read - begun) * 1000)

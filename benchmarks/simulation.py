@@ -1,7 +1,7 @@
 """The simulation without any server: sessions/s and events/s on one core, and a month of a country's size.
 
-Limit of the sessions: SimPy's own way, a process per car and a resource per station, which charge nothing and tell
-nothing. Limit of the events: SimPy calling back for as many timeouts as ours took steps. Peer: ACN-Sim with the very
+Limit of the sessions: SimPy's own way, a process per car and a resource per station, without charging and without
+events. Limit of the events: SimPy calling back for as many timeouts as ours took steps. Peer: ACN-Sim with the very
 sessions that ours had, see `peers.acn_sim`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,12 +30,12 @@ from simulation import Fleet, Network, Simulation, build_fleet, build_network
 
 SEED = 7
 START_AT = datetime(2026, 11, 15, tzinfo=UTC)
-#: What one core is to reach at least, and what is aimed at: sessions/s and events/s.
+#: The least that one core must reach, and the aim: sessions/s and events/s.
 SESSIONS_FLOOR, SESSIONS_AIM = 4_000, 10_000
 EVENTS_FLOOR, EVENTS_AIM = 100_000, 250_000
 #: The longest that SimPy's cars drive and charge, in ms: on average a visit a day, of four hours, so that few wait.
 LONGEST_DRIVE_MS, LONGEST_CHARGE_MS = 48 * 3_600_000, 8 * 3_600_000
-#: Memory of the month is told after every so many days.
+#: The month's memory is noted after every so many days.
 MEMORY_EVERY_DAYS = 5
 
 
@@ -69,7 +69,7 @@ class Effort:
 
 
 class Simulated(NamedTuple):
-    """What one run of a simulation came to; of the `seconds` the process was on its core for `cpu_s`."""
+    """What one run of a simulation did. The process was on its core for `cpu_s` of the `seconds`."""
 
     seconds: float
     cpu_s: float
@@ -122,7 +122,7 @@ def simulation(settings: Settings, effort: Effort, report: Report) -> list[Resul
 
 
 def _peer(settings: Settings, world: World, result: Result) -> Callable[[], float] | None:
-    """Tells how many sessions/s ACN-Sim simulates; None, and the reason in the result, if it can not be had here."""
+    """A function that returns ACN-Sim's sessions/s; None, and the reason in the result, if it cannot be installed."""
     try:
         python = acn_sim_python(settings.cache)
     except PeerMissingError as error:
@@ -144,7 +144,7 @@ def simulate(world: World) -> Simulated:
 
 
 def count_kernel_events(world: World) -> int:
-    """How many events ours has SimPy process in the world's days. Raises RuntimeError if it goes without SimPy."""
+    """How many events our simulation schedules with SimPy in the world's days. Raises RuntimeError if it goes without SimPy."""
     network, fleet = world.built()
     with _counting() as counted:
         Simulation(network, fleet, seed=SEED, start_at=START_AT).advance(until=START_AT + timedelta(days=world.days))
@@ -155,7 +155,7 @@ def count_kernel_events(world: World) -> int:
 
 @contextmanager
 def _counting() -> Iterator[Callable[[], int]]:
-    """Counts what is scheduled with any SimPy environment meanwhile; gives a function that tells the count."""
+    """Counts what is scheduled with any SimPy environment meanwhile. Gives a function that returns the count."""
     schedule, count = Environment.schedule, 0
 
     def counted(environment: Environment, *args: Any, **kwargs: Any) -> None:
@@ -199,7 +199,7 @@ def _simpy_resources(sessions: int, world: World) -> float:
     drives, charges = _delays(LONGEST_DRIVE_MS), _delays(LONGEST_CHARGE_MS)
     chosen, left = random.Random(SEED), sessions
 
-    def car() -> Iterator[Event]:
+    def car() -> Generator[Event]:
         nonlocal left
         while left:
             left -= 1

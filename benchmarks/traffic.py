@@ -24,8 +24,8 @@ from evcharge.feeds.producer import KafkaPublisher
 from evcharge.settings import Settings
 from simulation import Network, Simulation, build_fleet
 
-#: What stands in an encoded message for the instant of sending, and for what makes a round's sessions new ones; in a session
-#: that began in the round before, for that round's.
+#: Placeholders in an encoded message: the instant of sending, the mark that makes a round's sessions new, and the mark of the
+#: round before, for sessions that began in it.
 NOW, ROUND, LAST_ROUND = "@now@", "@round@", "@last_round@"
 #: The simulation's mean (`evcharge simulate --stations 500 --vehicles 5000 --days 7 --seed 7`: 715,742 of 28,148 sessions).
 EVENTS_PER_SESSION = 25
@@ -34,7 +34,7 @@ TICK_S = 0.02
 PROBE_STATIONS = 16
 PROBE_EVERY_S = 0.25
 POLL_EVERY_S = 0.05
-#: After this an event is not coming any more.
+#: An event that is not visible after this is lost.
 PROBE_PATIENCE_S = 120.0
 
 #: spawned, since a fork would share the sockets and locks of this process' clients
@@ -49,14 +49,14 @@ class Message(NamedTuple):
 
 
 def simulated_messages(network: Network, vehicles: int, seed: int, days: int) -> list[Message]:
-    """What the stations of `network` tell in some simulated days, in order."""
+    """The events of some simulated days at the stations of `network`, in order."""
     start_at = datetime.now(UTC)
     simulation = Simulation(network, build_fleet(network, vehicles, seed), seed=seed, start_at=start_at)
     return [encoded(row) for row in simulation.advance(until=start_at + timedelta(days=days)).rows()]
 
 
 def charging_all_the_time(stations: Sequence[str]) -> list[Message]:
-    """A round in which the stations tell in turn, each `EVENTS_PER_SESSION` times: a car charges there, and then another.
+    """A round of events of each station in turn, `EVENTS_PER_SESSION` of each: one car after another charges there.
 
     Each station is one event further into its session than the one before it, so cars come and go all the time; most
     sessions began in the round before.
@@ -110,27 +110,27 @@ def sending(
 
     Gives a function that waits for its end and says at which rate (messages/s) Kafka has acknowledged them.
     """
-    told, tell = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=_send, args=(settings, messages, rate, seconds, tell), daemon=True)
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_send, args=(settings, messages, rate, seconds, sender), daemon=True)
     process.start()
-    tell.close()
+    sender.close()
 
     def acknowledged() -> float:
         # EOFError if the process died
-        return float(told.recv())
+        return float(receiver.recv())
 
     try:
-        told.recv()
+        receiver.recv()
         yield acknowledged
     finally:
         process.terminate()
         process.join()
 
 
-def _send(settings: Settings, messages: Sequence[Message], rate: int, seconds: float, tell: Any) -> None:
+def _send(settings: Settings, messages: Sequence[Message], rate: int, seconds: float, sender: Any) -> None:
     from confluent_kafka import Producer
 
-    # librdkafka, since the load should leave the machine to what is measured: kafka-python takes three times the processor time
+    # librdkafka leaves more of the machine to what is measured: kafka-python takes three times the processor time
     producer = Producer(
         {
             "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -149,7 +149,7 @@ def _send(settings: Settings, messages: Sequence[Message], rate: int, seconds: f
     topic = SESSION_EVENTS.topic
     rows = _round_after_round(messages)
     gc.freeze()
-    tell.send("begins")
+    sender.send("begins")
     begun, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - begun) < seconds:
         due = int(elapsed * rate)
@@ -162,7 +162,7 @@ def _send(settings: Settings, messages: Sequence[Message], rate: int, seconds: f
     unsent = producer.flush(60)
     if unsent:
         raise RuntimeError(f"Kafka did not acknowledge {unsent:,} messages")
-    tell.send(sent / (time.monotonic() - begun))
+    sender.send(sent / (time.monotonic() - begun))
 
 
 def _round_after_round(messages: Sequence[Message]) -> Iterator[Message]:
@@ -181,7 +181,7 @@ def probe_stations() -> list[str]:
 def probe(settings: Settings, client: Elasticsearch, index: str, seconds: float) -> list[float]:
     """Seconds from an event's sending until a search finds it, for an event each `PROBE_EVERY_S`.
 
-    Each is for a station of its own, whose document in `index` tells its `last_event_at`. Raises RuntimeError if one
+    Each is for a station of its own, whose document in `index` has its `last_event_at`. Raises RuntimeError if one
     does not show.
     """
     producer = KafkaProducer(
@@ -202,9 +202,9 @@ def probe(settings: Settings, client: Elasticsearch, index: str, seconds: float)
         found = client.search(
             index=index,
             query={"bool": {"filter": {"terms": {"station_id": list(waiting)}}}},
-            # from the columns: to unpack documents so often, be it for their ids, would cost more than to write them
+            # from the columns: unpacking the documents so often costs more than writing them
             stored_fields="_none_",
-            docvalue_fields=["station_id", "last_event_at"],
+            docvalue_fields=[{"field": "station_id"}, {"field": "last_event_at"}],
             size=PROBE_STATIONS,
             track_total_hits=False,
         )["hits"]["hits"]

@@ -210,7 +210,7 @@ def load_settings(**overrides: Any) -> Settings:
         if name.startswith("EVCHARGE_") and name not in known:
             raise SettingsError(f"{name} is not a setting; `evcharge settings` lists them")
     try:
-        return Settings(_env_file=home / "credentials.env", **overrides)  # type: ignore[call-arg]
+        return Settings(_env_file=home / "credentials.env", **overrides)
     except ValidationError as error:
         first = error.errors()[0]
         name = f"EVCHARGE_{str(first['loc'][0]).upper()}" if first["loc"] else "settings"

@@ -1,4 +1,4 @@
-"""What the tests of the registry share: a row of a download, and Kafka."""
+"""What the tests of the registry share: a row of a download, and a Kafka that keeps what it gets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from evcharge.contracts import Contract
 from evcharge.feeds.messages import message
@@ -36,7 +37,7 @@ WriteCsv = Callable[..., Path]
 
 
 class RecordingKafka:
-    """One partition that acknowledges everything, unless it is told to fail after it has taken the rows."""
+    """One partition that acknowledges everything. With `fail_after` set it takes the rows and raises."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -55,7 +56,7 @@ class RecordingKafka:
         return [(0, first + number) for number in range(len(rows))]
 
     def newest(self) -> dict[str, dict[str, Any]]:
-        """The row of each station that wins: the latest observed, of equal ones the last that came."""
+        """The row of each station that wins: the latest observed. The last to arrive wins a tie."""
         return {row["station_id"]: row for row in sorted(self.rows, key=lambda row: row["observed_at"])}
 
     def __enter__(self) -> RecordingKafka:
@@ -63,3 +64,10 @@ class RecordingKafka:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def publish_with(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], kafka: RecordingKafka) -> None:
+    """Replaces the default publisher of `function`, for code that calls it without naming one."""
+    defaults = function.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "open_publisher", kafka)

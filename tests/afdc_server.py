@@ -1,7 +1,7 @@
-"""A local server with the semantics of AFDC's API, and with its bad days on request.
+"""A local server with the semantics of AFDC's API, and with its faults on request.
 
-It serves `last-updated.json` and the list of all stations, checks the key, tells the rate limit in headers, and answers
-wrong parameters as the API does. What stands in `faults` is taken, in order, for the next requests instead.
+It serves `last-updated.json` and the list of all stations, checks the key, sends the rate limit in headers, and answers
+wrong parameters as the API does. The next requests get the `faults`, in order, in place of good answers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ HTML = b"<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
 
 Station = dict[str, Any]
 Reply = tuple[int, dict[str, str], bytes]
-#: Makes another reply of the one that is due.
+#: Makes another reply from the good one.
 Fault = Callable[[Reply], Reply]
 
 
 def electric(number: int, **fields: Any) -> Station:
-    """A record with the fields of the API that a registry can use, in Seattle unless told otherwise."""
+    """A record with the fields of the API that a registry can use, in Seattle unless `fields` say otherwise."""
     return {
         "access_code": "public",
         "date_last_confirmed": "2025-12-12",

@@ -1,25 +1,19 @@
-"""Fixtures for every test: a platform of its own, beside whatever runs on this machine."""
+"""Fixtures for every test: a platform for the tests alone, beside whatever runs on this machine, and its lake."""
 
 from __future__ import annotations
 
-import os
-import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
+from servers import KEPT_HOME, clean_command, platform_for_tests, running_offset
 
-from evcharge.cli.progress import Progress
-from evcharge.connections import spark_session
-from evcharge.settings import Settings, load_settings
-from evcharge.stack.preflight import OFFSET_STEP, free_offset
-from evcharge.stack.servers import SERVERS
-from evcharge.stack.stack import Stack
+from evcharge.settings import Settings
 
-#: Away from the offsets that people choose.
-FIRST_OFFSET = 7 * OFFSET_STEP
+if TYPE_CHECKING:
+    from support import Lake
+
+KEEP = "--keep-platform"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,34 +22,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="save commands, settings, assets, tables and formats as they are now",
     )
+    parser.addoption(
+        KEEP,
+        action="store_true",
+        help="run on the servers that an earlier run with this option left running, start them if there are none, "
+        "and leave them running",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption(KEEP) and running_offset(KEPT_HOME) is not None:
+        for item in items:
+            if item.get_closest_marker("new_platform"):
+                item.add_marker(pytest.mark.skip(reason="needs a platform on which no test ran before"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption(KEEP) and (offset := running_offset(KEPT_HOME)) is not None:
+        terminalreporter.section("servers left running")
+        terminalreporter.write_line(clean_command(KEPT_HOME, offset))
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Settings]:
-    """Every server with an empty home and free ports, started once for the whole session and then removed.
-
-    EVCHARGE_HOME and EVCHARGE_PORT_OFFSET are set, so that the commands that a test runs find the same platform.
-    """
-    home = Path(tempfile.mkdtemp(prefix="evcharge-test-"))
-    environment = {name: value for name, value in os.environ.items() if name.startswith("EVCHARGE_")}
-    for name in environment.keys() - {"EVCHARGE_CACHE"}:
-        del os.environ[name]
-    os.environ |= {"EVCHARGE_HOME": str(home), "EVCHARGE_PORT_OFFSET": str(free_offset(FIRST_OFFSET))}
-    # so that whoever ends the tests with SIGTERM leaves no servers behind either
-    terminate = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with Progress() as progress:
-            settings = Stack(load_settings(), progress).up(SERVERS)
-            yield settings
-            # while its server is there: without it the client would retry for minutes at exit
-            spark_session(settings).stop()
-    finally:
-        Stack(load_settings()).clean()
-        signal.signal(signal.SIGTERM, terminate)
-        for name in ("EVCHARGE_HOME", "EVCHARGE_PORT_OFFSET"):
-            del os.environ[name]
-        os.environ |= environment
+def platform(pytestconfig: pytest.Config) -> Iterator[Settings]:
+    """Every server, started once for the whole session and then removed; with --keep-platform left running."""
+    with platform_for_tests(keep=pytestconfig.getoption(KEEP)) as settings:
+        yield settings
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@pytest.fixture(scope="session")
+def lake(platform: Settings) -> Lake:
+    # not above: it imports Spark and every client, which takes seconds that unit tests do not need
+    from support import Lake
+
+    return Lake(platform)

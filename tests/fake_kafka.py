@@ -1,4 +1,4 @@
-"""Kafka for tests that need a fault at a known place."""
+"""A Kafka for unit tests, with faults before or after it takes the rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evcharge.feeds.messages import message
 
 
 class FakePublisher:
-    """One partition; fails before or after it takes the rows, and acknowledges in between."""
+    """One partition that acknowledges everything, unless `fail_before` or `fail_after` is set."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, bytes]] = []

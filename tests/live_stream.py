@@ -1,4 +1,4 @@
-"""A live stream in a process of its own, to be killed, and simulated charging to feed it with."""
+"""A live stream in a process of its own that tests kill, and simulated charging for it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from evcharge.settings import Settings
 from evcharge.simulated.live_feed import BEHAVIOUR
 from simulation import Simulation, build_fleet, build_network
 
-#: What the design promises after a kill: fresh again within a minute. A test machine is shared and slower.
+#: The design promises a fresh state within a minute after a kill. A test machine is shared and slower.
 FRESH_WITHIN_S = 180
-#: A stream that ends so often within that time is not killed but broken.
+#: A stream that ends more often within that time is broken.
 STARTS = 3
 
 
@@ -44,7 +44,7 @@ class Stream:
             )
 
     def kill(self) -> None:
-        """SIGKILL: the driver's JVM and the Python workers are left to notice by themselves."""
+        """SIGKILL to the driver alone: its JVM and the Python workers must notice by themselves."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(30)
@@ -66,7 +66,7 @@ class Stream:
         last: object = None
         while time.monotonic() - began < FRESH_WITHIN_S:
             if self.process is not None and self.process.poll() is not None and starts < STARTS:
-                # what keeps it alive on a platform is Dagster's sensor
+                # as Dagster's sensor does on a platform
                 self.start()
                 starts += 1
             try:
@@ -94,7 +94,7 @@ class Stream:
 
 
 class Feed:
-    """A few simulated stations whose events of the last hours go to Kafka, on and on, at `events_per_s`."""
+    """A few simulated stations. Their events of the last hours go to Kafka at `events_per_s`."""
 
     def __init__(self, settings: Settings, stations: int = 150, events_per_s: int = 30) -> None:
         self.settings, self.events_per_s = settings, events_per_s

@@ -1,4 +1,4 @@
-"""What the tests on real servers share: crafted messages, bytes sent to Kafka, and one platform's lake to publish to."""
+"""Shared by the tests on real servers: crafted messages, bytes sent to Kafka, and the lake of a platform."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from evcharge.warehouse.pending_loads import pending_loads
 from evcharge.warehouse.tables import LoadReport
 
 RUN = RunIdentity("test-run", "test-run", "test")
-#: The records of a day on which nobody else's crafted sessions lie, far from daylight saving changes.
+#: Crafted records have this time by default. It is far from daylight saving changes.
 NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
 
 Row = dict[str, Any]
@@ -114,13 +114,13 @@ def record(contract: Contract, row: Mapping[str, Any]) -> Record:
 
 
 def changed(contract: Contract, row: Mapping[str, Any], **fields: Any) -> Record:
-    """The row's message with fields set to any JSON value, or taken away where the value is `...`."""
+    """The row's message with fields set to any JSON value. The value `...` removes a field."""
     content = {**orjson.loads(message(contract, row)), **fields}
     return Record(row[contract.key].encode(), orjson.dumps({name: v for name, v in content.items() if v is not ...}))
 
 
 def send(settings: Settings, topic: str, records: Iterable[Record]) -> list[tuple[int, int]]:
-    """Sends the records, in order, past every check and ledger of ours; partition and offset of each."""
+    """Sends the records in order, without our checks and ledgers. Returns partition and offset of each."""
     producer = KafkaProducer(
         **kafka_options(settings), acks="all", linger_ms=20, compression_type="lz4", max_request_size=8 * 1024 * 1024
     )
@@ -156,7 +156,7 @@ class Lake:
         return publish_range(self.settings, self.repository, self.spark, planned, RUN, release=release, on_step=on_step)
 
     def publish_waiting(self) -> None:
-        """Publishes what other tests left on the topics, so that the next range is the caller's alone."""
+        """Publishes what other tests left on the topics, so that the next range has the caller's rows only."""
         for topic in CONTRACTS:
             while (planned := plan(self.settings, self.repository, topic, eager=True)).range is not None:
                 self.publish(planned.range)
@@ -213,7 +213,7 @@ class Lake:
         return ds.dataset(paths, filesystem=files, format="parquet", partitioning=None).to_table()
 
     def rows_of(self, planned: OffsetRange, ref: str = "main") -> dict[str, list[Row]]:
-        """Every row of main, wherever its file is and whoever wrote it, whose record lies in the range."""
+        """Every row of main whose record lies in the range, wherever its file is."""
         found: dict[str, list[Row]] = {}
         for kind in ("raw", "quarantine"):
             table = self.table(ref, f"{kind}/{planned.topic}/")
@@ -252,7 +252,7 @@ class Lake:
         return manifests, commits
 
     def craft(self, branch: str, change: Callable[[str], None], metadata: dict[str, str] | None = None) -> str:
-        """A publication past the protocol: `change` gets the branch to work on; its commit and merge commit carry
+        """A publication outside the protocol: `change` gets the branch. Its commit and merge commit carry
         `metadata`. Returns the merge commit."""
         self.repository.create_branch(branch)
         change(branch)

@@ -1,4 +1,4 @@
-"""Killing what the live state stands on, under load: afterwards it is what the lake's rows fold to, and fresh again."""
+"""Killing the stream and its stores under load: afterwards the live state is what the lake's rows fold to, and fresh."""
 
 from __future__ import annotations
 
@@ -51,10 +51,11 @@ def compare(lake: Lake, stream: Stream, feed: Feed) -> Sides:
         lake.settings, lake.repository, head, read_ledger(lake.repository, SESSION_EVENTS.topic).offsets
     )
 
-    def mine(held: dict[tuple[str, int], object]) -> dict[tuple[str, int], object]:
-        return {key: value for key, value in held.items() if key[0].startswith(feed.prefix)}
-
-    return Sides(mine(sides.found), mine(sides.expected), sides.ahead)  # type: ignore[arg-type]
+    found, expected = (
+        {key: value for key, value in held.items() if key[0].startswith(feed.prefix)}
+        for held in (sides.found, sides.expected)
+    )
+    return Sides(found, expected, sides.ahead)
 
 
 def assert_equal(lake: Lake, stream: Stream, feed: Feed) -> None:

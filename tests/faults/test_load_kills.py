@@ -14,14 +14,14 @@ from evcharge.warehouse.pending_loads import pending_loads
 from evcharge.warehouse.tables import FACT
 
 STATION = f"load-kill-{token_hex(3)}"
-#: Days of this module's sessions, of which nobody else's tests know.
+#: Days of this module's sessions. No other test has sessions on them.
 FIRST, SECOND = (NOON + timedelta(days=300 + n) for n in range(2))
 DAYS = [FIRST.date(), SECOND.date()]
 GAPS = ("staging created", "staging filled", *(f"day {day} replaced" for day in DAYS), "loaded_day written")
 
 
 def sessions(generation: int) -> list[Row]:
-    """Twenty sessions over both days, of which the first two are older generations' too."""
+    """Twenty sessions over both days. All generations have the first two."""
     return [
         stopped(
             f"{STATION}-{0 if n < 2 else generation}-{n}",
@@ -43,7 +43,7 @@ def facts(lake: Lake) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def expected(lake: Lake) -> dict[str, tuple[int, str]]:
-    """Sessions that were published so far: energy in Wh and publication of each, filled by `published`."""
+    """Sessions that were published so far: energy in Wh and publication of each, which the tests fill."""
     lake.register(station(STATION))
     return {}
 
@@ -65,7 +65,7 @@ def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]],
     if gap != "loaded_day written":
         assert set(DAYS) <= set(pending_loads(lake.settings, lake.repository).days)
 
-    # with the killed run's id, as a retry of a step within its run has it
+    # with the killed run's id, as a retry of a step in that run does
     report = lake.load(DAYS, run_id="killed-run")
     loaded = {session: (int(energy * 1000), publication) for session, _, energy, publication in facts(lake)}
     assert loaded == expected

@@ -34,7 +34,7 @@ MANY_ROWS = 60_000
 
 @dataclass(frozen=True)
 class Reference:
-    """A batch of records and what its unkilled publication left on main."""
+    """A batch of records, and the result on main of a publication that nothing killed."""
 
     records: list[Record]
     good: int
@@ -105,7 +105,7 @@ def test_publish_killed(lake: Lake, batch: Reference, gap: str) -> None:
 
 
 def test_publish_killed_during_the_spark_write(lake: Lake, batch: Reference) -> None:
-    """What a killed client started goes on in the Spark server, beside the next attempt: on a branch of its own."""
+    """The Spark server finishes a killed client's job beside the next attempt, on a branch of its own."""
     records = [
         record(SESSION_EVENTS, meter(f"kill-many-{number}", STATIONS[number % len(STATIONS)], number % 7))
         for number in range(MANY_ROWS)
@@ -122,7 +122,7 @@ def test_publish_killed_during_the_spark_write(lake: Lake, batch: Reference) -> 
     assert published.manifest.attempt == 2
     head = lake.repository.head().id
     _until(lambda: _rows_written(lake, planned, attempt=1) == MANY_ROWS, "the killed client's Spark job ends")
-    # what it wrote in the end, unseen by main, is what an unkilled run writes
+    # its files, which main never sees, hold the rows that an unkilled run writes
     unkilled = lake.row_hash(planned, ref=planned.branch(1))
     assert_published_once(lake, planned, Reference(records, MANY_ROWS, {}, unkilled))
     assert lake.repository.head().id == head
@@ -154,7 +154,7 @@ def test_publish_race_of_two_candidates(lake: Lake, batch: Reference) -> None:
 
 
 def test_publish_race_lost_within_the_merge(lake: Lake, batch: Reference) -> None:
-    """Both have seen main's ledger at the range's start: lakeFS refuses the second merge, for both wrote the ledger."""
+    """Both saw main's ledger at the range's start. lakeFS refuses the second merge, because both wrote the ledger."""
     planned = lake.send(batch.records)
     first, second = (_candidate(lake, planned) for _ in range(2))
     refused = []
@@ -175,7 +175,7 @@ def test_publish_race_lost_within_the_merge(lake: Lake, batch: Reference) -> Non
 
 
 def test_publish_of_a_void_range_is_refused(lake: Lake, batch: Reference) -> None:
-    """A candidate of a range that main has left behind in part is not merged: planning starts anew."""
+    """Main has passed a part of the range: the candidate is not merged, and planning starts again."""
     planned = lake.send(batch.records)
     stale = _candidate(lake, planned)
     half = OffsetRange(
@@ -204,7 +204,7 @@ def _candidate(lake: Lake, planned: OffsetRange) -> Manifest:
 
 
 def _rows_written(lake: Lake, planned: OffsetRange, attempt: int) -> int:
-    """Rows in the files, uncommitted ones too, of an attempt's branch."""
+    """Rows in all files of an attempt's branch, including uncommitted files."""
     branch = planned.branch(attempt)
     paths = [
         f"{lake.repository.name}/{branch}/{path}"

@@ -1,4 +1,4 @@
-"""What producers should not send: quarantined under the right rule, byte for byte, while the rows in between pass."""
+"""Bad messages are quarantined under the right rule, byte for byte, and the good ones in between pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = STATION.encode()
 
 
 def event(**fields: object) -> Record:
-    """A meter reading with fields set to any JSON value, or taken away by `...`."""
+    """A meter reading with fields set to any JSON value, or removed by `...`."""
     return changed(SESSION_EVENTS, meter("bad", STATION), **fields)
 
 
@@ -142,7 +142,7 @@ BAD_REGISTRY: dict[str, tuple[Record, str, str]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of some records that were published together."""
+    """Some records that were published together, and where each of them is."""
 
     manifest: Manifest
     planned: OffsetRange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -39,11 +39,11 @@ def index(client: Elasticsearch) -> Iterator[str]:
 
 
 def record(contract: Contract, row: dict[str, Any], offset: int) -> dict[str, Any]:
-    told = {name: row.get(name) for name in contract.columns}
-    for name, value in told.items():
-        if hasattr(value, "timestamp"):
-            told[name] = int(value.timestamp() * 1000)
-    return told | {"kafka_partition": 0, "kafka_offset": offset}
+    columns = {name: row.get(name) for name in contract.columns}
+    for name, value in columns.items():
+        if isinstance(value, datetime):
+            columns[name] = int(value.timestamp() * 1000)
+    return columns | {"kafka_partition": 0, "kafka_offset": offset}
 
 
 def session(number: int) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_what_it_wrote_is_not_read_again(client: Elasticsearch, index: str) -> N
 @pytest.fixture
 def folder(platform: Settings, index: str) -> Iterator[StationFolder]:
     yield StationFolder(platform, index, STATION_REGISTRY.topic)
-    # it hides from the collector what it finds
+    # the folder freezes objects, which hides them from the collector
     gc.unfreeze()
 
 

@@ -1,4 +1,4 @@
-"""What the stream's worker makes of cars' positions, in a real index."""
+"""The stream's worker writes cars' positions into a real index."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def client(platform: Settings) -> Iterator[Elasticsearch]:
         client.options(ignore_status=404).delete(index=VEHICLE_POSITION, id=CAR)
 
 
-def told(platform: Settings, client: Elasticsearch, *places: tuple[float, float]) -> dict[str, Any]:
-    """Where the car is known to be once it has told these places: (degrees north, minutes after noon)."""
+def known_after(platform: Settings, client: Elasticsearch, *places: tuple[float, float]) -> dict[str, Any]:
+    """The car's known latitude after it sent these places: (degrees north, minutes after noon)."""
     rows = [
         dict.fromkeys(VEHICLE_TELEMETRY.columns)
         | {
@@ -53,12 +53,12 @@ def told(platform: Settings, client: Elasticsearch, *places: tuple[float, float]
 
 
 def test_an_outlier_is_left_out_and_what_follows_it_is_not(platform: Settings, client: Elasticsearch) -> None:
-    assert told(platform, client, (40.0, 0), (40.01, 1)) == {"latitude": 40.01, "records": 2}
-    assert told(platform, client, (44.5, 2)) == {"latitude": 40.01, "records": 0}
+    assert known_after(platform, client, (40.0, 0), (40.01, 1)) == {"latitude": 40.01, "records": 2}
+    assert known_after(platform, client, (44.5, 2)) == {"latitude": 40.01, "records": 0}
     # the same batch once more: an outlier does not vouch for itself
-    assert told(platform, client, (44.5, 2)) == {"latitude": 40.01, "records": 0}
-    assert told(platform, client, (40.02, 3)) == {"latitude": 40.02, "records": 1}
+    assert known_after(platform, client, (44.5, 2)) == {"latitude": 40.01, "records": 0}
+    assert known_after(platform, client, (40.02, 3)) == {"latitude": 40.02, "records": 1}
     # the same batch once more
-    assert told(platform, client, (40.02, 3)) == {"latitude": 40.02, "records": 1}
+    assert known_after(platform, client, (40.02, 3)) == {"latitude": 40.02, "records": 1}
     # an older place changes nothing
-    assert told(platform, client, (40.015, 2.5)) == {"latitude": 40.02, "records": 1}
+    assert known_after(platform, client, (40.015, 2.5)) == {"latitude": 40.02, "records": 1}

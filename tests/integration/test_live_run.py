@@ -1,4 +1,4 @@
-"""What the stream's run tells Dagster: the hours that it touched, and the checks of what it then found in the index."""
+"""What the stream's run reports to Dagster: the hours that it touched, and the checks of the index after that."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ HOUR = datetime(2026, 3, 1, 7, tzinfo=UTC)
 def test_hours_and_checks(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     catch_up_station_state(lake.settings, lake.spark)
     progress = StreamProgress({"stations": {int(HOUR.timestamp() * 1000): 3}}, {})
-    # one report, and not the stream that goes on until it is told to stop: that one is killed in tests/faults
+    # one report in place of the endless stream, which tests/faults starts and kills
     monkeypatch.setattr(live, "run_stream", lambda settings, stop, report, **_: report(progress))
     with dg.DagsterInstance.ephemeral() as instance:
         result = live.live_stream_job.execute_in_process(instance=instance, resources={"platform": Platform()})
     touched = {(event.asset_key, event.partition) for event in result.all_events if event.is_step_materialization}
     assert touched == {(key, "2026-03-01-07:00") for key in (live.STATION_STATE, live.HOURLY_USAGE)}
-    told: list[Any] = [
+    evaluations: list[Any] = [
         event.event_specific_data
         for event in result.all_events
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ]
-    assert {evaluation.check_name for evaluation in told} == {
+    assert {evaluation.check_name for evaluation in evaluations} == {
         "no_more_busy_than_outlets",
         "stream_keeps_up",
         "stream_is_fresh",
     }
-    (busy,) = (e for e in told if e.check_name == "no_more_busy_than_outlets")
+    (busy,) = (e for e in evaluations if e.check_name == "no_more_busy_than_outlets")
     assert busy.passed
     assert busy.asset_key == live.STATION_STATE

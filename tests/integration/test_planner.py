@@ -1,4 +1,4 @@
-"""What is published next: order of the topics, size and age of a range, and what the planner refuses to go on with."""
+"""What is published next: order of the topics, size and age of a range, and what the planner refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support import Lake, Record, meter, record, send, station
 
 from evcharge.connections import kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
-from evcharge.kafka_log import TopicState, topic_states
+from evcharge.kafka_log import TopicMissingError, TopicState, topic_states
 from evcharge.lake.ledger import Ledger, LedgerError, read_ledger
 from evcharge.lake.planner import plan
 
@@ -109,7 +109,7 @@ def admin(lake: Lake) -> Iterator[KafkaAdminClient]:
 
 @pytest.fixture
 def scratch(lake: Lake, admin: KafkaAdminClient) -> Iterator[str]:
-    """A topic of the test's own, with ten records in its only partition, of which five are published by the ledger."""
+    """A topic of the test's own, with ten records in its only partition. By the ledger five of them are published."""
     topic = f"plan-scratch-{token_hex(3)}"
     _create(lake, admin, topic)
     send(lake.settings, topic, [Record(b"key", b"{}")] * 10)
@@ -130,7 +130,7 @@ def _until_exists(lake: Lake, topic: str, *, exists: bool) -> None:
         try:
             _state(lake, topic)
             found = True
-        except LedgerError:
+        except TopicMissingError:
             found = False
         if found == exists:
             return
@@ -162,19 +162,19 @@ def test_published_rows_may_leave_the_log(lake: Lake, scratch: str, admin: Kafka
     assert lake.plan(scratch).start == {0: 5}
 
 
-def test_unpublished_rows_that_left_the_log_are_told(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
+def test_unpublished_rows_that_left_the_log_are_reported(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
     admin.delete_records({TopicPartition(scratch, 0): 8})
     with pytest.raises(LedgerError, match=f"^{scratch}-0: offsets 5 to 7 left the log unpublished$"):
         lake.plan(scratch)
 
 
-def test_a_log_that_ends_below_the_ledger_is_told(lake: Lake, scratch: str) -> None:
+def test_a_log_that_ends_below_the_ledger_is_reported(lake: Lake, scratch: str) -> None:
     _publish_up_to(lake, _state(lake, scratch), 12)
     with pytest.raises(LedgerError, match=f"^{scratch}-0: published up to 12, but the log ends at 10$"):
         lake.plan(scratch)
 
 
-def test_a_topic_that_was_made_anew_is_told(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
+def test_a_topic_that_was_made_anew_is_reported(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
     old = _state(lake, scratch).topic_id
     admin.delete_topics([scratch])
     _until_exists(lake, scratch, exists=False)
@@ -185,7 +185,7 @@ def test_a_topic_that_was_made_anew_is_told(lake: Lake, scratch: str, admin: Kaf
         lake.plan(scratch)
 
 
-def test_a_topic_that_is_missing_is_told(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
+def test_a_topic_that_is_missing_is_reported(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
     admin.delete_topics([scratch])
     _until_exists(lake, scratch, exists=False)
     with pytest.raises(LedgerError, match=f"^topic {scratch} does not exist in Kafka"):

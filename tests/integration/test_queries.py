@@ -42,7 +42,7 @@ SETTLED = (date(2026, 5, 18), date(2026, 5, 19))
 
 @dataclass
 class World:
-    """Stations a kilometre apart on a line to the north of PLACE, and what they told."""
+    """Stations a kilometre apart on a line to the north of PLACE, and what they sent."""
 
     settings: Settings
     client: Elasticsearch
@@ -61,7 +61,7 @@ class World:
         self._fold(STATION_REGISTRY, row | {"observed_at": fields.get("observed_at", NOW - timedelta(days=30))})
         return station_id
 
-    def tell(self, *events: dict[str, Any]) -> None:
+    def send(self, *events: dict[str, Any]) -> None:
         for event in events:
             self._fold(SESSION_EVENTS, event)
 
@@ -106,8 +106,8 @@ def evses(station: str, *kinds: tuple[str, float]) -> list[dict[str, Any]]:
 def began(station_id: str, number: int, ago: timedelta = timedelta(minutes=10), **fields: Any) -> dict[str, Any]:
     """A car plugs in at an EVSE of the station."""
     session = f"{station_id}-{number}-{token_hex(2)}"
-    at = {"occurred_at": NOW - ago, "evse_id": f"{station_id}-{number}", "event_type": "started"}
-    return meter(session, station_id, **at, **fields)
+    evse_id = f"{station_id}-{number}"
+    return meter(session, station_id, occurred_at=NOW - ago, evse_id=evse_id, event_type="started", **fields)
 
 
 def left(station_id: str, number: int, ago: timedelta = timedelta(minutes=10)) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def left(station_id: str, number: int, ago: timedelta = timedelta(minutes=10)) -
 @pytest.fixture(scope="module")
 def world(platform: Settings) -> Iterator[World]:
     """free (1 km): CCS 150 free, CCS 50 free, J1772 busy. busy (2 km): its CCS. silent (3 km): free two days ago.
-    new (4 km): never told. planned (5 km). gone (6 km): free once. broken (7 km). half (8 km): one busy, one unknown."""
+    new (4 km): sent nothing. planned (5 km). gone (6 km): free once. broken (7 km). half (8 km): one busy, one unknown."""
     indices.ensure(platform)
     cassandra_schema.ensure(platform)
     with elasticsearch(platform) as client:
@@ -135,7 +135,7 @@ def world(platform: Settings) -> Iterator[World]:
         world.register("planned", 5.0, status_code="P", connector_types=["J1772"])
         gone = evses(f"{PREFIX}-gone", ccs)
         world.register("gone", 6.0, evses=gone)
-        world.tell(
+        world.send(
             *(left(f"{PREFIX}-free", n) for n in (1, 2)),
             began(f"{PREFIX}-free", 3, state_of_charge=20.0),
             began(f"{PREFIX}-busy", 1),
@@ -226,7 +226,7 @@ def test_power_is_that_of_the_connector(world: World) -> None:
     assert (found.station.total, found.station.count(Availability.FREE)) == (1, 1)
 
 
-def test_nothing_known_is_told_apart_from_all_busy(world: World) -> None:
+def test_an_unknown_state_is_distinguished_from_all_busy(world: World) -> None:
     with Queries(world.settings, world.client) as queries:
         unknown = queries.nearby(NearbyQuestion(PLACE[0] + 3.5 * KM, PLACE[1], 0.6, free_only=True), NOW)
         busy = queries.nearby(NearbyQuestion(PLACE[0] + 2 * KM, PLACE[1], 0.5, free_only=True), NOW)
@@ -235,7 +235,7 @@ def test_nothing_known_is_told_apart_from_all_busy(world: World) -> None:
     assert (counts(unknown), counts(busy)) == ({"unknown": 2}, {"busy": 1})
 
 
-def test_nothing_near_is_said(world: World) -> None:
+def test_a_note_says_that_nothing_is_near(world: World) -> None:
     answer = world.nearby(0.5, connector="CCS", min_power_kw=50)
     assert (answer.stations, answer.note) == ((), "no station with CCS of at least 50 kW within 0.5 km")
 
@@ -247,11 +247,11 @@ def test_a_stream_that_is_down_leaves_nothing_free(world: World, ago: timedelta 
     world.says("stations", None if ago is None else NOW - ago)
     try:
         answer = world.nearby()
-        told = answer.to_json()
+        document = answer.to_json()
         assert counts(answer) == {"unknown": 6, "out_of_service": 1}
         assert {found.station.availability.value for found in answer.stations} == {"unknown", "out_of_service"}
-        assert (told["stale"], told["age_s"]) == (True, None if ago is None else pytest.approx(3600, abs=0.01))
-        assert why in told["note"]
+        assert (document["stale"], document["age_s"]) == (True, None if ago is None else pytest.approx(3600, abs=0.01))
+        assert why in document["note"]
         assert world.nearby(free_only=True).stations == ()
     finally:
         world.says("stations", NOW - timedelta(seconds=2))
@@ -268,7 +268,7 @@ def test_the_status_is_read_once_a_second(world: World) -> None:
             world.says("stations", NOW - timedelta(seconds=2))
 
 
-def test_a_station_tells_its_evses_and_its_day(world: World) -> None:
+def test_a_station_shows_its_evses_and_its_day(world: World) -> None:
     station_id = f"{PREFIX}-free"
     ten = datetime(2026, 5, 20, 17, tzinfo=UTC)  # a Wednesday, ten o'clock in Los Angeles
     now = ten + timedelta(minutes=30)
@@ -326,7 +326,7 @@ def car(name: str, km: float, **fields: Any) -> dict[str, Any]:
     }
 
 
-def test_traffic_tells_cars_near_and_inbound(world: World) -> None:
+def test_traffic_shows_cars_near_and_inbound(world: World) -> None:
     target = f"{PREFIX}-free"
     world.drive(
         car("heads", 4),
@@ -348,8 +348,11 @@ def test_traffic_tells_cars_near_and_inbound(world: World) -> None:
     ] == [("heads", "heading", 5.0, 7.2), ("comes", "destination", 50.0, 72.0)]
     assert (answer.cars_near, answer.cars_near_driving, answer.note) == (4, 3, None)
     assert answer.station.availability is Availability.FREE
-    told = answer.to_json()
-    assert (told["age_s"], told["vehicles"]["age_s"]) == (pytest.approx(2, abs=0.01), pytest.approx(1, abs=0.01))
+    document = answer.to_json()
+    assert (document["age_s"], document["vehicles"]["age_s"]) == (
+        pytest.approx(2, abs=0.01),
+        pytest.approx(1, abs=0.01),
+    )
 
 
 def test_cars_of_an_old_state_are_unknown(world: World) -> None:
@@ -368,14 +371,14 @@ def test_the_commands_answer_for_people_and_for_programs(world: World) -> None:
     world.says("stations", datetime.now(UTC))
     world.says("vehicles", datetime.now(UTC))
     place = ("--lat", str(PLACE[0]), "--lon", str(PLACE[1]), "--radius-km", "20")
-    told = json.loads(_ok("nearby", *place, "--free", "--connector", "CCS", "--min-power-kw", "100", "--json"))
-    assert [found["station_id"] for found in told["stations"]] == [f"{PREFIX}-free"]
-    assert 0 <= told["age_s"] < 60
+    document = json.loads(_ok("nearby", *place, "--free", "--connector", "CCS", "--min-power-kw", "100", "--json"))
+    assert [found["station_id"] for found in document["stations"]] == [f"{PREFIX}-free"]
+    assert 0 <= document["age_s"] < 60
     assert f"{PREFIX}-planned" in _ok("nearby", *place)
     assert "none is known to be free" in _ok("nearby", *place, "--free", "--connector", "CHAdeMO")
-    told = json.loads(_ok("station", f"{PREFIX}-free", "--json"))
-    assert [evse["status"] for evse in told["evses"]] == ["AVAILABLE", "AVAILABLE", "CHARGING"]
-    assert len(told["today"]["hours"]) == 24
+    document = json.loads(_ok("station", f"{PREFIX}-free", "--json"))
+    assert [evse["status"] for evse in document["evses"]] == ["AVAILABLE", "AVAILABLE", "CHARGING"]
+    assert len(document["today"]["hours"]) == 24
     assert "gone from the registry since" in _ok("station", f"{PREFIX}-gone")
     assert "planned, not open yet" in _ok("station", f"{PREFIX}-planned")
     assert json.loads(_ok("traffic", f"{PREFIX}-free", "--radius-km", "5", "--json"))["station"]["station_id"]

@@ -1,4 +1,4 @@
-"""`evcharge reconcile` says equal only when every store agrees; `trace` and `lake` show the way that a session took."""
+"""`evcharge reconcile` says equal only when every store agrees; `trace` and `lake` show a session's way through the stores."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def named(verdict: dict[str, Any]) -> set[tuple[str, str, str, str]]:
 
 @pytest.fixture
 def healthy(lake: Lake) -> dict[str, Any]:
-    """The verdict on equal stores, which also proves that the test before has put back what it changed."""
+    """The verdict on equal stores. It also proves that the test before restored what it changed."""
     lake.publish_waiting()
     lake.load_waiting()
     code, verdict = reconcile()
@@ -104,6 +104,8 @@ def healthy(lake: Lake) -> dict[str, Any]:
     return verdict
 
 
+# once test_retention.py has run, Kafka holds fewer events than the producers sent
+@pytest.mark.new_platform
 def test_equal_stores(lake: Lake, healthy: dict[str, Any]) -> None:
     assert (healthy["equal"], healthy["empty"], healthy["difference_count"]) == (True, False, 0)
     assert healthy["days_behind"] == []
@@ -124,7 +126,7 @@ def test_the_table_for_people(healthy: dict[str, Any]) -> None:
 
 
 def rewrite(lake: Lake, session: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[], None]:
-    """Publishes a change of the raw file that holds the session's end; a call of the result puts it back."""
+    """Publishes a change of the raw file that holds the session's end. A call of the result restores the file."""
     prefix = raw_prefix(SESSION_EVENTS.topic, DAY.isoformat())
     for path in lake.repository.paths("main", prefix):
         content = lake.repository.read("main", path)
@@ -215,7 +217,7 @@ def test_an_acknowledged_event_that_kafka_does_not_have(lake: Lake, healthy: dic
 
 
 def test_a_quarantined_row_that_the_lake_lost(lake: Lake, healthy: dict[str, Any]) -> None:
-    """It is in neither part of the lake, and can not be read: named by its key and the hour in which it was sent."""
+    """It is in neither part of the lake and cannot be read. Its key and the hour in which it was sent name it."""
     planned = lake.send([record(SESSION_EVENTS, meter("q", STRANGE))._replace(value=b"{ no JSON")])
     manifest = lake.publish(planned).manifest
     (path,) = manifest.files
@@ -235,7 +237,7 @@ def test_a_day_that_waits_for_its_load_is_no_difference(lake: Lake, healthy: dic
 
 
 def test_an_empty_platform(platform: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lake and a warehouse of their own, in which nothing was published yet."""
+    """A new lake and a new warehouse, without a publication."""
     name = f"empty{MARK}"
     monkeypatch.setenv("EVCHARGE_LAKE_REPOSITORY", name)
     monkeypatch.setenv("EVCHARGE_LAKE_BUCKET", name)
@@ -253,7 +255,7 @@ def test_an_empty_platform(platform: Settings, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_trace_of_a_finished_session(lake: Lake, healthy: dict[str, Any]) -> None:
-    """Also of its arrival in the queue, the day before it started."""
+    """It includes the arrival in the queue, the day before the start."""
     done = CliRunner().invoke(app, ["trace", SESSIONS[3], "--json"])
     assert done.exit_code == 0, done.exception
     found = json.loads(done.stdout)

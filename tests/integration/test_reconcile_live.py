@@ -1,4 +1,4 @@
-"""`evcharge reconcile` on the live stores: a document or an hour that is not what the lake's rows fold to is named."""
+"""`evcharge reconcile` on the live stores: it names documents and hours that differ from the fold of the lake's rows."""
 
 from __future__ import annotations
 

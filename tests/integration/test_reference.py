@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -22,12 +23,15 @@ from simulation import build_network
 
 Row = dict[str, Any]
 
-STATION_FILE = """\
+#: New names in every run of the module, so that its stations were never loaded before.
+MARK = token_hex(3)
+
+STATION_FILE = f"""\
 Station ID,Latitude,Longitude,Address,Charger Type,Cost (USD/kWh),Availability,Distance to City (km),\
 Usage Stats (avg users/day),Station Operator,Charging Capacity (kW),Connector Types,Installation Year,\
 Renewable Energy Source,Reviews (Rating),Parking Spots,Maintenance Frequency
-T1,52.52,13.405,"2 Berlin Ave, Berlin",DC Fast Charger,0.4,24/7,1,9,Ionity,150,CCS,2020,Yes,4,7,Annually
-T2,52.52,13.405,"2 Berlin Ave, Berlin",AC Level 1,0.4,24/7,1,9,Ionity,350,Type 2,2020,Yes,4,7,Annually
+T{MARK}1,52.52,13.405,"2 Berlin Ave, Berlin",DC Fast Charger,0.4,24/7,1,9,Ionity,150,CCS,2020,Yes,4,7,Annually
+T{MARK}2,52.52,13.405,"2 Berlin Ave, Berlin",AC Level 1,0.4,24/7,1,9,Ionity,350,Type 2,2020,Yes,4,7,Annually
 """
 
 
@@ -50,28 +54,28 @@ def test_the_bootstrap_filled_the_collections_and_fills_them_once(platform: Sett
 
 
 def test_the_same_again_changes_nothing(platform: Settings) -> None:
-    rows = [station(f"ref-{number}", connectors=connectors(7.2)) for number in range(450)]
+    rows = [station(f"ref-{MARK}-{number}", connectors=connectors(7.2)) for number in range(450)]
     assert reference.upsert_stations(platform, rows) == Upserted(inserted=450)
-    loaded_at = stored(platform, "ref-7")["loaded_at"]
+    loaded_at = stored(platform, f"ref-{MARK}-7")["loaded_at"]
     later = [row | {"observed_at": NOON + timedelta(days=1), "snapshot_scope": "all"} for row in rows]
     assert reference.upsert_stations(platform, [*rows, *later]) == Upserted(unchanged=450)
-    assert stored(platform, "ref-7")["loaded_at"] == loaded_at
+    assert stored(platform, f"ref-{MARK}-7")["loaded_at"] == loaded_at
     assert reference.upsert_stations(platform, [rows[7] | {"status_code": "T"}]) == Upserted(changed=1)
-    assert stored(platform, "ref-7")["status_code"] == "T"
+    assert stored(platform, f"ref-{MARK}-7")["status_code"] == "T"
 
 
 def test_the_newest_row_wins_and_what_it_does_not_know_stays(platform: Settings) -> None:
     evses = [{"evse_id": "a", "connector_id": "1", "connector_type": "J1772", "power_kw": 7.2}]
-    row = station("ref-known", connectors=connectors(7.2), evses=evses)
+    row = station(f"ref-known-{MARK}", connectors=connectors(7.2), evses=evses)
     reference.upsert_stations(platform, [row | {"facility_type": "HOTEL", "access_code": "public"}])
     newer = row | {"observed_at": NOON + timedelta(days=1), "evses": None, "city": "Here"}
     reference.upsert_stations(platform, [newer, row | {"city": "There"}])
-    document = stored(platform, "ref-known")
+    document = stored(platform, f"ref-known-{MARK}")
     assert (document["city"], document["facility_type"], document["evses"]) == ("Here", "HOTEL", evses)
     assert reference.upsert_stations(platform, [row | {"city": "Past"}]) == Upserted(older=1)
-    # with other connectors the EVSEs of before are not true any more
+    # the EVSEs of before do not belong to the new connectors
     reference.upsert_stations(platform, [newer | {"connectors": connectors(11.5)}])
-    assert stored(platform, "ref-known")["evses"] is None
+    assert stored(platform, f"ref-known-{MARK}")["evses"] is None
 
 
 def test_stations_are_found_by_distance(platform: Settings) -> None:
@@ -91,12 +95,12 @@ def test_kaggles_file_by_the_command(platform: Settings, tmp_path: Path) -> None
     for _ in range(2):
         done = evcharge("reference", "load", str(path), "--json")
         assert done.returncode == 0, done.stderr
-        (told,) = json.loads(done.stdout)
-        assert told["refused"] == 1
-        assert told["reasons"]["POWER_OF_TYPE"]["rows"] == 1
-        counts.append((told["inserted"], told["unchanged"]))
+        (report,) = json.loads(done.stdout)
+        assert report["refused"] == 1
+        assert report["reasons"]["POWER_OF_TYPE"]["rows"] == 1
+        counts.append((report["inserted"], report["unchanged"]))
     assert counts == [(1, 0), (0, 1)]
-    assert stored(platform, "kag-T1")["time_zone"] == "Europe/Berlin"
+    assert stored(platform, f"kag-T{MARK}1")["time_zone"] == "Europe/Berlin"
     status = json.loads(evcharge("reference", "status", "--json").stdout)
     assert {"kaggle", "synthetic"} <= {part["source"] for part in status}
 

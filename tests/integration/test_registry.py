@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import choice, randrange
+from string import ascii_uppercase
 from typing import Any
 
 import pytest
@@ -19,14 +21,17 @@ from evcharge.connections import clickhouse
 from evcharge.registry import feed
 from evcharge.warehouse import schema
 
-#: An invented state, so that nobody else's stations are in the scope.
-STATE = "QX"
-FIRST_ID = 70_000_000
+#: An invented state, so that no other test's stations are in the scope: no real one begins with these letters. Each run
+#: has another one, because earlier runs may have left stations on a platform that stays.
+STATE = choice("BEJQXY") + choice(ascii_uppercase)
+FIRST_ID = 70_000_000 + 100 * randrange(100_000)
 
-#: Loads a file and dies, as by kill -9, where every row is acknowledged and the state is not written yet.
+#: Loads a file and kills itself, as kill -9 does, once every row is acknowledged and before the state is written.
 KILLED_BEFORE_THE_STATE = """
 import os, signal, sys
 from pathlib import Path
+from random import choice, randrange
+from string import ascii_uppercase
 from evcharge.registry import feed, state
 from evcharge.settings import load_settings
 
@@ -39,7 +44,7 @@ WriteFile = Callable[..., Path]
 
 @pytest.fixture
 def write_file(tmp_path: Path) -> WriteFile:
-    """A download with these stations: number and fields that are not as those of the others."""
+    """A download with these stations, by number. Each has its fields that differ from the rest."""
 
     def write(**stations: dict[str, str]) -> Path:
         path = tmp_path / f"stations-{len(list(tmp_path.iterdir()))}.csv"
@@ -80,7 +85,7 @@ def load(path: Path, *options: str) -> dict[str, Any]:
 
 
 def warehouse(lake: Lake) -> dict[str, dict[str, Any]]:
-    """What `dim_station` has of the state, after everything that waits was taken there."""
+    """The state's rows of `dim_station`, after everything that waits was loaded."""
     lake.publish_waiting()
     lake.load_waiting()
     columns = ("station_id", "station_name", "zip", "time_zone", "total_outlets", "source", "removed_at", "observed_at")
@@ -93,8 +98,8 @@ def ids(*numbers: int) -> set[str]:
 
 
 def test_a_file_reaches_the_warehouse_and_nothing_is_sent_twice(lake: Lake, write_file: WriteFile) -> None:
-    """One test, since each step stands on what the one before it left on the platform."""
-    seven = {f"s{number}": {} for number in range(1, 8)}
+    """One test, because each step continues from the state that the step before it left."""
+    seven: dict[str, dict[str, str]] = {f"s{number}": {} for number in range(1, 8)}
     path = write_file(**seven)
     first = load(path)
     assert first["changes"]["new"] == 7
@@ -125,7 +130,7 @@ def test_a_file_reaches_the_warehouse_and_nothing_is_sent_twice(lake: Lake, writ
     # two of six are a third
     refused = evcharge("registry", "load", str(write_file(s1={}, s2={}, s3={}, s4={})), "--scope", STATE)
     assert refused.returncode == 1
-    assert "2 of the 6 current stations in scope QX are missing (33.3%" in refused.stderr
+    assert f"2 of the 6 current stations in scope {STATE} are missing (33.3%" in refused.stderr
     assert warehouse(lake) == after
 
     # killed between Kafka's acknowledgement and the state, then repeated: rows are on Kafka twice, stations are not

@@ -1,4 +1,4 @@
-"""`evcharge lake release`: the way out for a range that failed its attempts."""
+"""`evcharge lake release`: what to do with a range that failed its attempts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_a_parked_range_is_found_once_it_failed_often_enough(lake: Lake, parked:
     assert found is not None
     assert found.hash == parked.hash
 
-    told = evcharge("lake", "release", topic, "--keep-good", "--yes")
+    ended = evcharge("lake", "release", topic, "--keep-good", "--yes")
 
-    assert told.returncode == 0, told.stderr
-    assert "9 rows published, 3 in quarantine" in told.stdout
+    assert ended.returncode == 0, ended.stderr
+    assert "9 rows published, 3 in quarantine" in ended.stdout
     assert read_ledger(lake.repository, topic).offsets == parked.end
     rows = lake.rows_of(parked)
     assert (len(rows["raw"]), len(rows["quarantine"])) == (9, 3)
@@ -46,8 +46,8 @@ def test_a_parked_range_is_found_once_it_failed_often_enough(lake: Lake, parked:
 
 
 def test_an_unknown_topic_is_named(lake: Lake) -> None:
-    told = evcharge("lake", "release", "sessions", "--yes")
-    assert told.returncode == 1
-    assert told.stderr.strip() == (
+    ended = evcharge("lake", "release", "sessions", "--yes")
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == (
         "evcharge: sessions is not a topic; there are station-registry, session-events, vehicle-telemetry"
     )

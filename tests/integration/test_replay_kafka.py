@@ -1,8 +1,10 @@
-"""Replaying a file into the real Kafka: what is on the topics is what the ledger says, message by message."""
+"""Replaying a file into the real Kafka: the topics hold what the ledger says, message by message."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
 
 import orjson
 import pytest
@@ -18,6 +20,8 @@ from evcharge.recorded.replay import replay, session_events
 from evcharge.settings import PROJECT, Settings
 
 EXAMPLE = PROJECT / "examples" / "sessions-generic.csv"
+#: New names in every run of the module: the same content is the same feed, and its ledger holds what was sent before.
+MARK = token_hex(3)
 Record = tuple[int, int, bytes, bytes]
 
 
@@ -46,9 +50,11 @@ def read(consumer: KafkaConsumer, start: dict[TopicPartition, int]) -> list[Reco
     return records
 
 
-def test_every_message_is_where_the_ledger_says(platform: Settings, consumer: KafkaConsumer) -> None:
+def test_every_message_is_where_the_ledger_says(platform: Settings, consumer: KafkaConsumer, tmp_path: Path) -> None:
     before = {topic: ends(consumer, topic) for topic in (STATION_REGISTRY.topic, SESSION_EVENTS.topic)}
-    recording = read_sessions(EXAMPLE)
+    path = tmp_path / EXAMPLE.name
+    path.write_text(EXAMPLE.read_text().replace("demo-", f"demo-{MARK}-"))
+    recording = read_sessions(path)
     report = replay(platform, recording)
 
     events = read(consumer, before[SESSION_EVENTS.topic])
@@ -60,14 +66,16 @@ def test_every_message_is_where_the_ledger_says(platform: Settings, consumer: Ka
         assert [value for *_, key, value in sorted(events) if key == station] == sent
 
     stations = read(consumer, before[STATION_REGISTRY.topic])
-    assert sorted(key for *_, key, _ in stations) == [b"demo-harbor", b"demo-mile-high"]
+    assert sorted(key for *_, key, _ in stations) == [
+        f"demo-{MARK}-{name}".encode() for name in ("harbor", "mile-high")
+    ]
     assert {orjson.loads(value)["source"] for *_, value in stations} == {"generic"}
 
     ledger = read_sent(platform, report.feed)
-    told = {(row["topic"], row["partition"], row["offset"]) for row in ledger.to_pylist()}
+    in_ledger = {(row["topic"], row["partition"], row["offset"]) for row in ledger.to_pylist()}
     on_kafka = {(SESSION_EVENTS.topic, partition, offset) for partition, offset, *_ in events}
     on_kafka |= {(STATION_REGISTRY.topic, partition, offset) for partition, offset, *_ in stations}
-    assert told == on_kafka
+    assert in_ledger == on_kafka
     for topic, offsets in report.topic_offsets.items():
         after = {partition.partition: end for partition, end in ends(consumer, topic).items()}
         assert offsets == {partition: after[partition] for partition in offsets}

@@ -1,4 +1,4 @@
-"""Kafka forgets after its retention: what is published stays provable, against the producers' own ledgers."""
+"""Kafka deletes rows after its retention: the producers' own ledgers still prove what is published."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_rows_that_left_the_log_are_compared_with_the_producers_ledgers(lake: La
         publish_chunk(lake.settings, publisher, name, "000000", SESSION_EVENTS, events)
     lake.publish_waiting()
     forgotten = read_ledger(lake.repository, SESSION_EVENTS.topic).offsets
-    # one of them is sent again, and is all that Kafka still knows of it
+    # one of them is sent again. Afterwards Kafka has only this one.
     send(lake.settings, SESSION_EVENTS.topic, [record(SESSION_EVENTS, events[0])])
     lake.publish_waiting()
     lake.load_waiting()

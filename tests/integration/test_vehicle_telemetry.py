@@ -1,4 +1,4 @@
-"""Connected cars from Kafka to ClickHouse: what is quarantined, what the fact keeps, and that a load changes nothing twice."""
+"""Connected cars from Kafka to ClickHouse: what is quarantined, what the fact keeps, and that a second load changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARK = token_hex(3)
 MORNING = datetime(2024, 4, 2, 7, tzinfo=UTC)
 TOPIC = VEHICLE_TELEMETRY.topic
 
-#: 500 km north of where a car is; what it drives in 30 s at 100 km/h.
+#: Degrees of latitude: 500 km, and the distance that a car drives in 30 s at 100 km/h.
 FAR = 500 / 111.2
 STEP = 0.83 / 111.2
 
@@ -58,15 +58,15 @@ RECORDS = {
     **drive("early", 4, m2={"occurred_at": "2017-12-31T23:59:59Z"}),
     # one jump, there and back at once
     **drive("jumps", 5, m2=north(2, 500)),
-    # carried away by a train: one message is lost, the others stand
+    # a train carried the car away: one message is quarantined, the later ones are good
     **drive("moved", 6, **{f"m{n}": north(n, 500) for n in (3, 4, 5)}),
-    # the second message of all has only one before it
+    # the second message has only one before it
     **drive("at-once", 4, m1=north(1, 500)),
-    # GPS noise of 900 m in 30 s would be 108 km/h; at the same instant it is a matter of no time at all
+    # GPS noise of 900 m in 30 s would be 108 km/h; at one instant no speed can be computed
     **drive("noisy", 4, m2={**north(2, 0.9), "occurred_at": (MORNING + timedelta(seconds=30)).isoformat()}),
-    # a parked car that speaks up again after a holiday 500 km away
+    # a parked car that sends again after a holiday 500 km away
     **drive("silent", 3, m1={"occurred_at": (MORNING - timedelta(days=2)).isoformat(), **north(1, -500)}),
-    # its destination is no station of ours
+    # the destination is not in the registry
     **drive("anywhere", 2, m1={"destination_station_id": "nobody-knows-it"}),
 }
 
@@ -94,8 +94,8 @@ def test_impossible_cars_are_quarantined(lake: Lake) -> None:
     planned = lake.plan(TOPIC)
     manifest = lake.publish(planned).manifest
     found = {(r["kafka_partition"], r["kafka_offset"]): r for rows in lake.rows_of(planned).values() for r in rows}
-    told = {name: (row.get("rule_code"), row.get("rule_field")) for name in order if (row := found[places[name]])}
-    assert told == {name: BAD.get(name, (None, None)) for name in order}
+    verdicts = {name: (row.get("rule_code"), row.get("rule_field")) for name in order if (row := found[places[name]])}
+    assert verdicts == {name: BAD.get(name, (None, None)) for name in order}
     for name in BAD:
         assert (found[places[name]]["kafka_key"], found[places[name]]["kafka_value"]) == RECORDS[name]
     assert manifest.quarantined_by_rule == Counter(code for code, _ in BAD.values())
@@ -121,7 +121,7 @@ TO_STATION = {**ON, "destination_station_id": "some-station"}
 DRIVE = [moment(152 + n / 2, **ON) for n in range(30)]
 TO_CHARGE = [moment(167 + n / 2, **TO_STATION) for n in range(8)]
 ARRIVED = [moment(m) for m in (171, 176, 181)]
-#: Half an hour's messages of a parked car are left out, and of a drive nine of ten.
+#: A parked car keeps one message an hour, a drive one of ten.
 KEPT = [0, 60, 120, 152, 155, 160, 165, 167, 170, 171, 181]
 
 
@@ -133,7 +133,7 @@ def facts(lake: Lake, columns: str = "*") -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def publication_id(lake: Lake) -> str:
-    """Of the car's morning, sent twice, the last hour first."""
+    """The id of the publication of the car's morning, which is sent twice, the last hour first."""
     rows = [*TO_CHARGE, *ARRIVED, *PARKED, *DRIVE]
     planned = lake.send_positions([*rows, *rows[:20]])
     published = lake.publish(planned)
@@ -143,7 +143,7 @@ def publication_id(lake: Lake) -> str:
     return published.manifest.publication_id
 
 
-def test_the_fact_keeps_what_tells_of_drives_and_stays(lake: Lake, publication_id: str) -> None:
+def test_the_fact_keeps_drives_and_stays(lake: Lake, publication_id: str) -> None:
     assert [(at - MORNING) / timedelta(minutes=1) for (at,) in facts(lake, "occurred_at")] == KEPT
     assert facts(lake, "ignition, destination_station_id") == [
         *[(False, "")] * 3,

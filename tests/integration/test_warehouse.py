@@ -1,4 +1,4 @@
-"""From published events to ClickHouse: values, local days, duplicates, emptied days, pending days, and who may look."""
+"""From published events to ClickHouse: values, local days, duplicates, emptied days, pending days, and analyst rights."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ LOCAL_TIMES = (
     ("2024-02-29T23:59:59", NOWHERE, "2024-02-29", 23),
 )
 
-#: Energy in a message and what the warehouse makes of it: to the Wh, halves to even.
+#: Energy in a message and in the warehouse: rounded to the Wh, halves to even.
 ENERGIES = {
     0.0: "0.000",
     0.001: "0.001",
@@ -72,7 +72,8 @@ def at(text: str) -> datetime:
 #: New names in every run of the module, so that its stations were never loaded before.
 MARK = token_hex(3)
 WEAK, KNOWN, NEWEST = (f"wh-{name}-{MARK}" for name in ("weak", "known", "newest"))
-RULES_DAY = at("2024-09-09T00:00:00")
+#: The rules count every session of a day, so each run has another day of the four years before all other sessions.
+RULES_DAY = at("2019-01-01T00:00:00") + timedelta(days=int(MARK, 16) % 1461)
 RETRACTED_DAY = date(2024, 5, 5)
 
 FULL_STATION = station(
@@ -242,7 +243,7 @@ def test_every_column_of_a_session(lake: Lake, loaded: Loaded) -> None:
     assert times == [(2024081922, 2024082001)]
 
 
-def test_what_a_source_does_not_tell_is_null_or_empty(lake: Lake) -> None:
+def test_what_a_source_leaves_out_is_null_or_empty(lake: Lake) -> None:
     (found,) = sessions(lake, "bare")
     assert [found[name] for name in ("idle_s", "queue_wait_s", "soc_start_percent", "soc_end_percent")] == [None] * 4
     assert [found[name] for name in ("connector_id", "vehicle_id", "ev_model_id", "end_reason", "city")] == [""] * 5
@@ -302,7 +303,7 @@ def test_loading_again_changes_nothing(lake: Lake) -> None:
 
 
 def test_a_day_that_becomes_empty_is_dropped(lake: Lake) -> None:
-    """Its publication is taken back: the rows move to quarantine as RETRACTED and the day is announced."""
+    """A retraction moves the rows to quarantine as RETRACTED and announces the day."""
     day = RETRACTED_DAY
     assert len(sessions(lake, "retracted")) == 3
     raw = list(lake.repository.paths("main", raw_prefix(SESSION_EVENTS.topic, day.isoformat())))
@@ -355,7 +356,7 @@ def test_pending_days_are_those_touched_since_their_load(lake: Lake) -> None:
     assert pending() == pending(since=idle) == (days[1:], True)
     load_stations(lake.settings, lake.repository, lake.spark, "test-run")
     assert pending() == (days[1:], False)
-    # the older load does not cover what touched its day since
+    # the older load does not cover later changes of its day
     lake.publish(lake.send_events([stopped(f"pending-{MARK}-late", COAST, first)]))
     assert pending() == pending(since=idle) == (days, False)
     lake.load_waiting()

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
 import dagster as dg
 import pyarrow as pa
 import pytest
@@ -38,7 +37,8 @@ from evcharge_assets.definitions import defs
 SAVED = Path(__file__).with_name("public_interface.json")
 
 
-def commands(command: click.Command, path: str = "evcharge") -> dict[str, list[str]]:
+# typer has its own copy of click, whose classes have no public names
+def commands(command: Any, path: str = "evcharge") -> dict[str, list[str]]:
     """Each command's arguments and options with their defaults."""
     found = {path: sorted(_parameter(parameter) for parameter in command.params)}
     for name, sub in getattr(command, "commands", {}).items():
@@ -46,7 +46,7 @@ def commands(command: click.Command, path: str = "evcharge") -> dict[str, list[s
     return found
 
 
-def _parameter(parameter: click.Parameter) -> str:
+def _parameter(parameter: Any) -> str:
     names = [*parameter.opts, *parameter.secondary_opts]
     return f"{parameter.param_type_name} {'/'.join(names)} = {parameter.default!r}"
 

@@ -40,6 +40,7 @@ def test_definitions_can_be_loaded() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
+@pytest.mark.slow
 def test_definitions_load_in_a_fresh_interpreter(tmp_path: Path) -> None:
     """On a machine without credentials, servers or a running platform."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("EVCHARGE_", "DAGSTER_"))}

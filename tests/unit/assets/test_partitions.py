@@ -39,6 +39,7 @@ def test_recorded_years_fit() -> None:
     assert event_days(settings).get_partition_keys(current_time=NOON)[0] == settings.event_days_from == "2018-01-01"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", sorted(defs.resolve_asset_graph().get_all_asset_keys()), ids=lambda k: k.to_user_string()
 )

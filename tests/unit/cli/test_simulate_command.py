@@ -44,6 +44,7 @@ def test_equal_seeds_give_equal_ledgers_and_others_others(told: dict[str, Any]) 
     assert simulate(*SMALL, "--seed", "8")["ledger_hash"] != told["ledger_hash"]
 
 
+@pytest.mark.slow
 def test_going_on_in_another_process_writes_the_same(told: dict[str, Any], tmp_path: Path) -> None:
     whole = simulate(*SMALL, "--out", str(tmp_path / "whole"))
     parts = simulate(*SMALL, "--out", str(tmp_path / "parts"), "--resume-at", "31.5h")

@@ -19,6 +19,7 @@ def evcharge(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["preflight", "up", "down", "status", "start", "stop", "restart", "logs", "clean"])
 def test_every_command_explains_itself(command: str) -> None:
     done = evcharge("stack", command, "--help", TERM="dumb")

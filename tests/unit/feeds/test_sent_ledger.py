@@ -57,8 +57,8 @@ def test_sent_again_keeps_one_row_with_the_lowest_offset(settings: Settings, kaf
     publish(settings, kafka, "000000", 1, 2, 3)
     publish(settings, kafka, "000000", 3, feed="another")
     assert chunks(settings, "f") == ["000000"]
-    told = {row["event_id"]: row["offset"] for row in read_sent(settings).to_pylist()}
-    assert told == {"s-1-1": 0, "s-2-1": 1, "s-3-1": 4}
+    offsets = {row["event_id"]: row["offset"] for row in read_sent(settings).to_pylist()}
+    assert offsets == {"s-1-1": 0, "s-2-1": 1, "s-3-1": 4}
     assert read_sent(settings, "another").num_rows == 1
 
 

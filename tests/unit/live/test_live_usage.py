@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live_events import MINUTE, NOON, event
-from test_live_state import fold_all, folded
+from live_events import MINUTE, NOON, Rows, event, fold_all, folded
 
 from evcharge.clock import HOUR_MS
 from evcharge.live.final_usage import folded as folded_in_time_order
 from evcharge.live.station_state import HORIZON_MS
 from evcharge.live.usage import Usage, pieces
-
-Rows = list[dict[str, Any]]
 
 
 def test_energy_between_two_readings_flows_evenly() -> None:
@@ -57,7 +53,7 @@ def test_a_falling_meter_adds_nothing() -> None:
     assert usage.hours[NOON].energy_wh == 0
 
 
-def test_a_record_of_a_session_that_nobody_saw_tells_all() -> None:
+def test_the_end_of_an_unseen_session_counts_all_of_it() -> None:
     """Recorded sources have a start and an end; what comes first may even be the end."""
     stop = event(
         "stopped", NOON + 150 * MINUTE, started_at=NOON + 30 * MINUTE, energy_delivered_kwh=12.0, queue_wait_s=300.0
@@ -90,7 +86,7 @@ def test_cars_that_stay_count_in_the_hours_in_which_nothing_happens() -> None:
     assert [state.usage.hours[NOON + n * HOUR_MS].peak_occupancy for n in range(4)] == [2, 2, 2, 2]
 
 
-def test_old_hours_are_forgotten_and_an_event_of_then_counts_no_more() -> None:
+def test_old_hours_are_forgotten_and_their_late_events_do_not_count() -> None:
     late = event("stopped", NOON, "a", started_at=NOON - MINUTE, energy_delivered_kwh=9.0)
     state = folded(event("started", NOON + 2 * HORIZON_MS, "b"), late)
     assert min(state.usage.hours) >= NOON + HORIZON_MS

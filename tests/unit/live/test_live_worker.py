@@ -19,7 +19,8 @@ def collector() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_what_a_worker_keeps_is_looked_through_for_garbage_now_and_then_only() -> None:
+@pytest.mark.slow
+def test_a_worker_rarely_collects_garbage_in_what_it_keeps() -> None:
     frozen = []
     for _ in range(2 * COLLECTED_EVERY):
         list(StationFolder(Settings(), "index", SESSION_EVENTS.topic)([]))

@@ -1,4 +1,4 @@
-"""What may be asked, and how places, connectors and ages are read."""
+"""Which questions are refused, and how places, connectors and ages are read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LOS_ANGELES = {"latitude": 34.05, "longitude": -118.24, "radius_km": 5.0}
         ({"connector": ""}, "connector '' is not known"),
     ],
 )
-def test_what_can_not_be_asked_is_refused_in_one_line(wrong: dict[str, Any], said: str) -> None:
+def test_an_impossible_question_is_refused_in_one_line(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said) as error:
         NearbyQuestion(**(LOS_ANGELES | wrong))
     assert "\n" not in str(error.value)
@@ -106,7 +106,7 @@ def status(as_of: datetime | None) -> QueryStatus:
     return QueryStatus("stations", "stream", "index", utc_text(NOW), utc_text(as_of) if as_of else None)
 
 
-def test_a_fresh_state_tells_its_age() -> None:
+def test_a_fresh_state_has_an_age() -> None:
     fresh = freshness(status(NOW - timedelta(seconds=3)), NOW)
     assert fresh.to_json() == {"state_as_of": "2026-05-20T18:30:37.000Z", "age_s": 3.0, "stale": False}
     assert not freshness(status(NOW - STREAM_STALE_AFTER), NOW).stale
@@ -119,9 +119,9 @@ def test_a_stream_that_is_down_makes_the_state_stale() -> None:
     assert fresh.reason == "the live state is 15 min old; is the live stream running?"
 
 
-@pytest.mark.parametrize("told", [None, status(None)])
-def test_without_a_status_the_age_is_null(told: QueryStatus | None) -> None:
-    fresh = freshness(told, NOW)
+@pytest.mark.parametrize("stored", [None, status(None)])
+def test_without_a_status_the_age_is_null(stored: QueryStatus | None) -> None:
+    fresh = freshness(stored, NOW)
     assert fresh.to_json() == {"state_as_of": None, "age_s": None, "stale": True}
 
 

@@ -64,17 +64,17 @@ def test_hours_of_use_are_those_of_the_wall_clock() -> None:
     assert day.hours[8].today.sessions == 0
 
 
-def test_hours_to_come_are_not_told() -> None:
+def test_future_hours_are_left_out() -> None:
     day = asked([])
     assert [hour.hour for hour in day.hours if hour.today is None] == list(range(12, 24))
 
 
-def test_hours_after_the_stream_stopped_are_not_told() -> None:
+def test_hours_after_the_stream_stopped_are_left_out() -> None:
     day = compare([], {}, local(TODAY, 8), NOW, LOS_ANGELES)
     assert [hour.hour for hour in day.hours if hour.today is not None] == list(range(8))
 
 
-def test_of_a_station_that_never_told_nothing_is_told() -> None:
+def test_a_station_without_events_has_no_hours() -> None:
     day = compare([], {TODAY: NOW}, None, NOW, LOS_ANGELES)
     assert all(hour.today is None for hour in day.hours)
 

@@ -96,22 +96,22 @@ def test_the_fit_finds_what_the_data_were_drawn_from(tmp_path: Path) -> None:
         )
 
 
-def test_odd_days_tell_of_even_ones(tmp_path: Path) -> None:
+def test_odd_days_predict_even_ones(tmp_path: Path) -> None:
     recording = read_sessions(write(tmp_path, 364))
-    told = score(fit(recording, Days.ODD), recording, Days.ODD)
-    assert told.days is Days.EVEN
+    scores = score(fit(recording, Days.ODD), recording, Days.ODD)
+    assert scores.days is Days.EVEN
     # two halves of 2,300 sessions differ by that much in one of twenty cases
-    assert all(ours < 0.04 for ours, _ in told.distances.values()), told.distances
-    assert told.intervals["day_count_dispersion"].inside
+    assert all(ours < 0.04 for ours, _ in scores.distances.values()), scores.distances
+    assert scores.intervals["day_count_dispersion"].inside
 
 
 def test_a_profile_of_another_site_is_found_out(tmp_path: Path) -> None:
     mornings = TRUTH.kinds[WEEKDAYS]
     evenings = replace(mornings, start=Distribution(tuple(knot + 6 for knot in mornings.start.knots)))
     other = replace(TRUTH, kinds={WEEKDAYS: evenings}, visits=(4.0, 36.0, 4.0, 36.0, 10.0, 0.0, 0.0))
-    told = score(other, read_sessions(write(tmp_path, 364)), Days.ODD)
-    assert told.distances["start_hour"][0] > 0.5
-    assert not told.intervals["day_count_dispersion"].inside
+    scores = score(other, read_sessions(write(tmp_path, 364)), Days.ODD)
+    assert scores.distances["start_hour"][0] > 0.5
+    assert not scores.intervals["day_count_dispersion"].inside
 
 
 def test_a_profile_survives_its_file_and_holds_no_session(tmp_path: Path) -> None:
@@ -156,9 +156,9 @@ def test_a_day_alone_is_distributed_as_a_day_among_many() -> None:
     ],
 )
 def test_an_impossible_profile_is_an_error_that_names_the_field(changed: dict[str, object], said: str) -> None:
-    told = {**json.loads(json.dumps(TRUTH.to_json())), **changed}
+    document = {**json.loads(json.dumps(TRUTH.to_json())), **changed}
     with pytest.raises(ProfileError, match=said):
-        SiteProfile.from_json(told)
+        SiteProfile.from_json(document)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_an_impossible_profile_is_an_error_that_names_the_field(changed: dict[st
     ],
 )
 def test_an_impossible_distribution_is_named(quantity: str, changed: dict[str, object], said: str) -> None:
-    told = json.loads(json.dumps(TRUTH.to_json()))
-    told["kinds"][WEEKDAYS][quantity].update(changed)
+    document = json.loads(json.dumps(TRUTH.to_json()))
+    document["kinds"][WEEKDAYS][quantity].update(changed)
     with pytest.raises(ProfileError, match=said):
-        SiteProfile.from_json(told)
+        SiteProfile.from_json(document)
 
 
-def test_too_few_sessions_and_several_sites_are_told() -> None:
+def test_too_few_sessions_and_several_sites_are_reported() -> None:
     examples = PROJECT / "examples"
     with pytest.raises(UserError, match="24 sessions on all days, a fit needs 50"):
         fit(read_sessions(examples / "sessions-acn.csv"))
@@ -323,11 +323,12 @@ def test_a_site_where_nothing_varies_is_fitted_and_scored_without_a_nan(tmp_path
     drawn = profile.draw(0, 700)
     assert set(drawn.stay_h) == {2.0}
     assert set(drawn.energy_kwh) == {0.0}
-    told = json.loads(json.dumps(score(profile, recording, Days.ODD).to_json(), allow_nan=False))
-    assert told["stay_energy_correlation"]["profile"] is None
-    assert told["ks_distances"]["stay"] == {"profile": 0.0, "fitted_days": 0.0}
+    document = json.loads(json.dumps(score(profile, recording, Days.ODD).to_json(), allow_nan=False))
+    assert document["stay_energy_correlation"]["profile"] is None
+    assert document["ks_distances"]["stay"] == {"profile": 0.0, "fitted_days": 0.0}
 
 
+@pytest.mark.slow
 def test_a_profile_of_many_sessions_is_no_larger() -> None:
     random, count = np.random.default_rng(5), 40_000
     # no smooth distribution, all days alike: as much to keep as there can be
@@ -349,14 +350,14 @@ def test_no_single_session_is_a_knot() -> None:
 
 @pytest.mark.parametrize("days", [Days.ODD, Days.EVEN])
 @pytest.mark.parametrize("name", ["acn_caltech_2019-05-01_2019-08-31.csv.gz", "epfl_dcfast_2022_share.csv"])
-def test_real_days_tell_of_the_others(shared_sessions: Path, name: str, days: Days) -> None:
+def test_real_days_predict_the_others(shared_sessions: Path, name: str, days: Days) -> None:
     recording = read_sessions(shared_sessions / name)
     profile = fit(recording, days)
     assert len(json.dumps(profile.to_json())) < 50_000
-    told = score(profile, recording, days)
-    for quantity, (ours, real) in told.distances.items():
+    scores = score(profile, recording, days)
+    for quantity, (ours, real) in scores.distances.items():
         assert ours <= 1.25 * real, quantity
-    for statistic, one in told.intervals.items():
-        assert one.simulated == pytest.approx(told.fitted[statistic], rel=0.05, abs=0.03), statistic
+    for statistic, one in scores.intervals.items():
+        assert one.simulated == pytest.approx(scores.fitted[statistic], rel=0.05, abs=0.03), statistic
     # the halves' own correlations are now and then outside each other's interval: all days are the yardstick
     assert all(one.inside for one in score(profile, recording, Days.ALL).intervals.values())

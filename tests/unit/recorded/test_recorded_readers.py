@@ -5,6 +5,7 @@ import gzip
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,8 +171,8 @@ def test_only_impossible_rows_leave_nothing_to_register(csv_file: Write) -> None
 def test_first_day_and_now_bound_what_is_possible(csv_file: Write) -> None:
     path = csv_file(GENERIC, row())
 
-    def reasons(**bounds: object) -> set[str]:
-        return set(read_sessions(path, **bounds).rejected)  # type: ignore[arg-type]
+    def reasons(**bounds: Any) -> set[str]:
+        return set(read_sessions(path, **bounds).rejected)
 
     assert reasons(first_day=date(2024, 5, 1), now=datetime(2024, 5, 1, 10, tzinfo=UTC)) == set()
     assert reasons(first_day=date(2024, 5, 2)) == {"BEFORE_FIRST_DAY"}
@@ -213,7 +214,7 @@ def generic_with_places(csv_file: Write) -> Recording:
     )
 
 
-def test_the_first_row_that_tells_a_station_or_connector_counts(csv_file: Write) -> None:
+def test_the_first_row_that_names_a_station_or_connector_counts(csv_file: Write) -> None:
     recording = generic_with_places(csv_file)
     (station,) = recording.stations
     assert recording.session_count == 4

@@ -65,6 +65,7 @@ def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table.strip().splitlines()]
 
 
+@pytest.mark.slow
 def test_each_half_is_scored_on_the_other(recording: Recording) -> None:
     rows = realism_table([recording])
     assert [(one.fitted, one.score.days) for one in rows] == [(Days.ODD, Days.EVEN), (Days.EVEN, Days.ODD)]
@@ -76,6 +77,7 @@ def test_each_half_is_scored_on_the_other(recording: Recording) -> None:
         assert one.score.intervals["start_stay_correlation"].inside
 
 
+@pytest.mark.slow
 def test_visits_of_another_source_are_scored_as_they_are(recording: Recording) -> None:
     own, others = realism_table([recording])[0].score, realism_table([recording], draw=later)[0].score
     assert others.distances["start_hour"][0] > 0.9
@@ -92,7 +94,7 @@ def test_no_visits_are_an_error(recording: Recording) -> None:
         realism_table([recording], draw=nothing)
 
 
-def test_the_table_tells_ratios_and_what_is_outside() -> None:
+def test_the_table_shows_ratios_and_what_is_outside() -> None:
     head, _, *rows = cells(markdown([row(0.06, 0.04, 0.2), row(0.06, 0.0, 0.4)]).replace("\\|", "/"))
     assert tuple(head) == COLUMNS
     assert rows[0][:4] == ["A / B", "odd, even", "1,234", "0.060 / 0.040 / 1.50"]
@@ -120,7 +122,7 @@ def test_a_document_without_the_markers_is_left_as_it_is(tmp_path: Path, text: s
     assert document.read_text() == text
 
 
-def test_a_missing_document_is_told(tmp_path: Path) -> None:
+def test_a_missing_document_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         write_table(tmp_path / "realism.md", [])
 

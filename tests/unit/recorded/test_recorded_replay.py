@@ -59,7 +59,7 @@ def test_a_replay_that_was_cut_off_is_completed_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "said"),
     [
         (["absent.csv"], "evcharge: absent.csv: cannot be read"),
         ([str(EXAMPLE), "--site-id", "x"], "a site needs --site-id"),
@@ -68,10 +68,10 @@ def test_a_replay_that_was_cut_off_is_completed_by_the_next(
     ],
 )
 def test_command_ends_in_one_line(
-    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["evcharge", "replay", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code in (1, 2)
-    assert told in capsys.readouterr().err
+    assert said in capsys.readouterr().err

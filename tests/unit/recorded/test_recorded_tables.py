@@ -33,9 +33,9 @@ CALTECH = {
 JPL = {**CALTECH, "siteID": "0001", "spaceID": "AG-3F30", "sessionID": "1_1_178_817_2018-09-05 11:04:13.572882"}
 
 
-def write_json(folder: Path, told: object, name: str = "sessions.json") -> Path:
+def write_json(folder: Path, document: object, name: str = "sessions.json") -> Path:
     path = folder / name
-    text = json.dumps(told).encode()
+    text = json.dumps(document).encode()
     path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     return path
 
@@ -43,8 +43,8 @@ def write_json(folder: Path, told: object, name: str = "sessions.json") -> Path:
 @pytest.mark.parametrize("name", ["sessions.json", "sessions.json.gz"])
 @pytest.mark.parametrize("bare", [True, False])
 def test_acn_json_of_the_api_and_as_a_bare_list(tmp_path: Path, name: str, bare: bool) -> None:
-    told = [CALTECH] if bare else {"_meta": {"site": "caltech"}, "_items": [CALTECH]}
-    recording = read_sessions(write_json(tmp_path, told, name))
+    document = [CALTECH] if bare else {"_meta": {"site": "caltech"}, "_items": [CALTECH]}
+    recording = read_sessions(write_json(tmp_path, document, name))
     assert list(recording.sessions()) == [
         RecordedSession(
             session_id="acn-caltech-2_39_78_362_2018-04-25-11-08-04-400812",
@@ -60,7 +60,7 @@ def test_acn_json_of_the_api_and_as_a_bare_list(tmp_path: Path, name: str, bare:
     assert (recording.source, recording.stations[0]["time_zone"]) == ("acn", "America/Los_Angeles")
 
 
-def test_acn_sites_are_told_by_site_session_or_evse(tmp_path: Path) -> None:
+def test_acn_sites_are_known_by_site_session_or_evse(tmp_path: Path) -> None:
     office = {**CALTECH, "siteID": 19, "spaceID": "02", "sessionID": "19_102_1_1_2019-03-25 08:00:00"}
     unnumbered = {**JPL, "siteID": None}
     of_evse = {**CALTECH, "siteID": None, "sessionID": "x"}
@@ -75,7 +75,7 @@ def test_acn_sites_are_told_by_site_session_or_evse(tmp_path: Path) -> None:
         read_sessions(write_json(tmp_path, [{**JPL, "siteID": "0077"}]))
 
 
-def test_acn_exports_tell_the_site_by_the_session_id(csv_file: Write) -> None:
+def test_the_session_id_of_acn_exports_names_the_site(csv_file: Write) -> None:
     path = csv_file(
         "arrival,departure,delivered_energy (kWh),station_id,session_id",
         "2018-09-05 04:04:13-07:00,2018-09-05 17:08:38-07:00,9.6,AG-3F30,1_1_178_817_2018-09-05 11:04:13.572882",
@@ -106,7 +106,7 @@ def test_acn_csv_with_the_api_s_columns_and_others_beside_them(csv_file: Write) 
         ('[{"a": 1}]', "row 1: column 'a': the header is none of"),
     ],
 )
-def test_wrong_json_is_told_in_a_line(tmp_path: Path, content: str, said: str) -> None:
+def test_wrong_json_is_reported_in_a_line(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "sessions.json"
     path.write_text(content)
     with pytest.raises(RecordingError) as raised:
@@ -141,7 +141,7 @@ def test_one_site_of_several(tmp_path: Path) -> None:
 def test_tables_by_the_names_of_their_columns(
     csv_file: Write, columns: str, row: str, stay_min: float, kwh: float
 ) -> None:
-    table = Table(ZURICH, dict(pair.split("=") for pair in columns.split(",")))  # type: ignore[misc]
+    table = Table(ZURICH, dict(pair.split("=") for pair in columns.split(",")))
     recording = read_sessions(csv_file("a,b,c", row), table=table)
     assert recording.first_rejected is None
     (session,) = recording.sessions()
@@ -177,7 +177,7 @@ def test_a_table_with_semicolons_evses_and_a_date_that_another_row_explains(csv_
         ({"started_at": "a", "ended_at": "z", "energy_kwh": "c"}, "row 1: column 'z' is missing"),
     ],
 )
-def test_wrong_mappings_are_told(csv_file: Write, columns: dict[str, str], said: str) -> None:
+def test_wrong_mappings_are_reported(csv_file: Write, columns: dict[str, str], said: str) -> None:
     with pytest.raises(RecordingError, match=said):
         read_sessions(csv_file("a,b,c", "2024-01-01,2024-01-02,1"), table=Table(ZURICH, columns))
 
@@ -197,7 +197,8 @@ def fit(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output + str(result.exception or "")
 
 
-def test_the_command_fits_a_table_and_prints_or_tells_json(csv_file: Write, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_fits_a_table_and_prints_text_or_json(csv_file: Write, tmp_path: Path) -> None:
     rows = [
         f"2012-{1 + n // 28:02d}-{1 + n % 28:02d} {n % 11 + 7:02d}:{n % 60:02d},{60 + n % 97},{n % 13}.5"
         for n in range(300)
@@ -211,8 +212,8 @@ def test_the_command_fits_a_table_and_prints_or_tells_json(csv_file: Write, tmp_
     profile = json.loads(out.read_text())
     assert (profile["evses"], profile["power_kw"], profile["site_power_kw"]) == (3, 22, 44)
     code, said = fit(path, "--out", out, *named, "--json")
-    told = json.loads(said)
-    assert (code, told["sessions"], told["dropped"]) == (0, 300, {"ENDS_BEFORE_START": 1})
+    report = json.loads(said)
+    assert (code, report["sessions"], report["dropped"]) == (0, 300, {"ENDS_BEFORE_START": 1})
 
 
 @pytest.mark.parametrize(
@@ -227,9 +228,7 @@ def test_the_command_fits_a_table_and_prints_or_tells_json(csv_file: Write, tmp_
         ),
     ],
 )
-def test_the_command_tells_what_is_wrong(
-    csv_file: Write, tmp_path: Path, arguments: tuple[str, ...], said: str
-) -> None:
+def test_the_command_says_what_is_wrong(csv_file: Write, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     code, output = fit(csv_file("in,kWh", "2024-01-01,much"), "--out", tmp_path / "profile.json", *arguments)
     assert code != 0
     assert said in " ".join(output.replace("│", " ").split())

@@ -1,4 +1,4 @@
-"""Kaggle's two files: what can be true is read, the rest is refused and says why."""
+"""Kaggle's two files: plausible rows are read, the rest is refused with the reasons."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]])
 
 
 def stations(tmp_path: Path, *rows: Mapping[str, str]) -> ReferenceFile:
-    told = [STATION | {"Station ID": f"EVS{number:05d}"} | dict(row) for number, row in enumerate(rows, start=1)]
-    return read(write(tmp_path / "stations.csv", STATION_COLUMNS, told), NOW)
+    table = [STATION | {"Station ID": f"EVS{number:05d}"} | dict(row) for number, row in enumerate(rows, start=1)]
+    return read(write(tmp_path / "stations.csv", STATION_COLUMNS, table), NOW)
 
 
 def models(tmp_path: Path, *rows: Mapping[str, str]) -> ReferenceFile:
@@ -65,7 +65,7 @@ def test_a_station_is_a_row_of_the_registry(tmp_path: Path) -> None:
         "Europe/Berlin",
     )
     assert row["total_outlets"] == 2
-    # what the charger's type can not give is not said of its other plug
+    # the power is beyond the charger's type, so the other plug does not get it
     assert row["connectors"] == [
         {"connector_type": "IEC_62196_T2", "power_kw": None, "ports": 1},
         {"connector_type": "J1772COMBO", "power_kw": 150.0, "ports": 1},
@@ -92,7 +92,7 @@ def test_a_station_is_a_row_of_the_registry(tmp_path: Path) -> None:
         ({"Connector Types": ""}, "EMPTY_FIELD", "Connector Types"),
     ],
 )
-def test_a_station_that_can_not_be_is_refused(tmp_path: Path, cells: dict[str, str], code: str, text: str) -> None:
+def test_an_impossible_station_is_refused(tmp_path: Path, cells: dict[str, str], code: str, text: str) -> None:
     file = stations(tmp_path, {}, cells)
     assert [row["station_id"] for row in file.rows] == ["kag-EVS00001"]
     (refused,) = file.refused
@@ -105,7 +105,7 @@ def test_the_northernmost_chargers_are_believed(tmp_path: Path) -> None:
     assert stations(tmp_path, {"Latitude": "71.17", "Longitude": "25.78"}).rows
 
 
-def test_all_reasons_of_a_row_are_told_and_counted(tmp_path: Path) -> None:
+def test_all_reasons_of_a_row_are_reported_and_counted(tmp_path: Path) -> None:
     wrong = {"Charger Type": "AC Level 1", "Charging Capacity (kW)": "350", "Connector Types": "CHAdeMO"}
     file = stations(tmp_path, wrong, wrong | {"Latitude": "80"})
     assert {code: texts.total() for code, texts in file.reasons().items()} == {
@@ -117,7 +117,7 @@ def test_all_reasons_of_a_row_are_told_and_counted(tmp_path: Path) -> None:
 
 def test_the_first_row_of_an_id_stays(tmp_path: Path) -> None:
     same = {"Station ID": "EVS1"}
-    # the row that can not be true does not count
+    # the impossible row does not count
     file = stations(
         tmp_path, same | {"Latitude": "99"}, same | {"Station Operator": "A"}, same | {"Station Operator": "B"}
     )
@@ -143,9 +143,9 @@ def test_a_model_with_what_follows_from_its_figures(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("told", ["", "NA"])
-def test_a_car_without_fast_charging(tmp_path: Path, told: str) -> None:
-    (row,) = models(tmp_path, {"Fast_charge": told}).rows
+@pytest.mark.parametrize("cell", ["", "NA"])
+def test_a_car_without_fast_charging(tmp_path: Path, cell: str) -> None:
+    (row,) = models(tmp_path, {"Fast_charge": cell}).rows
     assert (row["dc_kw"], row["connector_types"]) == (None, ["IEC_62196_T2"])
 
 
@@ -167,14 +167,14 @@ def test_leafs_have_chademo(tmp_path: Path) -> None:
         ({"Car_name": "Twizy"}, "NO_MODEL"),
     ],
 )
-def test_a_model_that_can_not_be_is_refused(tmp_path: Path, cells: dict[str, str], code: str) -> None:
+def test_an_impossible_model_is_refused(tmp_path: Path, cells: dict[str, str], code: str) -> None:
     file = models(tmp_path, cells)
     assert not file.rows
     assert code in {reason.code for reason in file.refused[0].reasons}
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_of_cars_with_one_name_the_newest_stays(tmp_path: Path, newest_first: bool) -> None:
+def test_the_newest_of_cars_with_one_name_stays(tmp_path: Path, newest_first: bool) -> None:
     cars = [
         {
             "Car_name": "Mini Cooper SE",
@@ -201,7 +201,7 @@ def test_another_file_is_named_with_those_that_are_known(tmp_path: Path, content
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00a", None])
-def test_a_file_that_can_not_be_read(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "broken.csv"
     if content is not None:
         path.write_bytes(content)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from afdc_downloads import RecordingKafka, WriteCsv
+from afdc_downloads import RecordingKafka, WriteCsv, publish_with
 from afdc_server import (
     KEY,
     PREFIX,
@@ -40,7 +40,7 @@ from evcharge.settings import Settings, load_settings
 
 
 class Poller:
-    """Polls without waiting; `waited_s` are the waits it was asked for."""
+    """Polls without waiting. `waited_s` are the waits that it asked for."""
 
     def __init__(self, settings: Settings, kafka: RecordingKafka) -> None:
         self.settings, self.kafka = settings, kafka
@@ -51,7 +51,7 @@ class Poller:
         return feed.poll(self.settings, client=client, open_publisher=self.kafka, **options)
 
     def fails(self, says: str, kind: type[Exception] = RegistryError) -> str:
-        """The poll fails with one line that `says` so and does not tell the key; nothing is published."""
+        """The poll fails with one line that contains `says` and not the key. Nothing is published."""
         published = len(self.kafka.rows)
         with pytest.raises(kind, match=says) as error:
             self()
@@ -77,12 +77,12 @@ def test_a_poll_publishes_the_stations_and_keeps_a_copy(poll: Poller, afdc: Afdc
     assert report.load is not None
     assert (report.load.published, report.load.scope) == (10, "all")
     assert afdc.requests == [f"{PREFIX}/last-updated.json", f"{PREFIX}.json?fuel_type=ELEC&limit=all"]
-    told = feed.status(poll.settings)
-    assert told["sources"] == {"afdc": {"current": 10, "gone": 0}}
-    assert told["last_good_copy"]["age_s"] < 60
-    assert told["last_poll"]["outcome"] == "loaded"
+    found = feed.status(poll.settings)
+    assert found["sources"] == {"afdc": {"current": 10, "gone": 0}}
+    assert found["last_good_copy"]["age_s"] < 60
+    assert found["last_poll"]["outcome"] == "loaded"
     # the copy is a download like any other
-    report_of_copy = load_file(poll.settings, Path(told["last_good_copy"]["file"]), open_publisher=poll.kafka)
+    report_of_copy = load_file(poll.settings, Path(found["last_good_copy"]["file"]), open_publisher=poll.kafka)
     assert report_of_copy.changes["unchanged"] == 10
 
 
@@ -295,8 +295,8 @@ def test_the_key_is_in_no_address_and_no_log(
     afdc.faults.append(status(503))
     poll()
     assert not any(KEY in request for request in afdc.requests)
-    told = capsys.readouterr()
-    assert KEY not in caplog.text + told.out + told.err
+    captured = capsys.readouterr()
+    assert KEY not in caplog.text + captured.out + captured.err
     assert KEY not in str(feed.status(poll.settings))
 
 
@@ -308,7 +308,7 @@ def test_the_command(
     monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
     monkeypatch.setenv("EVCHARGE_AFDC_API_URL", afdc.url)
     monkeypatch.setenv("EVCHARGE_AFDC_API_KEY", KEY)
-    monkeypatch.setitem(feed.poll.__kwdefaults__, "open_publisher", kafka)
+    publish_with(monkeypatch, feed.poll, kafka)
     result = CliRunner().invoke(app, ["registry", "poll"])
     assert result.exit_code == 0, result.output
     assert "published 10 messages: 10 new" in result.stdout

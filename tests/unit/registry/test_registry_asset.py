@@ -1,4 +1,4 @@
-"""The registry in Dagster: a poll is a materialization, no key is none that fails."""
+"""The registry in Dagster: a poll is a materialization, and a missing key is no failure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from afdc_downloads import RecordingKafka
+from afdc_downloads import RecordingKafka, publish_with
 from afdc_server import KEY, AfdcServer, electric, html
 
 from evcharge.registry import feed
@@ -21,7 +21,7 @@ from evcharge_sensors.registry import registry_schedule
 def home(tmp_path: Path, afdc: AfdcServer, kafka: RecordingKafka, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
     monkeypatch.setenv("EVCHARGE_AFDC_API_URL", afdc.url)
-    monkeypatch.setitem(feed.poll.__kwdefaults__, "open_publisher", kafka)
+    publish_with(monkeypatch, feed.poll, kafka)
     afdc.stations = [electric(1), electric(2)]
     return tmp_path
 
@@ -35,9 +35,9 @@ def test_a_poll_is_a_materialization(home: Path, kafka: RecordingKafka, monkeypa
     result = materialize()
     assert result.success
     (event,) = result.asset_materializations_for_node(REGISTRY_FEED.to_python_identifier())
-    told = {name: value.value for name, value in event.metadata.items()}
-    assert told["outcome"] == "loaded"
-    assert (told["new"], told["published"]) == (2, 2)
+    metadata = {name: value.value for name, value in event.metadata.items()}
+    assert metadata["outcome"] == "loaded"
+    assert (metadata["new"], metadata["published"]) == (2, 2)
     assert len(kafka.rows) == 2
 
 
@@ -56,7 +56,9 @@ def test_a_poll_that_failed_says_why_in_one_line(home: Path, afdc: AfdcServer, m
     result = materialize()
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert "an HTML page came where JSON is due" in failure.step_failure_data.user_failure_data.description
+    user_failure = failure.step_failure_data.user_failure_data
+    assert user_failure is not None
+    assert "an HTML page came where JSON is due" in (user_failure.description or "")
 
 
 @pytest.mark.parametrize(

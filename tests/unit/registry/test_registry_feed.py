@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from afdc_downloads import RecordingKafka, WriteCsv
+from afdc_downloads import RecordingKafka, WriteCsv, publish_with
 from typer.testing import CliRunner
 
 from evcharge.connections import ServerDownError
@@ -103,7 +103,7 @@ def test_a_station_that_moved_to_another_state_is_not_gone(registry: Registry, w
     assert [(p.row, p.reason) for p in report.rejected] == [(11, "OUTSIDE_SCOPE")]
 
 
-def test_a_row_that_can_not_be_read_is_not_gone(registry: Registry, write_csv: WriteCsv) -> None:
+def test_an_unreadable_row_is_not_gone(registry: Registry, write_csv: WriteCsv) -> None:
     registry.load(write_csv(*stations(1, 10)))
     report = registry.load(write_csv(*stations(1, 9), {"ID": "10", "Latitude": "900"}))
     assert (report.changes["gone"], len(report.rejected)) == (0, 1)
@@ -190,7 +190,7 @@ def test_two_loads_at_once(registry: Registry, write_csv: WriteCsv) -> None:
         registry.load(path)
 
 
-def test_a_state_that_can_not_be_read(registry: Registry, write_csv: WriteCsv) -> None:
+def test_an_unreadable_state(registry: Registry, write_csv: WriteCsv) -> None:
     registry.load(write_csv({}))
     (state.folder(registry.settings) / "state.json.gz").write_bytes(b"{")
     with pytest.raises(RegistryError, match=r"state\.json\.gz cannot be read"):
@@ -217,9 +217,9 @@ def test_new_york_then_washington_twice(registry: Registry, shared_registry: Pat
     assert report.changes == {"new": 1125, "changed": 518, "returned": 0, "gone": 294, "unchanged": 830}
     states = Counter((row["state"], "removed_at" in row) for row in registry.kafka.newest().values())
     assert states == {("NY", False): 4736, ("WA", False): 2473, ("WA", True): 294}
-    told = feed.status(registry.settings)
-    assert told["sources"] == {"afdc": {"current": 7209, "gone": 294}}
-    assert [(s["scope"], s["current"], s["gone"]) for s in told["snapshots"]] == [("NY", 4736, 0), ("WA", 2473, 294)]
+    found = feed.status(registry.settings)
+    assert found["sources"] == {"afdc": {"current": 7209, "gone": 294}}
+    assert [(s["scope"], s["current"], s["gone"]) for s in found["snapshots"]] == [("NY", 4736, 0), ("WA", 2473, 294)]
 
 
 def test_the_example_is_loaded_where_no_file_is_named(settings: Settings, kafka: RecordingKafka) -> None:
@@ -228,13 +228,13 @@ def test_the_example_is_loaded_where_no_file_is_named(settings: Settings, kafka:
     assert {row["source"] for row in kafka.rows} == {"synthetic"}
 
 
-def test_the_command_tells_what_it_did(
+def test_the_command_reports_what_it_did(
     tmp_path: Path, kafka: RecordingKafka, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from evcharge.cli.app import app
 
     monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
-    monkeypatch.setitem(load_file.__kwdefaults__, "open_publisher", kafka)
+    publish_with(monkeypatch, load_file, kafka)
     path = write_csv({}, {"ID": "2", "ZIP": "2114"}, {"ID": "3", "State": "NY"}, {"ID": "4", "Fuel Type Code": "E85"})
     result = CliRunner().invoke(app, ["registry", "load", str(path), "--scope", "ma"])
     assert result.exit_code == 0, result.output
@@ -251,8 +251,8 @@ def test_the_command_tells_what_it_did(
         "reason": "OUTSIDE_SCOPE",
         "detail": "state: NY is not MA",
     }
-    told = CliRunner().invoke(app, ["registry", "status"]).stdout
-    assert "afdc: 2 stations, 0 gone" in told
-    assert "scope MA of afdc: 2 stations, 0 gone" in told
-    assert "last good copy of the API: none\nlast poll: none" in told
+    shown = CliRunner().invoke(app, ["registry", "status"]).stdout
+    assert "afdc: 2 stations, 0 gone" in shown
+    assert "scope MA of afdc: 2 stations, 0 gone" in shown
+    assert "last good copy of the API: none\nlast poll: none" in shown
     assert json.loads(CliRunner().invoke(app, ["registry", "status", "--json"]).stdout)["sources"]

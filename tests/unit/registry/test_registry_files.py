@@ -49,7 +49,7 @@ def test_a_file_that_a_spreadsheet_saved(write_csv: WriteCsv) -> None:
     assert by_reason(snapshot.corrected) == {"ZIP_PADDED": [2]}
 
 
-def test_rows_that_can_not_be_read_are_reported_and_the_rest_is_loaded(write_csv: WriteCsv) -> None:
+def test_unreadable_rows_are_reported_and_the_rest_is_loaded(write_csv: WriteCsv) -> None:
     path = write_csv(
         {},
         {"ID": "2", "Latitude": "423.61"},

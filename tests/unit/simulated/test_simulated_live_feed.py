@@ -1,7 +1,9 @@
-"""The simulated feed: one day once, then on and on, with no gap and no changed id whatever breaks in between."""
+"""The simulated feed: one day once, then a live feed without gap or changed id, whatever breaks."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -26,8 +28,8 @@ def expected(settings: Settings, until: datetime, contract: Contract = SESSION_E
     fleet = build_fleet(network, vehicles=settings.simulation_vehicles, seed=settings.simulation_seed)
     whole = Simulation(network, fleet, seed=settings.simulation_seed, start_at=START, behaviour=BEHAVIOUR)
     events = whole.advance(until=until)
-    told = events if contract is SESSION_EVENTS else whole.telemetry(since=START + timedelta(hours=23))
-    return {message(contract, row) for row in told.rows()}
+    batch = events if contract is SESSION_EVENTS else whole.telemetry(since=START + timedelta(hours=23))
+    return {message(contract, row) for row in batch.rows()}
 
 
 def session_events(kafka: FakePublisher) -> list[bytes]:
@@ -74,9 +76,9 @@ def test_a_day_is_published_once(settings: Settings, kafka: FakePublisher) -> No
         assert report.metadata(contract.topic)["messages"] == len(sent(kafka, contract))
     assert report.metadata("station-registry")["messages"] == 8
     stopped = [event for value in session_events(kafka) if (event := orjson.loads(value))["event_type"] == "stopped"]
-    told = report.metadata("session-events")
-    assert told["sessions"] == len(stopped) > 5
-    assert told["energy_delivered_kwh"] == pytest.approx(sum(e["energy_delivered_kwh"] for e in stopped), abs=1e-6)
+    metadata = report.metadata("session-events")
+    assert metadata["sessions"] == len(stopped) > 5
+    assert metadata["energy_delivered_kwh"] == pytest.approx(sum(e["energy_delivered_kwh"] for e in stopped), abs=1e-6)
 
     before = len(kafka.messages)
     again = simulate_day(settings, NOW + timedelta(hours=3), open_publisher=lambda _: kafka)
@@ -85,8 +87,9 @@ def test_a_day_is_published_once(settings: Settings, kafka: FakePublisher) -> No
     assert len(kafka.messages) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["fail_before", "fail_after"])
-# the last are those of the first day's two last, cut hours, in which cars tell too
+# the last are of the first day's two last, cut hours, in which cars send messages too
 @pytest.mark.parametrize("chunk", [0, 1, 5, 24, 25, 26, 27])
 def test_an_interrupted_day_is_completed_as_it_was_begun(
     settings: Settings, kafka: FakePublisher, fault: str, chunk: int
@@ -94,10 +97,10 @@ def test_an_interrupted_day_is_completed_as_it_was_begun(
     class FailsOnce(FakePublisher):
         calls = 0
 
-        def publish(self, *arguments: object) -> list[tuple[int, int]]:  # type: ignore[override]
+        def publish(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
             setattr(self, fault, ConnectionError("cut off") if self.calls == chunk else None)
             self.calls += 1
-            return super().publish(*arguments)  # type: ignore[arg-type]
+            return super().publish(contract, rows)
 
     kafka = FailsOnce()
     with pytest.raises(ConnectionError):
@@ -107,7 +110,8 @@ def test_an_interrupted_day_is_completed_as_it_was_begun(
     assert_complete(settings, kafka, START + timedelta(hours=24))
 
 
-def test_live_goes_on_without_gap_or_changed_id(settings: Settings, kafka: FakePublisher) -> None:
+@pytest.mark.slow
+def test_live_continues_without_gap_or_changed_id(settings: Settings, kafka: FakePublisher) -> None:
     simulate_day(settings, NOW, open_publisher=lambda _: kafka)
     end = START + timedelta(hours=24)
     live(settings, kafka, end + timedelta(seconds=5, microseconds=333), end + timedelta(minutes=7))
@@ -125,7 +129,8 @@ def test_live_goes_on_without_gap_or_changed_id(settings: Settings, kafka: FakeP
     assert all(name.startswith(("20260312T", "cars-20260312T")) for name in names if "T" in name)
 
 
-def test_live_makes_up_for_a_pause_at_the_pace_that_is_asked_for(settings: Settings, kafka: FakePublisher) -> None:
+@pytest.mark.slow
+def test_live_catches_up_after_a_pause_at_the_given_pace(settings: Settings, kafka: FakePublisher) -> None:
     simulate_day(settings, NOW, open_publisher=lambda _: kafka)
     end = START + timedelta(hours=24)
     now = end + timedelta(hours=3)
@@ -174,8 +179,8 @@ def test_live_outlasts_a_kafka_that_is_down(settings: Settings, kafka: FakePubli
     times = (end + timedelta(minutes=minutes) for minutes in range(30, 90, 5))
     run_live(settings, Down(), open_publisher=lambda _: kafka, clock=lambda: next(times))
     assert waited == [1, 2, 4, 8, 16, 32, 60, 60, 60, simulated.LIVE_INTERVAL_S]
-    told = orjson.loads((settings.feeds_dir / simulated.FEED / "state.json").read_bytes())
-    until = datetime.fromisoformat(told["published_until"])
+    state = orjson.loads((settings.feeds_dir / simulated.FEED / "state.json").read_bytes())
+    until = datetime.fromisoformat(state["published_until"])
     assert until > end + timedelta(minutes=60)
     assert sorted(session_events(kafka)) == sorted(expected(settings, until))
 
@@ -196,7 +201,7 @@ def test_live_waits_for_the_first_day(settings: Settings, monkeypatch: pytest.Mo
     assert not opened
 
 
-def test_two_processes_can_not_feed_at_once(settings: Settings, kafka: FakePublisher) -> None:
+def test_two_processes_cannot_feed_at_once(settings: Settings, kafka: FakePublisher) -> None:
     with simulated._only_one(settings), pytest.raises(FeedError, match="another process runs the simulated feed"):
         simulate_day(settings, NOW, open_publisher=lambda _: kafka)
 

@@ -1,15 +1,17 @@
-"""Simulated days: each goes on from the one before, as often as it is launched, whatever is killed."""
+"""Simulated days: each continues the one before, however often it is launched and whatever is killed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
 from fake_kafka import FakePublisher
 
 from evcharge import lock
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.feeds.messages import message
 from evcharge.feeds.sent_ledger import read_sent
 from evcharge.settings import Settings, load_settings
@@ -63,19 +65,19 @@ def test_days_one_by_one_are_one_long_simulation(settings: Settings, kafka: Fake
     for report in reports:
         of_day = [event for event in map(orjson.loads, sent(kafka)) if event["occurred_at"][:10] == str(report.day)]
         stopped = [event for event in of_day if event["event_type"] == "stopped"]
-        told = report.metadata()
-        assert not told["already_simulated"]
-        assert told["events"] == len(of_day)
-        assert told["sessions"] == len(stopped) > 5
-        assert told["energy_kwh"] == pytest.approx(sum(event["energy_delivered_kwh"] for event in stopped))
-        assert told["state_bytes"] == len(files(settings)[f"{report.day}.state.json.gz"]) > 0
+        metadata = report.metadata()
+        assert not metadata["already_simulated"]
+        assert metadata["events"] == len(of_day)
+        assert metadata["sessions"] == len(stopped) > 5
+        assert metadata["energy_kwh"] == pytest.approx(sum(event["energy_delivered_kwh"] for event in stopped))
+        assert metadata["state_bytes"] == len(files(settings)[f"{report.day}.state.json.gz"]) > 0
     assert reports[0].ledger_hash != reports[1].ledger_hash
 
 
 def test_an_event_at_midnight_is_the_next_days(
     settings: Settings, kafka: FakePublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hardly any event falls on that millisecond, so what is looked at is how far a day is simulated."""
+    """Hardly any event falls on that millisecond, so the test looks at how far a day is simulated."""
     reached: list[datetime] = []
     advance = Simulation.advance
 
@@ -101,10 +103,11 @@ def test_a_second_run_changes_nothing(settings: Settings, kafka: FakePublisher) 
     assert files(settings) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("day", [FIRST, SECOND])
 @pytest.mark.parametrize("lost", ["state", "ledger"])
 def test_an_old_day_comes_out_the_same(settings: Settings, kafka: FakePublisher, day: date, lost: str) -> None:
-    """Without its state a day is as if it had been killed right before it was done; without its ledger, untold."""
+    """Without its state a day looks killed right before its end; without its ledger it looks unsent."""
     reports = simulate(settings, kafka, FIRST, SECOND, THIRD)
     before, events = files(settings), sent(kafka)
     ledger = read_sent(settings, FEED)
@@ -123,6 +126,7 @@ def test_an_old_day_comes_out_the_same(settings: Settings, kafka: FakePublisher,
     assert following.already_simulated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["fail_before", "fail_after"])
 # stations, the first and last hour of the first day, and an hour of the second
 @pytest.mark.parametrize("call", [0, 1, 24, 30])
@@ -130,10 +134,10 @@ def test_a_killed_day_is_completed_under_the_same_ids(settings: Settings, fault:
     class FailsOnce(FakePublisher):
         calls = 0
 
-        def publish(self, *arguments: object) -> list[tuple[int, int]]:  # type: ignore[override]
+        def publish(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
             setattr(self, fault, ConnectionError("cut off") if self.calls == call else None)
             self.calls += 1
-            return super().publish(*arguments)  # type: ignore[arg-type]
+            return super().publish(contract, rows)
 
     kafka = FailsOnce()
     killed = SECOND if call > 24 else FIRST
@@ -169,7 +173,7 @@ def test_a_missing_day_is_named(settings: Settings, kafka: FakePublisher) -> Non
         (date(2017, 12, 31), "event days begin with 2018-01-01"),
     ],
 )
-def test_a_day_that_can_not_be_begins_nothing(settings: Settings, kafka: FakePublisher, day: date, reason: str) -> None:
+def test_an_impossible_day_begins_nothing(settings: Settings, kafka: FakePublisher, day: date, reason: str) -> None:
     with pytest.raises(FeedError, match=reason):
         simulate(settings, kafka, day)
     assert not (settings.feeds_dir / FEED).exists()
@@ -214,7 +218,7 @@ def test_other_settings_than_the_days_began_with_are_refused(
         simulate(load_settings(home=settings.home), kafka, SECOND)
 
 
-def test_two_processes_can_not_simulate_days_at_once(settings: Settings, kafka: FakePublisher) -> None:
+def test_two_processes_cannot_simulate_days_at_once(settings: Settings, kafka: FakePublisher) -> None:
     held = settings.feeds_dir / FEED / "lock"
     with lock.only_one(held, FeedError("held")), pytest.raises(FeedError, match="another process simulates days"):
         simulate(settings, kafka, FIRST)

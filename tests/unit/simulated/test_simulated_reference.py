@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from afdc_downloads import RecordingKafka
 
+from evcharge.contracts import Contract
 from evcharge.reference.bundled import bundled_models, bundled_stations
 from evcharge.settings import Settings, load_settings
 from evcharge.simulated import live_feed as simulated
@@ -33,7 +36,7 @@ def kafka() -> RecordingKafka:
 
 
 def refuse(_: Settings) -> None:
-    raise AssertionError("going on takes no reference data")
+    raise AssertionError("a resumed day reads no reference data")
 
 
 def test_sessions_are_at_stations_that_the_feed_registered(settings: Settings, kafka: RecordingKafka) -> None:
@@ -47,14 +50,14 @@ def test_sessions_are_at_stations_that_the_feed_registered(settings: Settings, k
     assert sessions
 
 
-def test_a_day_that_was_killed_goes_on_without_reference_data(
+def test_a_killed_day_is_resumed_without_reference_data(
     settings: Settings, kafka: RecordingKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(RecordingKafka):
-        def publish(self, *arguments: object) -> list[tuple[int, int]]:  # type: ignore[override]
+        def publish(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
             if len(self.rows) > STATIONS + 20:
                 raise ConnectionError("cut off")
-            return super().publish(*arguments)  # type: ignore[arg-type]
+            return super().publish(contract, rows)
 
     killed = Killed()
     with pytest.raises(ConnectionError):

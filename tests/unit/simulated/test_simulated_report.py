@@ -28,7 +28,7 @@ MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 WORK, FAST = "work-1", "fast-1"
 
 
-def session(station_id: str, evse_id: str, day: int, hour: float, stay_h: float, **told: Any) -> dict[str, Any]:
+def session(station_id: str, evse_id: str, day: int, hour: float, stay_h: float, **fields: Any) -> dict[str, Any]:
     return {
         "station_id": station_id,
         "evse_id": evse_id,
@@ -39,19 +39,19 @@ def session(station_id: str, evse_id: str, day: int, hour: float, stay_h: float,
         "queue_wait_s": 0.0,
         "idle_s": 0.0,
         "soc_start_percent": 50.0,
-    } | told
+    } | fields
 
 
 def run(*sessions: dict[str, Any], **changes: Any) -> SimulatedRun:
     """A week at a workplace with three EVSEs and a fast charger with one."""
-    told = {
+    values = {
         "sessions": pa.Table.from_pylist(list(sessions), schema=SESSIONS),
         "stations": {WORK: ("workplace", 3, "UTC"), FAST: ("dc_fast", 1, "UTC")},
         "start_at": MONDAY,
         "end_at": MONDAY + timedelta(days=7),
         "seed": 7,
     }
-    return SimulatedRun(**(told | changes))
+    return SimulatedRun(**(values | changes))
 
 
 WEEK = run(
@@ -187,13 +187,13 @@ def test_occupancy_is_the_share_of_evses_in_local_hours() -> None:
 
 def test_occupancy_knows_which_local_hours_were_simulated() -> None:
     """From Sunday 16:00 to Monday 04:00 in New York."""
-    told = run(
+    simulated = run(
         session(WORK, "A", -1, 23.0, 2.0),
         stations={WORK: ("workplace", 2, "America/New_York")},
         start_at=MONDAY - timedelta(hours=3),
         end_at=MONDAY + timedelta(hours=9),
     )
-    occupancy = workplaces(told).occupancy
+    occupancy = workplaces(simulated).occupancy
     known = np.flatnonzero(~np.isnan(occupancy))
     assert list(known) == [*range(4), *range(160, 168)]
     assert occupancy[[167, 0, 1]] == pytest.approx([0.5, 0.5, 0.0])
@@ -209,15 +209,15 @@ def test_dispersion_is_carried_over_to_a_site_of_another_size() -> None:
         for (station, day), count in np.ndenumerate(counts)
         for _ in range(count)
     ]
-    told = run(
+    simulated = run(
         *rows,
         stations={f"S{station}": ("workplace", 1, "UTC") for station in range(stations)},
         end_at=MONDAY + timedelta(weeks=weeks),
     )
     # negative binomial: 1 + variance * mean, of the station as of a busier one
-    assert workplaces(told).dispersion(mean) == pytest.approx(1.75, abs=0.1)
-    assert workplaces(told).dispersion(40.0) == pytest.approx(11.0, abs=1.3)
-    assert np.isnan(workplaces(replace(told, end_at=MONDAY + timedelta(days=6))).dispersion(mean))
+    assert workplaces(simulated).dispersion(mean) == pytest.approx(1.75, abs=0.1)
+    assert workplaces(simulated).dispersion(40.0) == pytest.approx(11.0, abs=1.3)
+    assert np.isnan(workplaces(replace(simulated, end_at=MONDAY + timedelta(days=6))).dispersion(mean))
 
 
 def test_sessions_that_are_the_real_ones_are_nowhere_apart() -> None:
@@ -293,7 +293,7 @@ def test_names_are_text_and_not_markup() -> None:
     assert "real: <script>alert(1)</script> & Söhne" in page.texts["li"]
 
 
-def test_what_the_simulation_tells_becomes_a_report(tmp_path: Path) -> None:
+def test_the_events_of_a_simulation_become_a_report(tmp_path: Path) -> None:
     network = build_network(12, seed=7)
     simulation = Simulation(network, build_fleet(network, 150, 7), seed=7, start_at=MONDAY)
     stations = {one.station_id: one for one in network.stations}
@@ -315,14 +315,14 @@ def test_what_the_simulation_tells_becomes_a_report(tmp_path: Path) -> None:
                 }
             )
     facts = {name: (one.site_kind.value, len(one.evses), one.time_zone) for name, one in stations.items()}
-    told = run(*rows, stations=facts, end_at=MONDAY + timedelta(days=1))
+    simulated = run(*rows, stations=facts, end_at=MONDAY + timedelta(days=1))
     site = RealSite.of(SiteKind.WORKPLACE, read_sessions(PROJECT / "examples" / "sessions-acn.csv"))
     file = tmp_path / "report.html"
-    write_report(file, told, [site])
+    write_report(file, simulated, [site])
     page = Page(file.read_text(encoding="utf-8"))
     assert page.tile("Sessions").startswith(f"{simulation.totals.sessions:,} ")
     assert page.tile("Energy").startswith(f"{simulation.totals.energy_kwh:,.0f} kWh")
-    # 24 recorded sessions have no odd and even days to tell a yardstick
+    # 24 recorded sessions have no odd and even days, so there is no yardstick
     assert page.table("How near the simulation is").row("Stay")[2:] == ["-", "-"]
 
 
@@ -350,7 +350,7 @@ def test_what_the_simulation_tells_becomes_a_report(tmp_path: Path) -> None:
         (replace(WEEK, stations={WORK: ("workplace", 0, "UTC")}), "station work-1 has no EVSE"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(wrong: SimulatedRun, said: str) -> None:
+def test_wrong_input_is_reported_in_one_line(wrong: SimulatedRun, said: str) -> None:
     with pytest.raises(UserError) as raised:
         render(wrong)
     assert said in str(raised.value)
@@ -367,7 +367,7 @@ def test_a_recording_of_several_sites_is_an_error() -> None:
         RealSite.of(SiteKind.PUBLIC, read_sessions(PROJECT / "examples" / "sessions-generic.csv"))
 
 
-def test_a_page_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_page_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         write_report(tmp_path / "nowhere" / "report.html", WEEK)
 

@@ -194,7 +194,7 @@ def test_what_a_site_is_used_for(fields: Row, kind: SiteKind) -> None:
     assert world(afdc(1, **fields)).network.stations[0].site_kind is kind
 
 
-def test_sites_that_tell_nothing_are_of_all_kinds() -> None:
+def test_sites_without_a_facility_type_are_of_all_kinds() -> None:
     kinds = Counter(station.site_kind for station in world(*(afdc(number) for number in range(400))).network.stations)
     assert kinds.keys() == {SiteKind.WORKPLACE, SiteKind.PUBLIC, SiteKind.RESIDENTIAL}
     assert kinds[SiteKind.PUBLIC] > kinds[SiteKind.WORKPLACE] > kinds[SiteKind.RESIDENTIAL] > 40

@@ -50,6 +50,7 @@ def test_impossible_values_are_refused_by_name(name: str, value: Any) -> None:
         Behaviour(**{name: value})
 
 
+@pytest.mark.slow
 def test_rates_of_zero_give_none(town: tuple[Network, Fleet]) -> None:
     simulation = Simulation(*town, seed=1, start_at=MONDAY, behaviour=PLAIN, connected=False)
     reasons = Counter(event["reason"] for event in events_of(simulation, 3))
@@ -95,6 +96,7 @@ def test_patience_ends_the_wait_and_the_next_moves_up() -> None:
     assert sessions[1][1]["energy_delivered_kwh"] is None
 
 
+@pytest.mark.slow
 def test_patience_has_the_given_median() -> None:
     """The plug is taken all day, so cars wait until their patience ends: 20 minutes in the median."""
     visits = [(0.1, 23.5, 2, 50), *((0.2 + n / 20, 0.1, 1, 50) for n in range(400))]
@@ -119,6 +121,7 @@ def test_drivers_balk_only_when_plugs_are_taken(share: float, left: int) -> None
     assert simulation.totals.visits == 3
 
 
+@pytest.mark.slow
 def test_the_longer_the_queue_the_fewer_join() -> None:
     """With a balk share of 0.3, 70 % of the drivers join an empty queue at a taken plug, and 49 % a queue of one car."""
     joined: dict[int, list[bool]] = defaultdict(list)
@@ -170,6 +173,7 @@ def two_stations(km: float, cars: int = 150, **changes: Any) -> tuple[Network, S
     )
 
 
+@pytest.mark.slow
 def test_a_driver_who_leaves_looks_for_a_free_plug_nearby_and_drives_there() -> None:
     network, simulation = two_stations(5.0)
     events = events_of(simulation, 7)
@@ -193,6 +197,7 @@ def test_a_driver_who_leaves_looks_for_a_free_plug_nearby_and_drives_there() -> 
     assert simulation.totals.rerouted >= came_at_once
 
 
+@pytest.mark.slow
 def test_nobody_drives_to_a_station_that_is_full() -> None:
     """Both stations are full most of the time. A driver who gave up and drove to the other one left when it had a free plug."""
     network, simulation = two_stations(5.0, cars=500)
@@ -224,6 +229,7 @@ def test_nobody_drives_on_too_far_or_too_often(km: float, changes: dict[str, Any
     assert simulation.totals.balked.total() > 10
 
 
+@pytest.mark.slow
 def test_an_errand_is_one_visit_however_often_it_drives_on() -> None:
     _, simulation = two_stations(5.0)
     events = events_of(simulation, 7)
@@ -237,6 +243,7 @@ def test_an_errand_is_one_visit_however_often_it_drives_on() -> None:
 # --- after the charge ---
 
 
+@pytest.mark.slow
 def test_drivers_linger_at_fast_chargers_and_block_the_plug() -> None:
     network = Network((site((COMBO, 150.0), (COMBO, 150.0)),))
     demand = Demand({k: replace(v, linger_s=v.linger_s and 600.0) for k, v in patient().kinds.items()})

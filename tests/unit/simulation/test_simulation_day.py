@@ -1,7 +1,7 @@
 """Rules that every simulated day must keep, whatever the parameters: places, plugs, energy, order."""
 
 from collections import Counter, defaultdict
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -98,7 +98,7 @@ def test_a_car_is_in_one_place_at_a_time(day: Day) -> None:
 
 
 def test_visits_are_at_least_five_minutes_apart(day: Day) -> None:
-    visits = defaultdict(list)
+    visits: dict[tuple[str, str], list[datetime]] = defaultdict(list)
     for session_id, events in day.sessions.items():
         # Further tries of a failed start belong to one visit: they have a letter after its number.
         visits[events[0]["ev_id"], session_id.rstrip("bcdefgh")].extend(event["occurred_at"] for event in events)

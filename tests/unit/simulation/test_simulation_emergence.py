@@ -6,6 +6,8 @@ import pytest
 
 from evcharge.simulated.offline_run import Result, Scenario, simulate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def fortnight() -> Result:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_sites import MODEL, MONDAY, PLAIN, at_site, by_session, charging_kw, guests, hour_of, keep_notes, site
+from small_sites import MODEL, MONDAY, PLAIN, Event, at_site, by_session, charging_kw, guests, hour_of, keep_notes, site
 
 from simulation import Behaviour, EvModel, Fleet, Network, Simulation, build_fleet, build_network
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY, ChargeCurve, CurveTable, charge_curve
@@ -28,7 +28,7 @@ def power_at(model: EvModel, evse_kw: float, is_dc: bool, soc: np.ndarray) -> np
     if is_dc:
         socs, powers = np.array(model.dc_curve).T
         return np.minimum(np.interp(soc, socs, np.maximum(powers, _LEAST_KW)), evse_kw)
-    return min(model.ac_kw, evse_kw) * np.interp(soc, *zip(*_AC_TAPER, strict=True))
+    return min(model.ac_kw, evse_kw) * np.interp(soc, *np.array(_AC_TAPER).T)
 
 
 def charging_s(model: EvModel, evse_kw: float, is_dc: bool, low: float, high: float) -> float:
@@ -66,7 +66,8 @@ def test_the_taper_is_integrated_exactly(model: EvModel, evse_kw: float, is_dc: 
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 80))
 def test_many_curves_at_once_are_each_curve_alone(seed: int, count: int) -> None:
     chance = random.Random(seed)
-    table, curves = CurveTable(), []
+    table = CurveTable()
+    curves: list[ChargeCurve] = []
     for _ in range(count):
         limit_kw = chance.choice([3.75, 6.6, 50.0, 86.25, 172.5, 350.0])
         curve = charge_curve(chance.choice(list(MODEL.values())), limit_kw, chance.random() < 0.7)
@@ -194,6 +195,7 @@ def test_the_fast_car_takes_what_the_slow_one_leaves() -> None:
     assert 94.75 <= mach_kw <= 98
 
 
+@pytest.mark.slow
 def test_a_busy_site_never_draws_more_than_its_connection() -> None:
     """Checks the powers every 20 s until all cars have left, and those of the meter values of every minute."""
     station = site((COMBO, 150.0), (COMBO, 350.0), (COMBO, 150.0), (COMBO, 50.0), site_power_kw=180.0)
@@ -208,7 +210,8 @@ def test_a_busy_site_never_draws_more_than_its_connection() -> None:
     )  # fmt: skip
     behaviour = Behaviour(**{f: getattr(PLAIN, f) for f in PLAIN.__slots__} | {"dc_meter_s": 60.0})
     simulation = at_site(station, visits, guests(*(models * 20)), behaviour)
-    at, reported, drawn_kwh = MONDAY, [], 0.0
+    at, drawn_kwh = MONDAY, 0.0
+    reported: list[Event] = []
     sums, counts = [], []
     while at < MONDAY + timedelta(hours=30):
         at += timedelta(seconds=20)
@@ -236,6 +239,7 @@ cars_kw = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(site_power_kw=st.floats(25, 700), cars=cars_kw, order=st.randoms())
 def test_sharing_is_max_min_fair(site_power_kw: float, cars: list[tuple[float, float]], order: random.Random) -> None:

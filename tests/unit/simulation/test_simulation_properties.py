@@ -134,6 +134,7 @@ worlds = settings(max_examples=60, deadline=None, suppress_health_check=[HealthC
 cuts = st.lists(st.floats(0.001, 72), max_size=4).map(lambda hours: [*hours, 72.0])
 
 
+@pytest.mark.slow
 @worlds
 @given(town=towns(), seed=st.integers(-(2**63), 2**63 - 1), behaviour=behaviours, cuts=cuts, reload=st.booleans())
 def test_any_town_keeps_the_rules(
@@ -157,6 +158,7 @@ visits = st.lists(
 ).map(sorted)
 
 
+@pytest.mark.slow
 @worlds
 @given(
     plugs=st.lists(sockets, min_size=1, max_size=4),

@@ -11,6 +11,8 @@ from simulation import Network, Simulation
 from simulation.network import J1772
 from simulation.profile import Visits
 
+pytestmark = pytest.mark.slow
+
 EVSES, LOAD, STAY_H = 3, 2.1, 0.5
 DAYS, WARM_UP_DAYS, BATCH_DAYS = 2_800, 10, 5
 #: Student's t, 99 % two-sided; near the normal quantile, since there are many batches.

@@ -32,6 +32,7 @@ def unbroken(town: tuple[Network, Fleet]) -> tuple[str, str]:
     return digest(batch), json.dumps(simulation.save(), sort_keys=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(0, SPAN_S * 1000), min_size=1, max_size=6),
@@ -50,6 +51,7 @@ def test_any_cuts_give_the_same_events_and_state(
     assert json.dumps(simulation.save(), sort_keys=True) == unbroken[1]
 
 
+@pytest.mark.slow
 def test_cuts_exactly_at_events_repeat_and_lose_nothing(town: tuple[Network, Fleet], unbroken: tuple[str, str]) -> None:
     times = (
         Simulation(*town, seed=1, start_at=START)

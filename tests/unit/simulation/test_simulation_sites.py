@@ -44,6 +44,7 @@ def bound(a: np.ndarray, b: np.ndarray) -> float:
 # --- the profile's distributions ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize(
     ("of_session", "of_visit"),
@@ -67,6 +68,7 @@ def test_known_states_of_charge_are_kept() -> None:
     assert ks_distance(simulated, drawn) < bound(simulated, drawn)
 
 
+@pytest.mark.slow
 def test_more_guests_than_needed_change_no_distribution() -> None:
     """Among thousands of guests too, the few that are asked include a car that can make the visit."""
     profile = shipped("dc_fast")

@@ -91,6 +91,7 @@ def test_no_car_jumps(run: Run) -> None:
         assert max(a["speed_kmh"], b["speed_kmh"]) < IMPLAUSIBLE_KMH
 
 
+@pytest.mark.slow
 def test_a_car_moves_with_its_ignition_on_and_at_the_speed_it_reports(run: Run) -> None:
     for a, b in run.pairs:
         km, hours = straight_km(a, b), (b["occurred_at"] - a["occurred_at"]) / timedelta(hours=1)
@@ -113,6 +114,7 @@ def test_how_often_cars_report(run: Run) -> None:
     assert len(beats) == 1
 
 
+@pytest.mark.slow
 def test_charge_falls_on_the_road_and_rises_where_the_car_stands(run: Run) -> None:
     for a, b in run.pairs:
         if a["ignition"]:
@@ -192,6 +194,7 @@ def unbroken(run: Run) -> list[Message]:
     return [row for row in run.batch.rows() if row["occurred_at"] <= until]
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, SPAN_S * 1000), min_size=1, max_size=6), reload=st.booleans())
 def test_any_cuts_give_the_same_messages(
@@ -207,6 +210,7 @@ def test_any_cuts_give_the_same_messages(
     assert rows_of(*batches) == unbroken
 
 
+@pytest.mark.slow
 def test_cuts_exactly_at_messages_repeat_and_lose_nothing(
     town: tuple[Network, Fleet], run: Run, unbroken: list[Message]
 ) -> None:

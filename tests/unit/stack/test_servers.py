@@ -65,6 +65,7 @@ def test_no_secret_is_in_a_command_line(settings: Settings) -> None:
     assert not [secret for secret in secrets if secret in commands]
 
 
+@pytest.mark.slow
 def test_every_listener_is_on_loopback(settings: Settings) -> None:
     prepare(settings, RENDERED)
     lake = (settings.home / "lakefs" / "lakefs.yaml").read_text()

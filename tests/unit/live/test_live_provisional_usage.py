@@ -1,4 +1,4 @@
-"""How often hours are carried to Cassandra: what takes long is done more seldom, what failed soon again."""
+"""How often hours are written to Cassandra: slow writes pause for longer, a failed write is soon repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORTEST_S, LONGEST_S = EVERY_S
 
 @dataclass
 class Clock:
-    """Time that passes only where it is told to."""
+    """Time that passes only where the test says so."""
 
     now: float = 0.0
 
@@ -27,7 +27,7 @@ class Clock:
 
 @dataclass
 class Ended(Event):
-    """Set once as many pauses as wanted were taken; notes them."""
+    """Set after the wanted number of pauses, which it notes."""
 
     wanted: int
     pauses: list[float] = field(default_factory=list)

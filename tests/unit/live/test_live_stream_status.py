@@ -1,4 +1,4 @@
-"""How current the state says it is: never more than it is."""
+"""The state never says that it is more current than it is."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_stream_far_behind_holds_no_more_than_its_samples() -> None:
     assert as_of.reached({0: 10**9}) == NOON + timedelta(seconds=2 * SAMPLES - 1)
 
 
-def test_of_an_empty_topic_everything_is_applied() -> None:
+def test_everything_of_an_empty_topic_is_applied() -> None:
     as_of = AsOf()
     as_of.asked(NOON, {0: 0, 1: 0})
     assert progressed(STATUS, None, {0: 0, 1: 0}, as_of).as_of == "2026-03-04T12:00:00.000Z"

@@ -1,4 +1,4 @@
-"""A record of AFDC becomes a row of the contract, or is told why not."""
+"""A record of AFDC becomes a row of the contract, or an error says why not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def connectors(**fields: Any) -> list[tuple[str, float | None, int]]:
 
 
 def unit(**ports: Any) -> dict[str, Any]:
-    """A charging unit as the API tells it: connector types that it has not are there with 0 ports."""
+    """A charging unit as the API sends it: connector types that it lacks are there with 0 ports."""
     absent: dict[str, Any] = {name: {"power_kw": None, "port_count": 0} for name in ("J1772", "TESLA", "CHADEMO")}
     present = {name: {"power_kw": power_kw, "port_count": 1} for name, power_kw in ports.items()}
     return {"connectors": absent | present, "port_count": 1, "charging_level": "dc_fast"}
@@ -60,8 +60,8 @@ def test_a_row_has_the_fields_of_the_contract() -> None:
 
 def test_units_add_up_by_connector_and_power() -> None:
     units = [unit(J1772COMBO=150, CHADEMO=50), unit(J1772COMBO=150, CHADEMO=50), unit(J1772COMBO=350), unit(TESLA=None)]
-    told = connectors(ev_charging_units=units, ev_level2_evse_num=None, ev_dc_fast_num=4)
-    assert told == [("CHADEMO", 50.0, 2), ("J1772COMBO", 150.0, 2), ("J1772COMBO", 350.0, 1), ("TESLA", None, 1)]
+    found = connectors(ev_charging_units=units, ev_level2_evse_num=None, ev_dc_fast_num=4)
+    assert found == [("CHADEMO", 50.0, 2), ("J1772COMBO", 150.0, 2), ("J1772COMBO", 350.0, 1), ("TESLA", None, 1)]
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_units_add_up_by_connector_and_power() -> None:
         ("CHADEMO", ("", "1", ""), []),
     ],
 )
-def test_levels_tell_ports_where_units_do_not(types: str, counts: tuple[Any, ...], expected: list[Any]) -> None:
+def test_levels_give_ports_where_units_do_not(types: str, counts: tuple[Any, ...], expected: list[Any]) -> None:
     names = ("ev_level1_evse_num", "ev_level2_evse_num", "ev_dc_fast_num")
-    told = connectors(ev_connector_types=types, **dict(zip(names, counts, strict=True)))
-    assert told == [(connector_type, None, ports) for connector_type, ports in expected]
+    found = connectors(ev_connector_types=types, **dict(zip(names, counts, strict=True)))
+    assert found == [(connector_type, None, ports) for connector_type, ports in expected]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_record_that_is_no_station(fields: dict[str, Any], reason: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "country", "expected", "reason"),
+    ("given", "country", "expected", "reason"),
     [
         ("02114", "US", "02114", None),
         ("2114", "US", "02114", "ZIP_PADDED"),
@@ -127,8 +127,8 @@ def test_a_record_that_is_no_station(fields: dict[str, Any], reason: str) -> Non
         ("K1A 0B1", "CA", "K1A 0B1", None),
     ],
 )
-def test_zips_keep_or_get_back_their_zeros(told: Any, country: str, expected: str | None, reason: str | None) -> None:
-    reading = read_station(electric(1, zip=told, country=country))
+def test_zips_keep_or_get_back_their_zeros(given: Any, country: str, expected: str | None, reason: str | None) -> None:
+    reading = read_station(electric(1, zip=given, country=country))
     assert reading.row["zip"] == expected
     assert [found for found, _ in reading.corrections] == ([reason] if reason else [])
 
@@ -151,7 +151,7 @@ def test_times_of_the_api_and_of_spreadsheets(text: str, expected: datetime | No
     assert parse_time(text) == expected
 
 
-def test_a_date_that_can_not_be_read_costs_no_station() -> None:
+def test_an_unreadable_date_costs_no_station() -> None:
     reading = read_station(electric(1, updated_at="27/10/2020", date_last_confirmed=None))
     assert [reason for reason, _ in reading.corrections] == ["UNREADABLE_DATE"]
     assert reading.updated_at is None

@@ -1,4 +1,4 @@
-"""What is shown of a station's document: never free what is not known to be free."""
+"""How a station's document is shown: an outlet is free only if it is known to be free."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def counts(station: Station) -> dict[str, int]:
     return {kind.value: station.count(kind) for kind in Availability if station.count(kind)}
 
 
-def test_what_was_told_is_shown() -> None:
+def test_the_last_events_are_shown() -> None:
     station = read(heard())
     assert counts(station) == {"free": 1, "busy": 1, "out_of_service": 1}
     assert (station.availability, station.total, station.remark) == (Availability.FREE, 3, None)
 
 
-def test_a_station_that_never_told_is_unknown() -> None:
+def test_a_station_without_events_is_unknown() -> None:
     station = read(registered())
     assert counts(station) == {"unknown": 3}
     assert station.availability is Availability.UNKNOWN
@@ -167,7 +167,7 @@ def test_a_station_without_outlets_is_unknown() -> None:
     assert read(registered(total_outlets=0, evses=None)).availability is Availability.UNKNOWN
 
 
-def test_evses_tell_status_and_session() -> None:
+def test_evses_show_status_and_session() -> None:
     state = heard()
     event(state, "e1", "meter", timedelta(minutes=1), sequence=1, state_of_charge=30.0, energy_delivered_kwh=8.0)
     answer = station_now(state.document(), FRESH, SINCE)

@@ -1,4 +1,4 @@
-"""Processes that do one operation and stop for good where they are told to, waiting for their SIGKILL."""
+"""Processes that do one operation and block at a chosen step until SIGKILL ends them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from evcharge.lake.ledger import OffsetRange
 from evcharge.settings import Settings
 from evcharge.warehouse.load_sessions import load_sessions
 
-#: A cold process imports PySpark and opens a session; several times what that takes on a busy machine.
+#: A new process imports PySpark and opens a session. This is several times what that takes on a busy machine.
 STEP_TIMEOUT_S = 90
 
-# Forks of one process that has imported what takes long and holds no connection: seconds less for each.
+# Each is a fork of one process that has imported the slow modules and holds no connection, which saves seconds.
 _processes = get_context("forkserver")
 _processes.set_forkserver_preload(
     ["evcharge.lake.publish", "evcharge.warehouse.load_sessions", "pyspark.sql.connect.session"]

@@ -1,29 +1,16 @@
-"""The station state: what each kind of event does to it, and that nothing but the events decides what it ends in."""
+"""The station state: what each kind of event does to it, and that the events alone decide the result."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
 
 import pytest
-from live_events import MINUTE, NOON, event, record
+from live_events import MINUTE, NOON, Rows, event, fold_all, folded, record
 
 from evcharge.clock import HOUR_MS
 from evcharge.contracts.session_events import EVENT_TYPES
 from evcharge.live.station_state import HORIZON_MS, StationState
-
-Rows = list[dict[str, Any]]
-
-
-def folded(*events: dict[str, Any], registry: dict[str, Any] | None = None) -> StationState:
-    state = StationState("st")
-    state.register(registry or record())
-    for row in events:
-        state.apply(row)
-    return state
 
 
 def statuses(state: StationState) -> dict[str, str]:
@@ -48,7 +35,7 @@ def test_a_station_without_events_is_unknown() -> None:
         ("faulted", "OUTOFORDER"),
     ],
 )
-def test_an_event_tells_the_status_of_its_evse(kind: str, status: str) -> None:
+def test_an_event_sets_the_status_of_its_evse(kind: str, status: str) -> None:
     assert statuses(folded(event(kind, NOON))) == {"st-1": status, "st-2": "UNKNOWN"}
 
 
@@ -96,7 +83,7 @@ def test_what_the_registry_says_of_the_station_outweighs_its_evses(code: str, st
     assert document["free_outlets"] == 0
 
 
-def test_outlets_of_which_no_evse_is_known_are_counted_by_connector_and_power() -> None:
+def test_outlets_without_known_evses_are_counted_by_connector_and_power() -> None:
     connectors = [
         {"connector_type": "J1772", "power_kw": None, "ports": 2},
         {"connector_type": "TESLA", "power_kw": 250.0, "ports": 4},
@@ -141,20 +128,7 @@ def test_a_late_event_does_not_turn_the_clock_back() -> None:
     assert statuses(state)["st-1"] == "CHARGING"
 
 
-def fold_all(records: Rows, events: Iterable[dict[str, Any]], save_every: int = 0, **options: Any) -> dict[str, Any]:
-    states: dict[str, StationState] = {}
-    for row in records:
-        states[row["station_id"]] = StationState(row["station_id"], **options)
-        states[row["station_id"]].register(row)
-    for number, row in enumerate(events):
-        station_id = row["station_id"]
-        states[station_id].apply(row)
-        if save_every and number % save_every == 0:
-            saved = json.loads(json.dumps(states[station_id].document()))
-            states[station_id] = StationState.from_document(saved)
-    return {station_id: state.document() for station_id, state in states.items()}
-
-
+@pytest.mark.slow
 def test_it_does_not_matter_where_the_state_was_saved(simulated: tuple[Rows, Rows]) -> None:
     records, events = simulated
     assert fold_all(records, events, save_every=3) == fold_all(records, events)
