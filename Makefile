@@ -36,7 +36,7 @@ check: env ## check style and types and run the quick unit tests; no servers
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick
 
 quick: env
-	@$(BIN)/python -m pytest -q -m "not slow" tests/unit
+	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses=2 --dist=loadfile --disable-warnings tests/unit
 
 test: env ## run every test, the slow ones too, on servers and ports of its own
 	@$(BIN)/evcharge stack provision

@@ -74,6 +74,7 @@ def materialize(
     return result, metadata
 
 
+@pytest.mark.slow
 def test_a_day_continues_the_day_before(instance: dg.DagsterInstance, kafka: CountingKafka) -> None:
     _, first = materialize(instance, "2026-03-07")
     result, second = materialize(instance, "2026-03-08")
@@ -85,6 +86,7 @@ def test_a_day_continues_the_day_before(instance: dg.DagsterInstance, kafka: Cou
     assert sum(topic == STATION_REGISTRY.topic for topic, _ in kafka.rows) == 8
 
 
+@pytest.mark.slow
 def test_a_range_is_one_run_with_metadata_of_each_day(instance: dg.DagsterInstance, kafka: CountingKafka) -> None:
     result, days = materialize(instance, "2026-03-07", "2026-03-09")
     assert result.success

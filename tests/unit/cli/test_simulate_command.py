@@ -93,12 +93,14 @@ def test_dirt_is_told_line_by_line(tmp_path: Path) -> None:
     assert clean["ledger_hash"] == told["ledger_hash"]
 
 
+@pytest.mark.slow
 def test_stations_of_a_registry_are_simulated() -> None:
     told = simulate("--registry", str(EXAMPLES / "registry-synthetic.csv"), "--stations", "60", "--days", "1")
     assert told["stations"] == 60
     assert told["sessions"] > 50
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_site_beside_recorded_sessions(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     simulate(

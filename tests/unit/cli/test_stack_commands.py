@@ -27,6 +27,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "Usage:" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "environment", "named"),
     [
@@ -48,6 +49,7 @@ def test_an_error_is_one_line_without_a_traceback(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_status_says_what_a_small_platform_lacks(tmp_path: Path) -> None:
     done = evcharge("stack", "status", EVCHARGE_HOME=str(tmp_path / "home"), EVCHARGE_PROFILE="small")
     *table, line = done.stdout.splitlines()
@@ -57,11 +59,13 @@ def test_status_says_what_a_small_platform_lacks(tmp_path: Path) -> None:
     assert "mongodb" not in {status["service"] for status in json.loads(found.stdout)}
 
 
+@pytest.mark.slow
 def test_down_on_a_platform_that_never_ran_does_nothing(tmp_path: Path) -> None:
     assert evcharge("stack", "down", EVCHARGE_HOME=str(tmp_path / "home")).returncode == 0
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_clean_asks_first(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     done = evcharge("stack", "clean", EVCHARGE_HOME=str(tmp_path / "home"))
@@ -89,6 +93,7 @@ def test_the_end_of_a_log(tmp_path: Path) -> None:
     assert last_lines(log, 2) == ["line 9998", "line 9999"]
 
 
+@pytest.mark.slow
 def test_the_dagster_instance_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dagster import DagsterInstance
     from dagster._core.instance.config import PoolGranularity

@@ -96,6 +96,7 @@ def test_the_fit_finds_what_the_data_were_drawn_from(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_odd_days_predict_even_ones(tmp_path: Path) -> None:
     recording = read_sessions(write(tmp_path, 364))
     scores = score(fit(recording, Days.ODD), recording, Days.ODD)
@@ -105,6 +106,7 @@ def test_odd_days_predict_even_ones(tmp_path: Path) -> None:
     assert scores.intervals["day_count_dispersion"].inside
 
 
+@pytest.mark.slow
 def test_a_profile_of_another_site_is_found_out(tmp_path: Path) -> None:
     mornings = TRUTH.kinds[WEEKDAYS]
     evenings = replace(mornings, start=Distribution(tuple(knot + 6 for knot in mornings.start.knots)))
@@ -348,6 +350,7 @@ def test_no_single_session_is_a_knot() -> None:
     assert draws.mean() == pytest.approx(values.mean(), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [Days.ODD, Days.EVEN])
 @pytest.mark.parametrize("name", ["acn_caltech_2019-05-01_2019-08-31.csv.gz", "epfl_dcfast_2022_share.csv"])
 def test_real_days_predict_the_others(shared_sessions: Path, name: str, days: Days) -> None:

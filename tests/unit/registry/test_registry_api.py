@@ -115,6 +115,7 @@ def test_a_file_that_changed_something_makes_the_next_poll_look(
     assert poll().outcome == "unchanged"
 
 
+@pytest.mark.slow
 def test_two_downloads_as_two_days_of_the_api(poll: Poller, afdc: AfdcServer, shared_registry: Path) -> None:
     def stations(name: str) -> list[dict[str, Any]]:
         with gzip.open(shared_registry / name) as raw:

@@ -208,6 +208,7 @@ def test_no_scopes(text: str) -> None:
         Scope.parse(text)
 
 
+@pytest.mark.slow
 def test_new_york_then_washington_twice(registry: Registry, shared_registry: Path) -> None:
     new_york = shared_registry / "afdc_ny_2025-04-21.csv.gz"
     assert registry.load(new_york, "NY").changes["new"] == 4736

@@ -143,6 +143,7 @@ def test_live_catches_up_after_a_pause_at_the_given_pace(settings: Settings, kaf
     assert_complete(settings, kafka, now + timedelta(minutes=9))
 
 
+@pytest.mark.slow
 def test_a_killed_live_feed_sends_the_open_chunk_again(settings: Settings, kafka: FakePublisher) -> None:
     simulate_day(settings, NOW, open_publisher=lambda _: kafka)
     end = START + timedelta(hours=24)

@@ -118,6 +118,7 @@ def test_every_fault_comes_at_the_default_rates(town: tuple[Network, Fleet]) -> 
     assert undo(deliveries, ledger) == expected(events, ledger)
 
 
+@pytest.mark.slow
 def test_the_input_is_left_as_it_was(clean: list[Event]) -> None:
     before = [dict(event) for event in clean]
     Dirt(MANY, seed=1).deliver(clean, END)
@@ -256,6 +257,7 @@ def test_station_days_are_hit_at_the_rates() -> None:
     assert_binomial(len(offline), 500 * 4, rates.offline)
 
 
+@pytest.mark.slow
 def test_late_events_are_minutes_to_a_day_late(clean: list[Event]) -> None:
     _, ledger = all_of(replace(NONE, late=1), clean)
     late_s = sorted(line["detail"]["late_s"] for line in ledger)
@@ -283,6 +285,7 @@ def test_copies_come_later_and_are_the_same(clean: list[Event]) -> None:
             assert gap == timedelta(seconds=again.detail["after_s"])
 
 
+@pytest.mark.slow
 def test_a_station_that_is_offline_sends_nothing_and_then_its_whole_queue_in_order() -> None:
     # Every station on every day, so that some go offline again before they are back.
     events = list(synthetic(100, 4, timedelta(minutes=30)))
@@ -384,6 +387,7 @@ def test_a_meter_that_was_reset_counts_from_zero(clean: list[Event]) -> None:
     assert all(delivery.event_id in hit for delivery in cdrs)
 
 
+@pytest.mark.slow
 def test_only_what_still_matters_is_saved(clean: list[Event]) -> None:
     dirt = Dirt(MANY, seed=1)
     dirt.deliver(clean, ALL_CAME)
@@ -394,6 +398,7 @@ def test_only_what_still_matters_is_saved(clean: list[Event]) -> None:
     assert not state["reset_at_wh"].keys() & stopped
 
 
+@pytest.mark.slow
 def test_only_meter_values_lose_their_energy(clean: list[Event]) -> None:
     deliveries, _ = all_of(replace(NONE, meter_null=1), clean)
     for delivery, event in zip(deliveries, clean, strict=True):

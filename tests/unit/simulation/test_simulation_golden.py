@@ -167,11 +167,13 @@ def result(name: str) -> tuple[Golden, Totals]:
     return Golden(totals.events, totals.ledger_hash, half, digest(simulation.save()), telemetry), totals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_run_is_the_one_that_was_written_down(name: str) -> None:
     assert result(name)[0] == GOLDEN[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_run_that_is_saved_and_loaded_halfway_is_the_same(name: str) -> None:
     scenario = SCENARIOS[name]()

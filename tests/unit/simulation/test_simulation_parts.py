@@ -37,6 +37,7 @@ def test_time_and_state_of_charge_are_inverse(curve: ChargeCurve, soc: float) ->
     assert curve.soc_at(curve.seconds_at(soc)) == pytest.approx(soc, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(curve=curves, start=st.floats(0, 0.95), share=st.floats(0.001, 1))
 def test_energy_is_the_integral_of_power(curve: ChargeCurve, start: float, share: float) -> None:
     """Compares the closed form with the midpoint rule over time."""

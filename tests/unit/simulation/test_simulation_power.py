@@ -112,6 +112,7 @@ def test_on_ac_the_onboard_charger_or_the_evse_is_the_limit(model: str, evse_kw:
     assert gain_kwh == pytest.approx(2 * expected_kw * AC_EFFICIENCY, rel=0.001)
 
 
+@pytest.mark.slow
 def test_energy_is_conserved_before_anything_is_rounded() -> None:
     """Meter increments add up to the session, and the battery gains as much as power, by its table, gives in that time.
 

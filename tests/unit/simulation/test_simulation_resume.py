@@ -90,6 +90,7 @@ def test_a_faulted_evse_is_repaired(town: tuple[Network, Fleet]) -> None:
     assert len(repaired) >= 0.8 * len(faulted_at)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_events() -> None:
     code = (
         "from datetime import datetime, timedelta, UTC; from hashlib import sha256\n"
@@ -114,6 +115,7 @@ def test_another_process_gives_the_same_events() -> None:
     assert not answers.pop().startswith("0 ")
 
 
+@pytest.mark.slow
 def test_seeds_and_starts_give_other_events_and_never_share_a_session_id(town: tuple[Network, Fleet]) -> None:
     other_fleet = build_fleet(town[0], vehicles=400, seed=3)
     runs = [

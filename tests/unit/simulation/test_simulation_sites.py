@@ -62,6 +62,7 @@ def test_physics_keeps_what_the_profile_draws(
     assert ks_distance(simulated, drawn) < bound(simulated, drawn)
 
 
+@pytest.mark.slow
 def test_known_states_of_charge_are_kept() -> None:
     drawn = shipped("dc_fast").draw(12, 2 * DAYS).soc_percent
     simulated = column(days_of("dc_fast"), "soc_start_percent")
@@ -77,6 +78,7 @@ def test_more_guests_than_needed_change_no_distribution() -> None:
     assert ks_distance(simulated, drawn) < bound(simulated, drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_as_many_visits_come_as_the_profile_means(name: str) -> None:
     profile, totals = shipped(name), days_of(name).totals
@@ -137,6 +139,7 @@ def campus(power_kw: float) -> Result:
     )
 
 
+@pytest.mark.slow
 def test_other_power_brings_the_same_arrivals_and_energy_in_other_time() -> None:
     slow, fast = campus(6.6), campus(11.0)
     assert sorted(slow.sessions["started_at"].to_pylist()) == sorted(fast.sessions["started_at"].to_pylist())
@@ -177,6 +180,7 @@ def mean_wait_s(profile: SiteProfile) -> float:
     return float(arrays["queue_wait_s"][arrays["event_type"] == "stopped"].mean())
 
 
+@pytest.mark.slow
 def test_half_the_plugs_raise_the_waits() -> None:
     few = replace(shipped("campus"), evses=26)
     waits = [mean_wait_s(few), mean_wait_s(replace(few, evses=13))]

@@ -83,6 +83,7 @@ def test_time_goes_forward(run: Run) -> None:
     assert all(at.microsecond % 1000 == 0 for at in run.batch.columns["occurred_at"])
 
 
+@pytest.mark.slow
 def test_no_car_jumps(run: Run) -> None:
     for a, b in run.pairs:
         # Positions are rounded to about a metre.
@@ -228,6 +229,7 @@ def test_cuts_exactly_at_messages_repeat_and_lose_nothing(
     assert rows_of(*batches) == unbroken
 
 
+@pytest.mark.slow
 def test_a_call_changes_nothing_and_may_begin_later(town: tuple[Network, Fleet], unbroken: list[Message]) -> None:
     until, since = START + timedelta(seconds=SPAN_S), START + timedelta(seconds=SPAN_S - 3600)
     asked, other = (Simulation(*town, seed=1, start_at=START) for _ in range(2))

@@ -83,6 +83,7 @@ def test_every_listener_is_on_loopback(settings: Settings) -> None:
         assert "0.0.0.0" not in command
 
 
+@pytest.mark.slow
 def test_rendered_files_with_secrets_are_private_and_complete(settings: Settings) -> None:
     prepare(settings, RENDERED)
     for file in (
@@ -114,6 +115,7 @@ def test_elasticsearch_has_one_user_whose_password_is_hashed(settings: Settings)
     assert (config / "users_roles").read_text() == f"superuser:{user}\n"
 
 
+@pytest.mark.slow
 def test_only_a_changed_configuration_restarts_the_live_stores(settings: Settings) -> None:
     prepare(settings, set(LIVE_STORES))
     before = digests(settings)
@@ -125,6 +127,7 @@ def test_only_a_changed_configuration_restarts_the_live_stores(settings: Setting
     assert all(digest != before[name] for name, digest in digests(moved).items())
 
 
+@pytest.mark.slow
 def test_the_live_stores_ask_for_passwords(settings: Settings) -> None:
     prepare(settings, set(LIVE_STORES))
     assert (
