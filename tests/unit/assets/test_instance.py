@@ -16,6 +16,8 @@ from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.servers import prepare
 from evcharge.stack.servers.dagster import dagster_environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:

@@ -222,6 +222,7 @@ def test_a_run_that_meets_a_dead_server_names_it_and_is_not_counted(
     assert request(tick()).run_key == f"{planned.hash}-2"
 
 
+@pytest.mark.slow
 def test_a_closed_gate_keeps_the_archive_from_merging(
     tick: Tick, offer: Offer, run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange
 ) -> None:

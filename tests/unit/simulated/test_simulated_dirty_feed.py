@@ -48,6 +48,7 @@ def test_copies_are_the_same_byte_for_byte(rows: list[Row]) -> None:
     assert {len(records) for records in sent.values()} == {1}
 
 
+@pytest.mark.slow
 def test_only_whole_messages_are_json(rows: list[Row]) -> None:
     deliveries = delivered(rows, replace(DirtRates.none(), malformed=1))
     for delivery, (_, value) in zip(deliveries, encoded(deliveries), strict=True):

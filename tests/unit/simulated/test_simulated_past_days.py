@@ -192,6 +192,7 @@ def test_nothing_comes_before_the_first_day(settings: Settings, kafka: FakePubli
         simulate(settings, kafka, FIRST)
 
 
+@pytest.mark.slow
 def test_nothing_is_shared_with_the_live_feed(settings: Settings, kafka: FakePublisher) -> None:
     simulate(settings, kafka, FIRST)
     simulate_day(settings, START + timedelta(days=1), open_publisher=lambda _: kafka)

@@ -220,6 +220,7 @@ def test_dispersion_is_carried_over_to_a_site_of_another_size() -> None:
     assert np.isnan(workplaces(replace(simulated, end_at=MONDAY + timedelta(days=6))).dispersion(mean))
 
 
+@pytest.mark.slow
 def test_sessions_that_are_the_real_ones_are_nowhere_apart() -> None:
     site = real_site()
     page = Page(render(as_run(site), [site]))
@@ -257,6 +258,7 @@ def test_a_recording_of_a_kind_without_sessions_is_not_lost() -> None:
     assert any("could be compared with Homes (residential)" in text for text in page.texts["p"])
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_from_elsewhere() -> None:
     text = render(as_run(real_site()), [real_site()])
     page = Page(text)
@@ -267,6 +269,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
     assert not re.search(r"@import|url\(|https?://", text)
 
 
+@pytest.mark.slow
 def test_the_page_can_be_read_aloud() -> None:
     page = Page(render(as_run(real_site()), [real_site()]))
     assert page.open == []
@@ -286,6 +289,7 @@ def test_the_page_can_be_read_aloud() -> None:
     assert all(table.caption for table in page.tables)
 
 
+@pytest.mark.slow
 def test_names_are_text_and_not_markup() -> None:
     site = real_site("<script>alert(1)</script> & Söhne")
     page = Page(render(as_run(site), [site]))
@@ -293,6 +297,7 @@ def test_names_are_text_and_not_markup() -> None:
     assert "real: <script>alert(1)</script> & Söhne" in page.texts["li"]
 
 
+@pytest.mark.slow
 def test_the_events_of_a_simulation_become_a_report(tmp_path: Path) -> None:
     network = build_network(12, seed=7)
     simulation = Simulation(network, build_fleet(network, 150, 7), seed=7, start_at=MONDAY)

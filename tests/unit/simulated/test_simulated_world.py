@@ -82,6 +82,7 @@ def test_equal_reference_data_and_seed_give_an_equal_network(synthetic: list[Row
     assert world(*synthetic, count=100) != world(*synthetic, count=100, seed=8)
 
 
+@pytest.mark.slow
 def test_what_is_written_down_is_the_same_simulation(synthetic: list[Row]) -> None:
     found = world(*synthetic, count=40)
     again = SimulatedWorld.from_json(orjson.loads(orjson.dumps(found.to_json())))

@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import pytest
 from simulated_day import START, Day
 
 from evcharge.contracts.model import FieldType
 from evcharge.contracts.session_events import EVENT_TYPES, SESSION_EVENTS, event_id
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY
 from simulation.events import COLUMNS, SCHEMA_VERSION
+
+pytestmark = pytest.mark.slow
 
 HALF_WH = 0.0005 + 1e-9
 # Events report states of charge to 0.01 %, so a difference of two is off by at most this fraction of the battery.
@@ -110,6 +113,7 @@ def test_visits_are_at_least_five_minutes_apart(day: Day) -> None:
             assert came >= left + timedelta(minutes=5)
 
 
+@pytest.mark.slow
 def test_an_evse_serves_one_car_at_a_time_and_none_after_a_fault(day: Day) -> None:
     sessions = defaultdict(list)
     for events in day.sessions.values():

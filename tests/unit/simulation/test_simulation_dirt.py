@@ -167,6 +167,7 @@ def test_a_station_is_the_same_without_the_others(clean: list[Event]) -> None:
     assert Dirt(MANY, seed=1).deliver([e for e in clean if e["station_id"] == one], END) == among_all
 
 
+@pytest.mark.slow
 def test_seeds_differ(clean: list[Event]) -> None:
     assert Dirt(MANY, seed=1).deliver(clean, END) != Dirt(MANY, seed=2).deliver(clean, END)
 

@@ -188,6 +188,7 @@ def test_a_run_that_is_saved_and_loaded_halfway_is_the_same(name: str) -> None:
     assert scenario.telemetry(loaded) == GOLDEN[name].telemetry
 
 
+@pytest.mark.slow
 def test_the_scenarios_meet_all_that_can_happen() -> None:
     totals = [result(name)[1] for name in SCENARIOS]
     for event_type in ("queued", "abandoned", "started", "meter", "suspended", "resumed", "stopped", "faulted"):

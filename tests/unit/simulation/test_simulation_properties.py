@@ -227,6 +227,7 @@ def test_two_sites_with_their_own_guests_do_not_touch(seed: int) -> None:
     assert len(reported[0]) > 6
 
 
+@pytest.mark.slow
 def test_the_built_in_network_keeps_the_rules_for_a_week() -> None:
     network = build_network(stations=25, seed=9)
     fleet = build_fleet(network, 400, seed=9)

@@ -75,6 +75,7 @@ def test_until_is_inclusive(town: tuple[Network, Fleet]) -> None:
         assert (columns["event_type"][-1], columns["occurred_at"][-1]) == (event_type, until)
 
 
+@pytest.mark.slow
 def test_a_faulted_evse_is_repaired(town: tuple[Network, Fleet]) -> None:
     columns = Simulation(*town, seed=1, start_at=START).advance(until=START + timedelta(days=12)).columns
     faulted_at: dict[str, datetime] = {}
@@ -152,6 +153,7 @@ def test_time_goes_forward_and_has_a_zone(town: tuple[Network, Fleet]) -> None:
         simulation.advance(until=datetime(2026, 3, 12))  # noqa: DTZ001
 
 
+@pytest.mark.slow
 def test_daylight_saving_changes_are_survived(town: tuple[Network, Fleet]) -> None:
     for start in (datetime(2026, 3, 7, 18, tzinfo=UTC), datetime(2026, 10, 31, 18, tzinfo=UTC)):
         times = (

@@ -92,6 +92,7 @@ def test_as_many_visits_come_as_the_profile_means(name: str) -> None:
     assert 0 <= others <= profile.evses * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_guests_are_in_one_place_and_come_as_driving_and_charging_allow(name: str) -> None:
     result, profile = days_of(name), shipped(name)
@@ -149,6 +150,7 @@ def test_other_power_brings_the_same_arrivals_and_energy_in_other_time() -> None
     assert 0.6 < charging_h[1] / charging_h[0] < 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power_kw", [6.6, 11.0])
 def test_charging_takes_as_long_as_the_curve_says(power_kw: float) -> None:
     """Below the taper AC power is constant: the lower of the onboard charger's and the EVSE's."""

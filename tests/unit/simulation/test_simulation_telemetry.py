@@ -246,6 +246,7 @@ def test_a_call_changes_nothing_and_may_begin_later(town: tuple[Network, Fleet],
         asked.telemetry(since=datetime(2026, 3, 10))  # noqa: DTZ001
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stations", "vehicles"), [(1, 1), (1, 40), (3, 2)])
 def test_the_smallest_networks_have_telemetry(stations: int, vehicles: int) -> None:
     from simulation import build_fleet, build_network
