@@ -116,8 +116,8 @@ def lakefs_client(settings: Settings) -> lakefs_sdk.ApiClient:
     import lakefs_sdk
     from urllib3.util.retry import Retry
 
-    # it warns of each connection that it tries again, and the last failure is raised as an error
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # urllib3 warns about each retry, although the last failure is raised as an error
+    logging.getLogger("urllib3.connectionpool").addFilter(_is_no_retry)
     configuration = lakefs_sdk.Configuration(
         host=f"{settings.lakefs_endpoint}/api/v1",
         username=settings.lakefs_access_key,
@@ -134,6 +134,10 @@ def lakefs_client(settings: Settings) -> lakefs_sdk.ApiClient:
         respect_retry_after_header=False,
     )
     return lakefs_sdk.ApiClient(configuration)
+
+
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Retrying (")
 
 
 def lake_files(settings: Settings) -> pyarrow.fs.S3FileSystem:

@@ -75,7 +75,7 @@ def graphql(
             answer: dict[str, Any] = json.load(response)
     except (urllib.error.URLError, TimeoutError) as error:
         raise server_down(settings, "dagster-webserver", url, error) from error
-    if answer.get("errors"):
-        raise UserError(f"Dagster refused a query: {answer['errors'][0]['message']}")
+    if answer.get("data") is None:
+        raise UserError(f"Dagster refused a query: {answer.get('errors', [{}])[0].get('message', 'no reason given')}")
     data: dict[str, Any] = answer["data"]
     return data

@@ -33,11 +33,22 @@ def in_turn(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[
         lock.acquire(timeout=0)
     except Timeout:
         on_wait()
-        lock.acquire()
+        _acquire_in_time(lock, path)
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquire_in_time(lock: FileLock, path: Path) -> None:
+    """Waits for the lock, also while whoever has it removes the lock's folder, as `evcharge stack clean` does."""
+    while True:
+        try:
+            lock.acquire()
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            return
 
 
 def is_held(path: Path) -> bool:

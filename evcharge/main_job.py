@@ -20,7 +20,7 @@ from evcharge.lake.repository import Repository
 from evcharge.reference.mongodb import available
 from evcharge.settings import Settings
 from evcharge.simulated.live_feed import FEED, first_day_end
-from evcharge.warehouse.wait import Progress, wait_until_loaded
+from evcharge.warehouse.wait import Missing, wait_until_loaded
 
 JOB = "simulate_first_day"
 #: Makes and models for the analysts' views. Nothing waits for this job.
@@ -71,7 +71,7 @@ def run_main_job(settings: Settings, report: Report) -> Outcome:
         raise UserError(f"Dagster's job {JOB} succeeded, but the simulated day is not complete")
     ledger = read_sent(settings, FEED, until=day_end)
 
-    def show(progress: Progress) -> None:
+    def show(progress: Missing) -> None:
         report("publish", f"{progress.unpublished_rows} rows wait" if progress.unpublished_rows else "ready")
         if not progress.unpublished_rows:
             stage_s.setdefault("publish", round(progress.waited_s, 1))

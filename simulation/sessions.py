@@ -10,12 +10,12 @@ from functools import partial
 from simpy.events import Event
 
 from simulation.cars import FREE, Session
+from simulation.charging_stretches import begin_charging, end_charging
 from simulation.clock import DAY_MS, HOUR_MS, to_local_ms, weekday
 from simulation.demand import log_normal, stay_ms
 from simulation.draws import Purpose, Uniforms, normal
 from simulation.event_log import FAULTED, RESUMED, STARTED, STOPPED, SUSPENDED
 from simulation.plugs import OUT_OF_ORDER
-from simulation.power_sharing import begin_charging, end_charging
 from simulation.profile import SiteProfile
 from simulation.queueing import free_evse, release, wait
 from simulation.reporting import report

@@ -20,7 +20,7 @@ from simulation.event_log import Recorder
 from simulation.events import Totals
 from simulation.guests import Site
 from simulation.plugs import Plugs
-from simulation.power import SitePower
+from simulation.power_sharing import SitePower
 from simulation.setting import Setting
 from simulation.telemetry import Spell
 

@@ -22,6 +22,8 @@ def settings() -> None:
         value = getattr(current, name)
         shown = ("(set)" if value else "(not set)") if isinstance(value, SecretStr) else str(value)
         table.add_row(f"EVCHARGE_{name.upper()}", shown, field.description or "")
+    # a name that is cut off cannot be typed
+    table.columns[0].min_width = max(len(f"EVCHARGE_{name}") for name in Settings.model_fields)
     print_table(table)
 
 

@@ -30,9 +30,13 @@ def log(
     """List main's commits, newest first: publications with their rows, what was quarantined, and the Dagster run."""
     from itertools import islice
 
+    from evcharge.contracts import CONTRACTS
+    from evcharge.errors import UserError
     from evcharge.lake.repository import Repository
     from evcharge.settings import load_settings
 
+    if topic and topic not in CONTRACTS:
+        raise UserError(f"{topic} is not a topic; there are {', '.join(CONTRACTS)}")
     commits = (c for c in Repository(load_settings()).log() if not topic or c.metadata.get("topic") == topic)
     newest = list(islice(commits, count))
     rows = [

@@ -21,7 +21,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from evcharge.settings import Settings
-    from evcharge.warehouse.wait import Progress as Missing
+    from evcharge.warehouse.wait import Missing
 
 #: Off a terminal, a line that says the same as the one before is printed only this often.
 _PLAIN_INTERVAL_S = 20.0

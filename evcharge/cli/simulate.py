@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from simulation.profile import SiteProfile
 
 _SECONDS = {"h": 3600, "d": 86_400}
+#: A century: longer than anybody simulates, short enough that no time leaves the calendar.
+MAX_DAYS = 36_525
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+#: Seeds are hashed as signed 64-bit numbers.
+MAX_SEED = 2**63 - 1
 
 app = typer.Typer(no_args_is_help=True, invoke_without_command=True)
 
@@ -32,8 +37,8 @@ def simulate(
         int, typer.Option(min=1, help="Stations of the built-in network, or the most that --registry gives.")
     ] = 500,
     vehicles: Annotated[int | None, typer.Option(min=1, help="Cars, by default ten for each station.")] = None,
-    days: Annotated[float, typer.Option(min=0.01, help="Simulated days.")] = 7.0,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal events.")] = 7,
+    days: Annotated[float, typer.Option(min=0.01, max=MAX_DAYS, help="Simulated days.")] = 7.0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Equal seeds give equal events.")] = 7,
     profile: Annotated[
         str | None,
         typer.Option(help="Simulate one site: a file of `evcharge fit`, or campus, dc_fast, public or residential."),
@@ -98,6 +103,8 @@ def simulate(
         start_at = datetime.fromisoformat(start).replace(tzinfo=UTC)
     except ValueError:
         raise typer.BadParameter(f"{start!r} is not a day such as 2026-01-05", param_hint="--start") from None
+    if not FIRST_YEAR <= start_at.year <= LAST_YEAR:
+        raise typer.BadParameter(f"{start!r} is not between {FIRST_YEAR} and {LAST_YEAR}", param_hint="--start")
     scenario = Scenario(
         seed,
         stations,
@@ -149,7 +156,7 @@ def _duration(text: str | None, option: str) -> timedelta | None:
         return None
     try:
         return timedelta(seconds=float(text[:-1]) * _SECONDS[text[-1:]])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         raise typer.BadParameter(f"{text!r} is not a time such as 84h or 3.5d", param_hint=option) from None
 
 

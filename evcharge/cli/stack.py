@@ -78,7 +78,7 @@ def down() -> None:
 def status(
     as_json: AsJson = False,
 ) -> None:
-    """Show each service: version, health, port, memory, log. The exit code is 1 if one is not healthy."""
+    """Show each service: version, health, port, memory; with --json its log too. The exit code is 1 if one is not healthy."""
     stack = _stack()
     found = stack.status()
     show([status.as_dict() for status in found], as_json, lambda: _print_status(stack, found))

@@ -203,7 +203,7 @@ class _Stream:
         writer = input_.writer(settings, self.index.name)
         # Spark keeps workers with different environments apart. So a query's one task gets the same worker, with what it
         # keeps in memory, in every batch.
-        self.spark.sparkContext.environment["EVCHARGE_STREAM_QUERY"] = input_.name
+        self.spark.sparkContext.environment["STREAM_QUERY"] = input_.name
         query.running = (
             in_milliseconds(good, input_.contract)
             .mapInArrow(writer, REPORT_DDL)

@@ -114,7 +114,7 @@ def write_positions(client: Elasticsearch, index: str, rows: Iterable[Mapping[st
         return 0
     # `require_alias`: a write to an alias that is gone must not make an index without mappings.
     answer = client.bulk(
-        index=index, operations=lines, require_alias=True, filter_path="errors,items.*.status,items.*.error"
+        index=index, operations=lines, require_alias=True, filter_path="errors,items.*._id,items.*.status,items.*.error"
     )
     return sum(1 for _ in accepted(index, answer["items"]))
 

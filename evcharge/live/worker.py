@@ -83,4 +83,4 @@ def accepted(index: str, items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping
         if result["status"] < HTTPStatus.MULTIPLE_CHOICES:
             yield result
         elif result["status"] != HTTPStatus.CONFLICT:
-            raise UserError(f"{index}: a document was refused: {result['error']}")
+            raise UserError(f"{index}: document {result['_id']} was refused: {result['error']}")

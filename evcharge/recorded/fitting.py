@@ -172,7 +172,7 @@ def fit(
         named = ", ".join(sorted(station["station_id"] for station in recording.stations)[:5])
         raise UserError(
             f"{recording.path}: sessions of {len(recording.stations)} sites ({named}); a profile describes one: "
-            "choose it with --site"
+            "`evcharge fit --site` chooses it"
         )
     (site,) = recording.stations
     everything = read(recording, ZoneInfo(site["time_zone"]))

@@ -1,4 +1,4 @@
-"""The reference data that comes with EVCharge: the simulation's EV models and the stations of `examples/`."""
+"""The reference data that comes with EVCharge: the simulation's EV models and the stations of the synthetic registry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model_row(model: EvModel, fleet_share: float, source: str) -> dict[str, Any]
 
 
 def bundled_stations() -> list[dict[str, Any]]:
-    """The synthetic registry of `examples/`: rows of the station-registry contract with facility type and access code.
+    """The package's synthetic registry: rows of the station-registry contract with facility type and access code.
 
     It was made from the simulation's built-in network, which has the EVSEs: AFDC's format has no field for them. Raises
     UserError.

@@ -88,7 +88,12 @@ def check_architecture(system: str, machine: str, engine_needed: bool) -> Check:
     """ClickHouse's library exists for Linux on x86_64 only. The other servers run on any Linux."""
     found = f"{system} {machine}"
     if system != "Linux":
-        return Check("architecture", Verdict.MISSING, f"{found}; the native stack needs Linux", "use deploy/compose")
+        return Check(
+            "architecture",
+            Verdict.MISSING,
+            f"{found}; the native stack needs Linux",
+            "set the addresses of servers elsewhere",
+        )
     if engine_needed and machine != "x86_64":
         remedy = "set EVCHARGE_CLICKHOUSE_HOST to a ClickHouse server"
         return Check("architecture", Verdict.MISSING, f"{found}; ClickHouse's library is for x86_64", remedy)

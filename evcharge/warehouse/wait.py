@@ -21,7 +21,7 @@ class WaitTimeoutError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Missing:
     """Rows not yet on main, days not yet in the warehouse, seconds waited."""
 
     unpublished_rows: int
@@ -34,7 +34,7 @@ def wait_until_loaded(
     topic_offsets: dict[str, dict[int, int]],
     event_dates: set[date],
     timeout_s: float = 600,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Missing], None] = lambda progress: None,
 ) -> None:
     """Returns when main has the rows below `topic_offsets` and the warehouse has main's `event_dates` and stations.
 
@@ -55,7 +55,7 @@ def wait_until_loaded(
             if days == 0:
                 return
         waited_s = time.monotonic() - began
-        on_progress(Progress(unpublished, max(days, 0), waited_s))
+        on_progress(Missing(unpublished, max(days, 0), waited_s))
         if waited_s > timeout_s:
             missing = f"{unpublished} rows are not published" if unpublished else f"{days} days are not loaded"
             raise WaitTimeoutError(

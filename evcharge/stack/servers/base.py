@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import choice
 from typing import ClassVar
 
 from evcharge.components import Component
@@ -129,4 +129,4 @@ def password() -> str:
     """A new password of 32 characters."""
     # letters and digits only: properties, XML, URLs and env files take them without quotes
     alphabet = string.ascii_letters + string.digits
-    return "".join(secrets.choice(alphabet) for _ in range(32))
+    return "".join(choice(alphabet) for _ in range(32))

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS dim_station
     removed_at      Nullable(DateTime64(3, 'UTC')) COMMENT 'When a snapshot of its scope no longer had it, UTC; null: it is there'
 )
 ENGINE = MergeTree ORDER BY station_id
-COMMENT 'One row per charging station, as the registry tells of it now';
+COMMENT 'One row per charging station, as the registry describes it now';
 
 -- a warehouse that was made before this column existed lacks it
 ALTER TABLE dim_station

@@ -50,10 +50,10 @@ def test_waiting_ends_with_a_line_on_stderr(
     asked: list[tuple[Any, ...]] = []
 
     def loaded(
-        _: Settings, offsets: Any, days: Any, timeout_s: float, on_progress: Callable[[wait.Progress], None]
+        _: Settings, offsets: Any, days: Any, timeout_s: float, on_progress: Callable[[wait.Missing], None]
     ) -> None:
         asked.append((offsets, days, timeout_s))
-        on_progress(wait.Progress(unpublished_rows=3, unloaded_days=0, waited_s=500))
+        on_progress(wait.Missing(unpublished_rows=3, unloaded_days=0, waited_s=500))
 
     monkeypatch.setattr(wait, "wait_until_loaded", loaded)
     wait_for_warehouse(settings, {"topic": {0: 7}}, {date(2026, 1, 2)}, 600)

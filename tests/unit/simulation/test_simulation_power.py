@@ -15,7 +15,7 @@ from simulation import Behaviour, EvModel, Fleet, Network, Simulation, build_fle
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY, ChargeCurve, CurveTable, charge_curve
 from simulation.event_log import FAULTED, METER, RESUMED, STARTED, STOPPED, SUSPENDED
 from simulation.network import COMBO, J1772, TESLA
-from simulation.power import share_power
+from simulation.power_sharing import share_power
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 # The values of simulation.charging, which gives their sources.

@@ -16,7 +16,7 @@ from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
 from evcharge.stack.preflight import PORT_OWNERS
 from evcharge.stack.programs import unprivileged
-from evcharge.stack.servers import LIVE_STORES, SERVERS, definitions, in_profile, missing_without, prepare
+from evcharge.stack.servers import LIVE_STORES, SERVERS, STORES, definitions, in_profile, missing_without, prepare
 from evcharge.stack.servers.elasticsearch import ELASTICSEARCH_USER_ID
 from evcharge.stack.supervisor import SOCKET_PATH_LIMIT, render, socket_path
 
@@ -171,6 +171,7 @@ def test_servers_start_after_servers_that_exist(settings: Settings) -> None:
     assert set(SERVERS) <= known.keys()
     for service in known.values():
         assert set(service.after) <= known.keys()
+    assert known["dagster-code"].after == STORES
 
 
 def test_a_long_home_puts_the_socket_into_a_short_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
