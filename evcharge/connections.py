@@ -27,9 +27,6 @@ REQUEST_TIMEOUT_S = 60
 #: MongoDB's error code AuthenticationFailed.
 MONGODB_AUTHENTICATION_FAILED = 18
 
-#: The login of every new Cassandra (Cassandra's documentation, "Password authentication").
-CASSANDRA_DEFAULT_LOGIN = ("cassandra", "cassandra")
-
 
 class ServerDownError(ConnectionError):
     """A server does not answer."""
@@ -235,7 +232,7 @@ def elasticsearch_errors(settings: Settings) -> Iterator[None]:
         raise server_down(settings, "elasticsearch", settings.elasticsearch_url, error) from error
 
 
-def cassandra_cluster(settings: Settings, login: tuple[str, str] | None = None) -> Cluster:
+def cassandra_cluster(settings: Settings) -> Cluster:
     """Cassandra's driver, not yet connected. `connect()` opens a session, `shutdown()` ends it."""
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
@@ -247,9 +244,7 @@ def cassandra_cluster(settings: Settings, login: tuple[str, str] | None = None) 
     return Cluster(
         [host for host, _, _ in hosts],
         port=int(hosts[0][2]),
-        auth_provider=PlainTextAuthProvider(
-            *(login or (settings.cassandra_user, settings.cassandra_password.get_secret_value()))
-        ),
+        auth_provider=PlainTextAuthProvider(settings.cassandra_user, settings.cassandra_password.get_secret_value()),
         execution_profiles={
             EXEC_PROFILE_DEFAULT: ExecutionProfile(
                 load_balancing_policy=RoundRobinPolicy(), request_timeout=CONNECT_TIMEOUT_S
@@ -262,23 +257,23 @@ def cassandra_cluster(settings: Settings, login: tuple[str, str] | None = None) 
 
 
 @contextmanager
-def cassandra(settings: Settings, login: tuple[str, str] | None = None) -> Iterator[Session]:
+def cassandra(settings: Settings) -> Iterator[Session]:
     """A session on Cassandra without a keyspace: statements name `keyspace.table`.
 
-    `login` is a role and its password. The default is the platform's login. Raises ServerDownError, LoginRefusedError.
+    Raises ServerDownError, LoginRefusedError.
     """
     from cassandra import AuthenticationFailed, OperationTimedOut
     from cassandra.cluster import NoHostAvailable
 
-    cluster = cassandra_cluster(settings, login)
+    cluster = cassandra_cluster(settings)
     address = settings.cassandra_contact_points
     try:
         yield cluster.connect()
     except (NoHostAvailable, OperationTimedOut) as error:
         causes = getattr(error, "errors", {})
         if any(isinstance(cause, AuthenticationFailed) for cause in dict(causes or {}).values()):
-            user = login[0] if login else settings.cassandra_user
-            raise LoginRefusedError(f"cassandra at {address} refuses the login of {user}") from error
+            message = f"cassandra at {address} refuses the login of {settings.cassandra_user}"
+            raise LoginRefusedError(message) from error
         raise server_down(settings, "cassandra", address, error) from error
     finally:
         cluster.shutdown()

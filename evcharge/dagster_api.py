@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import urllib.error
@@ -62,6 +63,12 @@ def run_url(settings: Settings, run_id: str) -> str:
     return f"http://127.0.0.1:{settings.dagster_port}/runs/{run_id}"
 
 
+def login(settings: Settings) -> tuple[str, str] | None:
+    """User and password of Dagster's pages; None if they need no login."""
+    password = settings.dagster_password.get_secret_value()
+    return (settings.dagster_user, password) if password else None
+
+
 def graphql(
     settings: Settings, query: str, variables: dict[str, Any] | None = None, timeout_s: float = REQUEST_TIMEOUT_S
 ) -> dict[str, Any]:
@@ -70,6 +77,9 @@ def graphql(
     url = f"http://127.0.0.1:{settings.dagster_port}/graphql"
     body = json.dumps({"query": query, "variables": variables or {}}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    known = login(settings)
+    if known:
+        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(known).encode()).decode())
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             answer: dict[str, Any] = json.load(response)

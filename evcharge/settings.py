@@ -108,6 +108,14 @@ class Settings(BaseSettings):
     stream_master: str = Field("local[4]", description="Spark master of the live stream, which has its own driver")
 
     dagster_port: int = 0
+    dagster_user: str = "evcharge"
+    dagster_password: SecretStr = Field(
+        SecretStr(""), description="login of Dagster's pages; none: who can reach the port on this machine needs none"
+    )
+    dagster_hosts: str = Field(
+        "127.0.0.1,localhost",
+        description="names under which a browser may ask for Dagster's pages, with commas between",
+    )
     supervisor_password: SecretStr = SecretStr("")
 
     publish_max_rows: int = Field(1_000_000, ge=1, description="rows of one publication at most")

@@ -41,11 +41,11 @@ def stream_session(settings: Settings) -> SparkSession:
         access_key=settings.lakefs_access_key,
         secret_key=settings.lakefs_secret_key.get_secret_value(),
     )
+    # A file, because a session's own configuration stands in the driver's arguments, which every user of the machine can read.
+    with open(work / "spark-defaults.conf", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write(shared)
+    os.environ["SPARK_CONF_DIR"] = str(work)
     builder = SparkSession.builder.master(settings.stream_master).appName("evcharge-stream")
-    for line in shared.splitlines():
-        name, _, value = line.partition(" ")
-        if name.startswith("spark.") and not name.startswith(("spark.connect.", "spark.master", "spark.app.name")):
-            builder = builder.config(name, value.strip())
     own = {
         "spark.driver.memory": "1g",
         # Both tiers of compilation stay on: reading and judging a row soon takes a third of the time that it takes with the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 from evcharge.components import Component, Go, Maven, Npm
 from evcharge.settings import Settings, stack_file
 from evcharge.stack.errors import StackError
-from evcharge.stack.programs import git_command, go_command, maven_command, npm_command
+from evcharge.stack.programs import git_command, go_command, maven_command, npm_command, setpriv_command
 from evcharge.stack.servers import EVERY, components, in_profile
 from evcharge.stack.servers.base import Server
 from evcharge.stack.supervisor import Supervisor
@@ -178,6 +179,8 @@ def free_offset(start: int) -> int:
 def _programs(own: Iterable[Server], missing: list[Component]) -> dict[str, Callable[[], object]]:
     """What the servers run on, then what fetches the missing components."""
     programs: dict[str, Callable[[], object]] = {"git": git_command}
+    if not os.getuid():
+        programs["setpriv"] = setpriv_command
     for server in own:
         programs |= server.programs
     return programs | dict(_FETCHED_WITH[type(component.source)] for component in missing)

@@ -17,6 +17,7 @@ from evcharge.lock import in_turn
 from evcharge.settings import Settings
 from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
+from evcharge.stack.files import private_files
 from evcharge.stack.provision import Provisioner
 from evcharge.stack.servers import LIVE_STORES, SERVERS, STORES, bootstrap, definitions, in_profile, prepare
 from evcharge.stack.servers.base import Server
@@ -79,10 +80,11 @@ class Stack:
             chosen = self._chosen(services)
             own = {name for name in chosen if not self.services[name].external}
             Provisioner(self.settings, self.report).run(own)
-            prepare(self.settings, own)
             supervisor = Supervisor(self.settings)
-            supervisor.write_configuration()
-            supervisor.ensure_running()
+            with private_files():
+                prepare(self.settings, own)
+                supervisor.write_configuration()
+                supervisor.ensure_running()
             stores = [name for name in chosen if name in STORES]
             for name in own:
                 if self.services[name].starts_early:
@@ -234,6 +236,8 @@ class Stack:
     def _locked(self) -> AbstractContextManager[None]:
         """Only one command at a time changes a platform."""
         self.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # one that the user made, or that an older version left open
+        self.settings.home.chmod(0o700)
         waiting = "waits for another command that is changing this stack"
         return in_turn(self.settings.home / "stack.lock", lambda: self.report("stack", waiting))
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Callable, Iterable
@@ -20,12 +18,11 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
-from evcharge.stack.files import write_private
+from evcharge.stack.files import socket_path, write_private
+from evcharge.stack.programs import unprivileged
 from evcharge.stack.servers import definitions, in_profile
-from evcharge.stack.servers.base import Server
+from evcharge.stack.servers.base import SERVER_USER_ID, Server
 
-#: sun_path holds 108 bytes (unix(7)). supervisord first binds the name with its pid appended.
-SOCKET_PATH_LIMIT = 90
 _USER = "evcharge"
 _START_TIMEOUT_S = 15
 #: supervisord's words for a process that does not run
@@ -48,7 +45,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.configuration = settings.home / "supervisord.conf"
-        self.socket = socket_path(settings.home)
+        self.socket = socket_path(settings.home, "supervisor")
 
     def write_configuration(self) -> None:
         """Writes supervisord.conf (mode 0600: it contains the servers' secrets)."""
@@ -148,15 +145,6 @@ class Supervisor:
             transport.close()
 
 
-def socket_path(home: Path) -> Path:
-    """`home`'s supervisor.sock; if that path is too long for a socket, one in a short private folder."""
-    path = home / "supervisor.sock"
-    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
-        return path
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"evcharge-{digest}" / "supervisor.sock"
-
-
 def render(settings: Settings, socket: Path, servers: Iterable[Server]) -> str:
     """The text of supervisord.conf."""
     password = settings.supervisor_password.get_secret_value()
@@ -190,8 +178,9 @@ def _program(server: Server, priority: int) -> str:
     environment = server.environment | {"CONFIGURATION_DIGEST": server.digest()}
     pairs = ",".join(f'{name}="{_plain(value)}"' for name, value in environment.items())
     yielding = ("nice", "-n", str(server.niceness)) if server.niceness else ()
+    as_user = unprivileged(SERVER_USER_ID) if server.unprivileged else ()
     return f"""[program:{server.name}]
-command = {" ".join(f'"{_plain(part)}"' for part in (*yielding, *server.command))}
+command = {" ".join(f'"{_plain(part)}"' for part in (*yielding, *as_user, *server.command))}
 directory = {server.working_directory}
 environment = {pairs}
 priority = {priority}

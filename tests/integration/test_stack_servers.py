@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from pymongo import WriteConcern
 
 from evcharge.connections import (
-    CASSANDRA_DEFAULT_LOGIN,
     LoginRefusedError,
     cassandra,
     elasticsearch,
@@ -135,11 +134,6 @@ def test_a_wrong_password_is_refused(store: str, refusal: type[Exception], platf
     with pytest.raises(refusal):
         definitions(wrong)[store].probe()
     assert unhealthy_servers(platform, [store]) == []
-
-
-def test_the_default_login_of_cassandra_is_taken_away(platform: Settings) -> None:
-    with pytest.raises(LoginRefusedError), cassandra(platform, CASSANDRA_DEFAULT_LOGIN):
-        pass
 
 
 def test_no_index_comes_into_being_by_a_misspelt_name(platform: Settings) -> None:

@@ -2,21 +2,24 @@
 
     server.py LIBCHDB_SO CONFIG_XML DATA_DIR TCP_PORT HTTP_PORT
 
-Runs until SIGTERM or SIGINT, which end it cleanly. The engine's session ends when its last query does: that query
-reads a FIFO, which this script writes to on the signal.
+Runs until SIGTERM or SIGINT, which end it cleanly. The engine's session ends when its last query does. That query only
+sleeps, because the session's user may not read anything; on the signal the user `host` ends it. The environment variable
+CLICKHOUSE_HOST_PASSWORD is that user's password.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 import threading
-from pathlib import Path
+import urllib.request
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 STOP_TIMEOUT_S = 20
+_SLEEP = "SELECT sleepEachRow(1) FROM numbers(10000000000)"
 
 
 def run_engine(library: str, arguments: list[str]) -> str:
@@ -31,10 +34,15 @@ def run_engine(library: str, arguments: list[str]) -> str:
     return error.decode() if error else ""
 
 
+def end_session(http_port: str) -> None:
+    """Ends the hosting session's last query. Raises OSError if the engine does not answer."""
+    query = f"KILL QUERY WHERE query LIKE '{_SLEEP}%' AND user = '' SYNC"
+    login = {"X-ClickHouse-User": "host", "X-ClickHouse-Key": os.environ["CLICKHOUSE_HOST_PASSWORD"]}
+    request = urllib.request.Request(f"http://127.0.0.1:{http_port}/", query.encode(), login)
+    urllib.request.urlopen(request, timeout=STOP_TIMEOUT_S).close()
+
+
 def main(library: str, config: str, data: str, tcp_port: str, http_port: str) -> int:
-    fifo = Path(data).parent / "stop.fifo"
-    fifo.unlink(missing_ok=True)
-    os.mkfifo(fifo, 0o600)
     arguments = [
         "clickhouse",
         f"--config-file={config}",
@@ -43,7 +51,8 @@ def main(library: str, config: str, data: str, tcp_port: str, http_port: str) ->
         f"--tcp_port={tcp_port}",
         f"--http_port={http_port}",
         "--multiquery",
-        f"--query=SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT count() FROM file('{fifo}', LineAsString)",
+        f"--query=SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; {_SLEEP} FORMAT Null "
+        "SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0",
     ]
     # blocked before the engine's threads exist, so that none of them can take the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -57,10 +66,10 @@ def main(library: str, config: str, data: str, tcp_port: str, http_port: str) ->
     engine.start()
     signal.sigwait(STOP_SIGNALS)
     if engine.is_alive():
-        with open(fifo, "w", opener=lambda path, _: os.open(path, os.O_RDWR)) as stop:
-            stop.write("stop\n")
-        engine.join(STOP_TIMEOUT_S)
-    fifo.unlink(missing_ok=True)
+        # OSError: the engine does not answer, so it cannot be asked to end
+        with contextlib.suppress(OSError):
+            end_session(http_port)
+            engine.join(STOP_TIMEOUT_S)
     print(failures[0] if failures else "the engine did not stop in time", file=sys.stderr, flush=True)
     # without the engine's exit handlers, which wait for its listeners' threads
     os._exit(0 if failures == [""] else 1)

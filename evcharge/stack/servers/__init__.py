@@ -66,6 +66,7 @@ def prepare(settings: Settings, names: Collection[str]) -> None:
     for name, server in definitions(settings).items():
         if name in names and not server.external:
             server.prepare()
+            server.give_away()
 
 
 def bootstrap(settings: Settings, names: Collection[str] = STORES) -> None:

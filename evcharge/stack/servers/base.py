@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,9 @@ from typing import ClassVar
 
 from evcharge.components import Component
 from evcharge.settings import PROJECT, Settings
+
+#: Under root, the servers run as this user and group, which need no entry anywhere.
+SERVER_USER_ID = 9200
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Server:
     #: It starts when a user asks for it, not with the platform.
     on_demand: ClassVar[bool] = False
     stop_within_s: ClassVar[int] = 20
+    #: Under root it runs as SERVER_USER_ID.
+    unprivileged: ClassVar[bool] = False
     #: As `nice` takes it. While all processors are busy, a server with a higher value gets less of them.
     niceness: ClassVar[int] = 0
     #: What a small platform lacks, because only a full one runs this server. Empty if every platform runs it.
@@ -101,6 +108,19 @@ class Server:
     def bootstrap(self) -> None:
         """Creates what the platform needs on the running server. What exists stays as it is."""
 
+    def give_away(self) -> None:
+        """Under root, makes the server's user the owner of its folder and of all that was written there."""
+        if os.getuid() or not self.unprivileged:
+            return
+        new = [self.folder / name for name in self.configuration]
+        # the folder itself comes last, so that one that is given away in part is walked again
+        if self.folder.stat().st_uid != SERVER_USER_ID:
+            new = [Path(parent) / name for parent, folders, files in os.walk(self.folder) for name in folders + files]
+        for path in (*new, self.folder):
+            # a running server's files come and go
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(path, SERVER_USER_ID, SERVER_USER_ID, follow_symlinks=False)
+
     def digest(self) -> str:
         """A hash over the configuration files: 12 hexadecimal digits."""
         files = [self.folder / name for name in self.configuration if (self.folder / name).exists()]
@@ -130,3 +150,8 @@ def password() -> str:
     # letters and digits only: properties, XML, URLs and env files take them without quotes
     alphabet = string.ascii_letters + string.digits
     return "".join(choice(alphabet) for _ in range(32))
+
+
+def derived_key(secret: str, purpose: str) -> str:
+    """A key for one purpose (64 hexadecimal digits), so that the credentials need only one secret."""
+    return hashlib.sha256(f"{purpose}:{secret}".encode()).hexdigest()

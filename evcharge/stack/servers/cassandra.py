@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import ClassVar
 
 from evcharge.components import NATIVE, Component, pinned_version
-from evcharge.connections import CASSANDRA_DEFAULT_LOGIN, LoginRefusedError, cassandra
+from evcharge.connections import cassandra
 from evcharge.priority import STREAM
+from evcharge.stack.errors import StackError
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import java_command, java_path
 from evcharge.stack.servers.base import Server, password
@@ -14,11 +18,14 @@ from evcharge.stack.servers.probing import require_listener
 
 #: The version of the agent that cassandra-all depends on (its POM).
 _JAMM = "0.4.0"
+#: The folder of the table system_auth.roles: Cassandra makes the ids of its own tables from their names.
+_ROLES = "roles-5bc52802de2535edaeab188eecebb090"
 
 
 class Cassandra(Server):
     name = "cassandra"
     version = pinned_version("cassandra")
+    unprivileged = True
     ports = ("cassandra", "cassandra_storage")
     secrets: ClassVar = {"cassandra_password": password}
     component = Component("cassandra", version, "jars", ("cassandra/pom.xml",))
@@ -47,37 +54,29 @@ class Cassandra(Server):
         )
 
     def prepare(self) -> None:
-        (self.folder / "data").mkdir(parents=True, exist_ok=True)
+        """Writes its configuration; gives a new server its role."""
+        data = self.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
         write_from_template(
             "cassandra/cassandra.yaml",
             self.folder / "cassandra.yaml",
             port=self.settings.port("cassandra"),
             storage_port=self.settings.port("cassandra_storage"),
         )
+        if not (data / "data").exists():
+            self._write_first_role(data / "data" / "system_auth" / _ROLES)
 
     def probe(self) -> None:
-        """Logs in and reads the server's version. A new server has only its default login yet."""
+        """Logs in and reads the server's version."""
         for point in self.settings.cassandra_contact_points.split(","):
             require_listener(*point.rsplit(":", 1))
-        query = "SELECT release_version FROM system.local"
-        try:
-            with cassandra(self.settings) as session:
-                session.execute(query)
-        except LoginRefusedError as refused:
-            if self.external:
-                raise
-            try:
-                with cassandra(self.settings, CASSANDRA_DEFAULT_LOGIN) as session:
-                    session.execute(query)
-            except LoginRefusedError:
-                raise refused from None
+        with cassandra(self.settings) as session:
+            session.execute("SELECT release_version FROM system.local")
 
     def bootstrap(self) -> None:
-        """Creates keyspace and tables. On a server of our own, the platform's role replaces the default login."""
+        """Creates keyspace and tables."""
         from evcharge.live import cassandra_schema
 
-        if not self.external:
-            self._replace_default_login()
         with cassandra(self.settings) as session:
             session.execute(
                 f"CREATE KEYSPACE IF NOT EXISTS {self.settings.cassandra_keyspace} "
@@ -85,24 +84,31 @@ class Cassandra(Server):
             )
         cassandra_schema.ensure(self.settings)
 
-    def _replace_default_login(self) -> None:
-        user, secret = self.settings.cassandra_user, self.settings.cassandra_password.get_secret_value()
-        try:
-            with cassandra(self.settings):
-                pass
-        except LoginRefusedError:
-            with cassandra(self.settings, CASSANDRA_DEFAULT_LOGIN) as session:
-                session.execute(
-                    f"CREATE ROLE IF NOT EXISTS {_identifier(user)} "
-                    f"WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = {_literal(secret)}"
-                )
-        with cassandra(self.settings) as session:
-            session.execute(f"ALTER ROLE {CASSANDRA_DEFAULT_LOGIN[0]} WITH SUPERUSER = false AND LOGIN = false")
+    def _write_first_role(self, roles: Path) -> None:
+        """Writes the platform's role into the storage of a server that never ran.
 
+        A server that finds no role makes the superuser cassandra with the password cassandra.
+        """
+        import bcrypt
 
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+        secret = self.settings.cassandra_password.get_secret_value().encode()
+        hashed = bcrypt.hashpw(secret, bcrypt.gensalt(rounds=10, prefix=b"2a")).decode()
+        # filled under another name, so that the folder has its role whenever it exists
+        new = self.folder / "first-role"
+        shutil.rmtree(new, ignore_errors=True)
+        options = [
+            line for line in (NATIVE / "cassandra" / "jvm.options").read_text().splitlines() if line.startswith("--add")
+        ]
+        command = [
+            *(java_command(), *(part for line in options for part in line.split())),
+            f"-Dlogback.configurationFile={NATIVE / 'cassandra' / 'logback.xml'}",
+            *("-cp", f"{self.program}/*", str(NATIVE / "cassandra" / "FirstRole.java"), str(new)),
+        ]
+        role = f"{self.settings.cassandra_user}\n{hashed}\n"
+        done = subprocess.run(command, input=role, capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise StackError(
+                f"cassandra: its first role cannot be written\n{(done.stdout + done.stderr).strip()[-1500:]}"
+            )
+        roles.parent.mkdir(parents=True)
+        new.rename(roles)

@@ -6,18 +6,17 @@ import hashlib
 import sys
 from typing import ClassVar
 
-from pydantic import SecretStr
-
 from evcharge.components import NATIVE, Component, Npm, pinned_version
 from evcharge.connections import clickhouse
 from evcharge.stack.files import write_from_template
-from evcharge.stack.servers.base import Server, password
+from evcharge.stack.servers.base import Server, derived_key, password
 from evcharge.stack.servers.probing import NotHealthy, http_get, require_listener
 
 
 class ClickHouse(Server):
     name = "clickhouse"
     version = pinned_version("clickhouse")
+    unprivileged = True
     ports = ("clickhouse", "clickhouse_http")
     secrets: ClassVar = {"clickhouse_password": password, "analyst_password": password}
     component = Component(
@@ -45,6 +44,10 @@ class ClickHouse(Server):
             *(str(self.settings.port("clickhouse")), str(self.settings.port("clickhouse_http"))),
         )
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"CLICKHOUSE_HOST_PASSWORD": self._host_password}
+
     def prepare(self) -> None:
         settings, users = self.settings, self.folder / "users.xml"
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
@@ -52,10 +55,11 @@ class ClickHouse(Server):
         write_from_template(
             "clickhouse/users.xml",
             users,
+            host_sha256=_sha256(self._host_password),
             etl_user=settings.clickhouse_user,
-            etl_sha256=_sha256(settings.clickhouse_password),
+            etl_sha256=_sha256(settings.clickhouse_password.get_secret_value()),
             analyst_user=settings.analyst_user,
-            analyst_sha256=_sha256(settings.analyst_password),
+            analyst_sha256=_sha256(settings.analyst_password.get_secret_value()),
             database=settings.clickhouse_database,
         )
 
@@ -84,6 +88,11 @@ class ClickHouse(Server):
 
         schema.apply(self.settings)
 
+    @property
+    def _host_password(self) -> str:
+        """The password of the user that ends the hosting session, made from the loading user's."""
+        return derived_key(self.settings.clickhouse_password.get_secret_value(), "clickhouse-host")
 
-def _sha256(secret: SecretStr) -> str:
-    return hashlib.sha256(secret.get_secret_value().encode()).hexdigest()
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

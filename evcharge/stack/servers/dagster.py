@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from evcharge.components import pinned_version
-from evcharge.dagster_api import graphql
+from evcharge.dagster_api import graphql, login
 from evcharge.priority import STREAM
 from evcharge.settings import PROJECT, Settings
-from evcharge.stack.files import write_private
+from evcharge.stack.files import socket_path, write_private
 from evcharge.stack.programs import environment_script
 from evcharge.stack.servers.base import ProjectProcess, project_environment
-from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, http_get, require_listener
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, http_get
 
 _LOCATIONS = """{workspaceOrError{__typename ... on Workspace{locationEntries{name loadStatus
     locationOrLoadError{__typename ... on PythonError{message}}}}}}"""
 _DAEMONS = "{instance{daemonHealth{allDaemonStatuses{daemonType required healthy lastHeartbeatErrors{message}}}}}"
+
+
+def code_socket(settings: Settings) -> Path:
+    """Where the code server listens. Its protocol has no login, and a socket has the rights of a file."""
+    return socket_path(settings.home, "dagster-code")
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
@@ -23,7 +29,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     return {
         "DAGSTER_HOME": str(settings.dagster_home),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
-        "DAGSTER_CODE_PORT": str(settings.port("dagster_code")),
+        "DAGSTER_CODE_SOCKET": str(code_socket(settings)),
         "COMPUTE_LOG_BUCKET": settings.compute_log_bucket,
         "COMPUTE_LOG_ENDPOINT": settings.minio_endpoint,
         "COMPUTE_LOG_DIR": str(settings.home / "dagster" / "compute-logs"),
@@ -55,33 +61,30 @@ class DagsterCodeServer(_DagsterProcess):
     """Serves the project's definitions to the other two, and launches the runs."""
 
     name = "dagster-code"
-    ports = ("dagster_code",)
     after = ("kafka", "minio", "lakefs", "clickhouse", "elasticsearch", "cassandra", "mongodb")
     stop_within_s = 60
     # its runs inherit this; the stream is one of them
     niceness = STREAM
 
     @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.settings.port('dagster_code')}"
-
-    @property
     def command(self) -> tuple[str, ...]:
         return (
-            *(str(environment_script("dagster")), "code-server", "start", "-h", "127.0.0.1"),
-            *("-p", str(self.settings.port("dagster_code")), "-m", "evcharge_assets.definitions", "-a", "defs"),
+            *(str(environment_script("dagster")), "code-server", "start", "--socket", str(code_socket(self.settings))),
+            *("-m", "evcharge_assets.definitions", "-a", "defs"),
             *("-d", str(PROJECT), "--location-name", "evcharge", "--use-python-environment-entry-point"),
         )
 
     def probe(self) -> None:
         """Asks the code server by gRPC's health protocol. The webserver's probe reports code that does not load."""
-        require_listener("127.0.0.1", self.port)
+        socket = code_socket(self.settings)
+        if not socket.exists():
+            raise NotHealthy(f"{socket} is not there yet")
 
         import grpc  # type: ignore[import-untyped]
         from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse  # type: ignore[import-untyped]
         from grpc_health.v1.health_pb2_grpc import HealthStub  # type: ignore[import-untyped]
 
-        with grpc.insecure_channel(self.address) as channel:
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
             try:
                 answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=PROBE_TIMEOUT_S)
             except grpc.RpcError as error:
@@ -105,13 +108,22 @@ class DagsterWebserver(_DagsterProcess):
     @property
     def command(self) -> tuple[str, ...]:
         return (
-            *(str(environment_script("dagster-webserver")), "-h", "127.0.0.1", "-p", str(self.settings.dagster_port)),
-            *("-w", str(PROJECT / "workspace.yaml")),
+            *(sys.executable, "-m", "evcharge_assets.webserver", "-h", "127.0.0.1"),
+            *("-p", str(self.settings.dagster_port), "-w", str(PROJECT / "workspace.yaml")),
         )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        settings = self.settings
+        return super().environment | {
+            "EVCHARGE_DAGSTER_USER": settings.dagster_user,
+            "EVCHARGE_DAGSTER_PASSWORD": settings.dagster_password.get_secret_value(),
+            "EVCHARGE_DAGSTER_HOSTS": settings.dagster_hosts,
+        }
 
     def probe(self) -> None:
         """Reads the webserver's version and whether it could load the project's code."""
-        http_get(f"http://{self.address}/server_info")
+        http_get(f"http://{self.address}/server_info", login=login(self.settings))
         workspace = graphql(self.settings, _LOCATIONS, timeout_s=PROBE_TIMEOUT_S)["workspaceOrError"]
         for entry in workspace.get("locationEntries", ()):
             loaded = entry["locationOrLoadError"] or {}

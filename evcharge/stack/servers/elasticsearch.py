@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import ClassVar
 
 from evcharge.components import NATIVE, Component, Maven, pinned_version
 from evcharge.stack.files import write_from_template, write_private
-from evcharge.stack.programs import java_command, java_path, setpriv_command, unprivileged
+from evcharge.stack.programs import java_command, java_path
 from evcharge.stack.servers.base import Server, password
 from evcharge.stack.servers.probing import NotHealthy, http_get
-
-#: Elasticsearch refuses to run as root. Under root it runs as this user and group, which need no entry anywhere.
-ELASTICSEARCH_USER_ID = 9200
 
 
 class Elasticsearch(Server):
@@ -27,8 +22,10 @@ class Elasticsearch(Server):
     component = Component(
         "elasticsearch", version, f"elasticsearch-{version}", ("elasticsearch/pom.xml",), Maven(unpack=True)
     )
-    programs: ClassVar = {"java": java_command} | ({} if os.getuid() else {"setpriv": setpriv_command})
+    programs: ClassVar = {"java": java_command}
     configuration = ("config/elasticsearch.yml", "config/jvm.options", "config/log4j2.properties", "config/users")
+    # it refuses to run as root
+    unprivileged = True
     stop_within_s = 40
     lacking = "free chargers nearby, station and traffic questions"
 
@@ -38,7 +35,7 @@ class Elasticsearch(Server):
 
     @property
     def command(self) -> tuple[str, ...]:
-        return (*unprivileged(ELASTICSEARCH_USER_ID), f"{self.program}/bin/elasticsearch")
+        return (f"{self.program}/bin/elasticsearch",)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,7 +48,7 @@ class Elasticsearch(Server):
         }
 
     def prepare(self) -> None:
-        """Writes its files, with the platform's user as the only one, in folders that its process can write."""
+        """Writes its files, with the platform's user as the only one."""
         folder, config = self.folder, self.folder / "config"
         for name in ("config", "data", "logs", "tmp"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -66,8 +63,6 @@ class Elasticsearch(Server):
         for name in ("jvm.options", "log4j2.properties"):
             write_private(config / name, (NATIVE / "elasticsearch" / name).read_text())
         self._write_users(config)
-        if not os.getuid():
-            _give_away(folder)
 
     def probe(self) -> None:
         """Reads the cluster's health with the platform's login: every primary shard must be there."""
@@ -97,12 +92,3 @@ class Elasticsearch(Server):
         if user != name or not bcrypt.checkpw(secret, known.encode()):
             write_private(users, f"{name}:{bcrypt.hashpw(secret, bcrypt.gensalt(rounds=10, prefix=b'2a')).decode()}\n")
         write_private(config / "users_roles", f"superuser:{name}\n")
-
-
-def _give_away(folder: Path) -> None:
-    """Makes the server's user the owner of `folder` and of everything in it."""
-    for parent, _, files in os.walk(folder):
-        for path in (parent, *(os.path.join(parent, file) for file in files)):
-            # a running server's files come and go
-            with contextlib.suppress(FileNotFoundError):
-                os.chown(path, ELASTICSEARCH_USER_ID, ELASTICSEARCH_USER_ID, follow_symlinks=False)

@@ -13,9 +13,9 @@ from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.errors import UserError
 from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
-from evcharge.stack.files import write_from_template
+from evcharge.stack.files import write_from_template, write_private
 from evcharge.stack.programs import java_command, java_path
-from evcharge.stack.servers.base import Server, password
+from evcharge.stack.servers.base import Server, derived_key, password
 from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, require_listener
 
 #: A message over the limit of a single row still has to reach the quarantine (design: 8 MB).
@@ -34,6 +34,7 @@ _LOGGING = f"-Dlog4j2.configurationFile={NATIVE / 'kafka' / 'log4j2.properties'}
 class Kafka(Server):
     name = "kafka"
     version = pinned_version("kafka")
+    unprivileged = True
     ports = ("kafka", "kafka_controller")
     secrets: ClassVar = {"kafka_password": password}
     component = Component("kafka", version, "jars", ("kafka/pom.xml",))
@@ -64,6 +65,7 @@ class Kafka(Server):
             controller_port=settings.port("kafka_controller"),
             user=settings.kafka_user,
             password=settings.kafka_password.get_secret_value(),
+            controller_password=derived_key(settings.kafka_password.get_secret_value(), "kafka-controller"),
             data=self.folder / "data",
         )
         if (self.folder / "data" / "meta.properties").exists():
@@ -71,12 +73,18 @@ class Kafka(Server):
         # 16 bytes in base64; the first letter is fixed, because a leading dash would look like an option
         cluster_id = "E" + base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")[1:]
         credential = f"name={settings.kafka_user},password={settings.kafka_password.get_secret_value()}"
-        command = [
-            *(java_command(), "-Xmx128m", _LOGGING, "-cp", f"{self.program}/*", "kafka.tools.StorageTool", "format"),
+        arguments = [
+            *("-Xmx128m", _LOGGING, "-cp", f"{self.program}/*", "kafka.tools.StorageTool", "format"),
             *("--cluster-id", cluster_id, "--config", str(file)),
             *("--standalone", "--add-scram", f"SCRAM-SHA-256=[{credential}]"),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        # Java reads its arguments from a file, because every user of the machine can read a process's arguments.
+        arguments_file = self.folder / "format.arguments"
+        write_private(arguments_file, "\n".join(f'"{argument}"' for argument in arguments))
+        try:
+            done = subprocess.run([java_command(), f"@{arguments_file}"], capture_output=True, text=True, timeout=120)
+        finally:
+            arguments_file.unlink()
         if done.returncode:
             raise StackError(f"kafka: its storage cannot be formatted\n{(done.stdout + done.stderr).strip()[-1500:]}")
 

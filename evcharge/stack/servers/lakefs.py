@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import string
 from typing import ClassVar
@@ -10,7 +9,7 @@ from typing import ClassVar
 from evcharge.components import Component, Go, pinned_version
 from evcharge.connections import REQUEST_TIMEOUT_S, lakefs_client
 from evcharge.stack.files import write_from_template
-from evcharge.stack.servers.base import Server, password
+from evcharge.stack.servers.base import Server, derived_key, password
 from evcharge.stack.servers.probing import http_get
 
 #: The letters of base32 (RFC 4648), which AWS's key ids have as well.
@@ -25,6 +24,7 @@ def access_key() -> str:
 class LakeFS(Server):
     name = "lakefs"
     version = pinned_version("lakefs")
+    unprivileged = True
     ports = ("lakefs",)
     secrets: ClassVar = {"lakefs_access_key": access_key, "lakefs_secret_key": password}
     component = Component(
@@ -52,8 +52,8 @@ class LakeFS(Server):
             "LAKEFS_INSTALLATION_USER_NAME": "evcharge",
             "LAKEFS_INSTALLATION_ACCESS_KEY_ID": self.settings.lakefs_access_key,
             "LAKEFS_INSTALLATION_SECRET_ACCESS_KEY": secret_key,
-            "LAKEFS_AUTH_ENCRYPT_SECRET_KEY": _derived_key(secret_key, "lakefs-encryption"),
-            "LAKEFS_BLOCKSTORE_SIGNING_SECRET_KEY": _derived_key(secret_key, "lakefs-signing"),
+            "LAKEFS_AUTH_ENCRYPT_SECRET_KEY": derived_key(secret_key, "lakefs-encryption"),
+            "LAKEFS_BLOCKSTORE_SIGNING_SECRET_KEY": derived_key(secret_key, "lakefs-signing"),
             "LAKEFS_BLOCKSTORE_S3_CREDENTIALS_ACCESS_KEY_ID": self.settings.minio_access_key,
             "LAKEFS_BLOCKSTORE_S3_CREDENTIALS_SECRET_ACCESS_KEY": self.settings.minio_secret_key.get_secret_value(),
         }
@@ -93,8 +93,3 @@ class LakeFS(Server):
                 ),
                 _request_timeout=REQUEST_TIMEOUT_S,
             )
-
-
-def _derived_key(secret: str, purpose: str) -> str:
-    """A key for one purpose, so that the credentials need only one secret."""
-    return hashlib.sha256(f"{purpose}:{secret}".encode()).hexdigest()

@@ -13,6 +13,7 @@ from evcharge.stack.servers.probing import http_get
 class Minio(Server):
     name = "minio"
     version = pinned_version("minio")
+    unprivileged = True
     ports = ("minio", "minio_console")
     secrets: ClassVar = {"minio_secret_key": password}
     component = Component("minio", version, "minio", source=Go("github.com/minio/minio"))

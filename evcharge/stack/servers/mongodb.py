@@ -17,6 +17,7 @@ from evcharge.stack.servers.probing import require_listener
 class MongoDB(Server):
     name = "mongodb"
     version = pinned_version("mongodb")
+    unprivileged = True
     ports = ("mongodb",)
     secrets: ClassVar = {"mongodb_password": password}
     programs: ClassVar = {"secantusd": secantus_command}

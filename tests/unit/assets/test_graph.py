@@ -145,10 +145,9 @@ def test_workspace_points_at_the_definitions() -> None:
     (location,) = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"]
     server = location["grpc_server"]
     command = services(settings)["dagster-code"].command
-    assert server["host"] == command[command.index("-h") + 1]
-    assert server["port"] == {"env": "DAGSTER_CODE_PORT"}
+    assert server["socket"] == {"env": "DAGSTER_CODE_SOCKET"}
     environment = services(settings)["dagster-webserver"].environment
-    assert environment["DAGSTER_CODE_PORT"] == command[command.index("-p") + 1]
+    assert environment["DAGSTER_CODE_SOCKET"] == command[command.index("--socket") + 1]
     assert server["location_name"] == command[command.index("--location-name") + 1]
     module, attribute = command[command.index("-m") + 1], command[command.index("-a") + 1]
     assert isinstance(getattr(sys.modules[module], attribute), dg.Definitions)

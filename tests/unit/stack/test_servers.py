@@ -14,11 +14,12 @@ import pytest
 from evcharge.settings import Settings, load_settings, stack_file
 from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
+from evcharge.stack.files import SOCKET_PATH_LIMIT, socket_path
 from evcharge.stack.preflight import PORT_OWNERS
 from evcharge.stack.programs import unprivileged
 from evcharge.stack.servers import LIVE_STORES, SERVERS, STORES, definitions, in_profile, missing_without, prepare
-from evcharge.stack.servers.elasticsearch import ELASTICSEARCH_USER_ID
-from evcharge.stack.supervisor import SOCKET_PATH_LIMIT, render, socket_path
+from evcharge.stack.servers.base import SERVER_USER_ID
+from evcharge.stack.supervisor import render
 
 RENDERED = {"minio", "lakefs", "clickhouse", "spark-connect", "dagster-webserver", *LIVE_STORES}
 
@@ -137,11 +138,11 @@ def test_the_live_stores_ask_for_passwords(settings: Settings) -> None:
     assert "auth = true" in (settings.home / "mongodb" / "secantusd.toml").read_text()
 
 
-def test_root_starts_elasticsearch_as_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_starts_servers_as_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1000)
-    assert unprivileged(ELASTICSEARCH_USER_ID) == ()
+    assert unprivileged(SERVER_USER_ID) == ()
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    command = " ".join(unprivileged(ELASTICSEARCH_USER_ID))
+    command = " ".join(unprivileged(SERVER_USER_ID))
     assert "--reuid 9200 --regid 9200 --clear-groups" in command
     assert "--bounding-set -all" in command
 
@@ -177,9 +178,11 @@ def test_servers_start_after_servers_that_exist(settings: Settings) -> None:
 def test_a_long_home_puts_the_socket_into_a_short_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
     home = tmp_path / ("x" * 120)
-    assert len(os.fsencode(socket_path(home))) <= SOCKET_PATH_LIMIT
-    assert socket_path(home).is_relative_to("/run/user/1")
-    assert socket_path(Path("/home/me/evcharge/.evcharge")) == Path("/home/me/evcharge/.evcharge/supervisor.sock")
+    assert len(os.fsencode(socket_path(home, "supervisor"))) <= SOCKET_PATH_LIMIT
+    assert socket_path(home, "supervisor").is_relative_to("/run/user/1")
+    assert socket_path(Path("/home/me/evcharge/.evcharge"), "supervisor") == Path(
+        "/home/me/evcharge/.evcharge/supervisor.sock"
+    )
 
 
 def test_a_quote_in_a_setting_is_refused(settings: Settings) -> None:
