@@ -28,7 +28,7 @@ ASSEMBLER = "evcharge_assets.definitions"
 #: its own here.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "priority"),
-    ("settings", "lock", "places"),
+    ("settings", "lock", "places", "table_files"),
     ("connections", "components"),
     ("kafka_log", "dagster_api"),
     ("contracts",),
