@@ -9,12 +9,12 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
+from evcharge.contracts.connector_types import asked_type
 from evcharge.errors import UserError
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.station_document import unpacked
 from evcharge.places import box_around, check_place, check_radius, nearest_first
 from evcharge.queries.availability import NOT_OPEN, Availability, Station, read_station
-from evcharge.queries.connectors import connector_type
 from evcharge.queries.freshness import Freshness
 
 #: More stations than anyone reads: a map asks for those in its view.
@@ -46,12 +46,12 @@ class NearbyQuestion:
         if not 1 <= self.limit <= MAX_LIMIT:
             raise UserError(f"limit {self.limit}: it must be between 1 and {MAX_LIMIT:,}")
         if self.connector is not None:
-            connector_type(self.connector)
+            asked_type(self.connector)
 
     @property
     def connector_type(self) -> str | None:
-        """The connector type in the registry's words."""
-        return None if self.connector is None else connector_type(self.connector)
+        """The connector type in the platform's words."""
+        return None if self.connector is None else asked_type(self.connector)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,6 @@ from evcharge.errors import UserError
 from evcharge.live.stream_status import QueryStatus
 from evcharge.places import bearing, between, box_around, distance_km
 from evcharge.queries.client import refuse_small
-from evcharge.queries.connectors import CONNECTORS, connector_type
 from evcharge.queries.freshness import STREAM_STALE_AFTER, duration_text, freshness, heard_since, utc_text
 from evcharge.queries.nearby import MAX_LIMIT, NearbyQuestion
 from evcharge.queries.traffic import TrafficQuestion
@@ -37,7 +36,7 @@ LOS_ANGELES = {"latitude": 34.05, "longitude": -118.24, "radius_km": 5.0}
         ({"min_power_kw": float("inf")}, "power inf kW"),
         ({"limit": 0}, "limit 0"),
         ({"limit": MAX_LIMIT + 1}, "limit 1001"),
-        ({"connector": "Schuko"}, r"connector 'Schuko' is not known; there are J1772 \(Type 1\), J1772COMBO \(CCS\)"),
+        ({"connector": "Type 7"}, "connector 'Type 7' is not known; there are CCS, CCS1, CCS2, NACS"),
         ({"connector": ""}, "connector '' is not known"),
     ],
 )
@@ -55,30 +54,6 @@ def test_the_edges_of_the_globe_can_be_asked() -> None:
 def test_traffic_needs_a_radius() -> None:
     with pytest.raises(UserError, match="radius -1 km"):
         TrafficQuestion("any", -1)
-
-
-@pytest.mark.parametrize(
-    ("word", "name"),
-    [
-        ("CCS", "J1772COMBO"),
-        ("ccs1", "J1772COMBO"),
-        ("J1772COMBO", "J1772COMBO"),
-        ("J1772", "J1772"),
-        ("Type 1", "J1772"),
-        ("type-2", "IEC_62196_T2"),
-        ("CHAdeMO", "CHADEMO"),
-        ("NACS", "TESLA"),
-        ("j3400", "TESLA"),
-        ("Tesla", "TESLA"),
-        ("NEMA 14-50", "NEMA1450"),
-    ],
-)
-def test_connectors_are_known_by_the_drivers_words(word: str, name: str) -> None:
-    assert connector_type(word) == name
-
-
-def test_no_word_means_two_connectors() -> None:
-    assert all(connector_type(word) == name for name, words in CONNECTORS.items() for word in (name, *words))
 
 
 @pytest.mark.parametrize(
