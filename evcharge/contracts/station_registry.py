@@ -1,6 +1,7 @@
 """The `station-registry` topic: which stations exist, where, and with which EVSEs. It never says whether an EVSE is free."""
 
 from evcharge.contracts.model import Contract, Field, FieldType, Rule
+from evcharge.contracts.time_zones import known_time_zones
 
 TOPIC = "station-registry"
 
@@ -55,8 +56,8 @@ STATION_REGISTRY = Contract(
         Rule(
             "UNKNOWN_TIME_ZONE",
             "time_zone",
-            "time_zone NOT RLIKE '^(UTC|[A-Z][A-Za-z_]+(/[A-Za-z_+-]+[0-9]*)+)$'",
-            "time_zone must be an IANA name",
+            f"time_zone NOT IN ({', '.join(repr(name) for name in sorted(known_time_zones()))})",
+            "time_zone must be an IANA name that every reader knows",
         ),
     ),
 )
