@@ -7,12 +7,11 @@ impossible. Every other row is refused with all of its reasons.
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from typing import Any, Literal
 import tzfpy
 
 from evcharge.errors import UserError
+from evcharge.table_files import Unread, open_table
 
 Row = dict[str, Any]
 
@@ -170,24 +170,27 @@ def read(path: Path, observed_at: datetime) -> ReferenceFile:
 
     Stations become rows of the station-registry contract. The file has no date: `observed_at` is the time of the reading.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = set(reader.fieldnames or ())
-            rows = [_Row(reader.line_num, cells) for cells in reader]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a CSV file in UTF-8 ({error})") from None
+    table = open_table(path)
+    rows: list[_Row] = []
+    unread: list[Refused] = []
+    for line, cells in table.rows():
+        if isinstance(cells, Unread):
+            unread.append(Refused(line, "", (Reason(cells.reason, cells.detail),)))
+        else:
+            rows.append(_Row(line, cells))
+    header = set(table.columns)
     if header >= set(STATION_COLUMNS):
-        return _file(path, "stations", rows, "Station ID", lambda row: _station(row, observed_at), _repeated_stations)
-    if header >= set(MODEL_COLUMNS):
-        return _file(path, "ev_models", rows, "Car_name", _model, _repeated_models)
-    raise UserError(
-        f"{path} is not a file of reference data: its header is neither that of charging_stations.csv "
-        f"({', '.join(STATION_COLUMNS[:3])}, … {len(STATION_COLUMNS)} columns) nor that of electric_vehicles.csv "
-        f"({', '.join(MODEL_COLUMNS[:3])}, … {len(MODEL_COLUMNS)} columns); AFDC's downloads go to `evcharge registry load`"
-    )
+        file = _file(path, "stations", rows, "Station ID", lambda row: _station(row, observed_at), _repeated_stations)
+    elif header >= set(MODEL_COLUMNS):
+        file = _file(path, "ev_models", rows, "Car_name", _model, _repeated_models)
+    else:
+        raise UserError(
+            f"{path} is not a file of reference data: its header is neither that of charging_stations.csv "
+            f"({', '.join(STATION_COLUMNS[:3])}, … {len(STATION_COLUMNS)} columns) nor that of electric_vehicles.csv "
+            f"({', '.join(MODEL_COLUMNS[:3])}, … {len(MODEL_COLUMNS)} columns); "
+            "AFDC's downloads go to `evcharge registry load`"
+        )
+    return replace(file, refused=sorted(file.refused + unread, key=lambda refused: refused.line))
 
 
 def _file(

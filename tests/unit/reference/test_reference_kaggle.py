@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from spreadsheets import write_xlsx
 
 from evcharge.errors import UserError
 from evcharge.reference.kaggle import MODEL_COLUMNS, STATION_COLUMNS, ReferenceFile, read
@@ -123,6 +124,25 @@ def test_the_first_row_of_an_id_stays(tmp_path: Path) -> None:
     )
     assert [row["network"] for row in file.rows] == ["A"]
     assert [[reason.code for reason in row.reasons] for row in file.refused] == [["OUT_OF_RANGE"], ["DUPLICATE_ID"]]
+
+
+def test_files_as_spreadsheets_save_them(tmp_path: Path) -> None:
+    expected = models(tmp_path, {}, {"Car_name": "Kia EV6"}).rows
+    text = (tmp_path / "models.csv").read_text()
+    semicolons = tmp_path / "semicolons.csv"
+    semicolons.write_text(text.replace(",", ";"), encoding="utf-16")
+    cells = [line.split(",") for line in text.splitlines()]
+    for path in (semicolons, write_xlsx(tmp_path / "models.xlsx", Cars=cells)):
+        assert read(path, NOW).rows == expected
+
+
+def test_a_quote_that_does_not_close_takes_no_other_car_away(tmp_path: Path) -> None:
+    models(tmp_path, {}, {"Car_name": "Kia EV6"}, {"Car_name": "BMW i3"})
+    path = tmp_path / "models.csv"
+    path.write_text(path.read_text().replace("Kia", '"Kia').replace("BMW i3", '"BMW i3"'))
+    file = read(path, NOW)
+    assert [row["model"] for row in file.rows] == ["Model Y Long Range", "i3"]
+    assert [(row.line, row.reasons[0].code) for row in file.refused] == [(3, "OPEN_QUOTE")]
 
 
 def test_a_model_with_what_follows_from_its_figures(tmp_path: Path) -> None:
