@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evcharge.registry.feed import LoadReport, PollReport
     from evcharge.registry.snapshot import Problem
 
-#: Row numbers shown for each reason; --json has them all.
+#: Rows shown for each reason; --json has them all.
 _ROWS_SHOWN = 5
 
 app = typer.Typer(
@@ -23,7 +23,11 @@ app = typer.Typer(
 )
 
 Confirm = Annotated[
-    bool, typer.Option("--confirm-removals", help="Accept a list that lacks more than 20 % of the stations.")
+    bool,
+    typer.Option(
+        "--confirm-removals",
+        help="Mark all missing stations as gone, even if they are more than 20 %, or if the list has rows that cannot be read.",
+    ),
 ]
 
 
@@ -36,7 +40,9 @@ def _before_each_command() -> None:
 def load(
     file: Annotated[
         Path | None,
-        typer.Argument(help="An AFDC download, .csv or .json, gzipped or not. By default our own synthetic example."),
+        typer.Argument(
+            help="An AFDC download: CSV, spreadsheet or JSON, gzipped or not. By default our own synthetic example."
+        ),
     ] = None,
     scope: Annotated[
         str | None,
@@ -52,8 +58,9 @@ def load(
 ) -> None:
     """Publish what a download of AFDC's station list changes. Loading it again changes nothing.
 
-    Downloads of any year are read (docs/formats.md). Rows that cannot be read, and rows outside the scope, are left out and
-    reported by row and reason.
+    Downloads of any year are read, with a row for each station or for each charging unit (docs/formats.md). Rows that cannot
+    be read, and rows outside the scope, are left out and reported by row and reason. While there are rows that cannot be read,
+    no station is marked gone.
 
     Try it: evcharge registry load examples/registry-synthetic.csv --scope source
     """
@@ -101,7 +108,7 @@ def _print_status(found: dict[str, Any]) -> None:
     for source, counts in found["sources"].items():
         typer.echo(f"{source}: {counts['current']:,} stations, {counts['gone']:,} gone")
     if not found["sources"]:
-        typer.echo("no station was loaded yet")
+        typer.echo("no station of AFDC was loaded yet; those of simulations and recorded files are not counted here")
     for snapshot in found["snapshots"]:
         as_of = f", as of {snapshot['as_of'][:10]}" if snapshot["as_of"] else ""
         typer.echo(
@@ -145,3 +152,6 @@ def _print_problems(verb: str, problems: list[Problem]) -> None:
     for reason, rows in by_reason(problems).items():
         shown = ", ".join(map(str, rows[:_ROWS_SHOWN])) + (", …" if len(rows) > _ROWS_SHOWN else "")
         typer.echo(f"{verb} {len(rows):,} rows: {reason} (rows {shown})")
+        details = [problem for problem in problems if problem.reason == reason]
+        for problem in details[:_ROWS_SHOWN]:
+            typer.echo(f"  row {problem.row}: {problem.detail}")

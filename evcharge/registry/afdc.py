@@ -7,21 +7,29 @@ and named as a correction.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from tzfpy import get_tz
 
+from evcharge.contracts.connector_types import known_type, normalised
+from evcharge.contracts.session_events import MAX_POWER_KW
 from evcharge.contracts.station_registry import STATUS_CODES
+from evcharge.contracts.time_zones import is_known_time_zone
+from evcharge.registry.boundaries import misfit
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
 
 ELECTRIC = "ELEC"
+#: AFDC's codes of the other fuels.
+OTHER_FUELS = frozenset({"BD", "CNG", "E85", "HY", "LNG", "LPG", "RD"})
 SOURCE = "afdc"
 #: `ev_network` in the records of our own example, and their source in the rows.
 SYNTHETIC_NETWORK = "Synthetic"
@@ -50,21 +58,41 @@ CONTENT = (
 # The largest sites have a few hundred ports. A larger number is an id or a price in the wrong column.
 MAX_PORTS = 10_000
 
-#: Ports by charging level, and the connector types that each level can have, in AFDC's spelling. TESLA is SAE J3400.
+#: Ports by charging level, and the connector types that each level can have. TESLA is SAE J3400.
 LEVELS = {
     "ev_level1_evse_num": ("NEMA515", "NEMA520"),
     "ev_level2_evse_num": ("J1772", "NEMA1450", "TESLA"),
-    "ev_dc_fast_num": ("J1772COMBO", "CHADEMO", "TESLA", "J3271"),
+    "ev_dc_fast_num": ("J1772COMBO", "CCS", "CHADEMO", "TESLA", "J3271"),
 }
 # A level 1 port without a household socket is a J1772 cable.
 _LEVEL_1, _LEVEL_1_CABLE = "ev_level1_evse_num", "J1772"
 
-_TIMES = ("updated_at", "date_last_confirmed")
+#: The fields of the row that downloads may lack, and the record's field for each.
+_COLUMNS = {
+    "city": "city",
+    "zip": "zip",
+    "status_code": "status_code",
+    "connector_types": "ev_connector_types",
+    "network": "ev_network",
+}
+# AFDC's own downloads are of open stations unless somebody asks for others.
+_STATUS_OF_A_DOWNLOAD = "E"
+
+TIMES = ("updated_at", "date_last_confirmed")
+#: The fields of a record that are used.
+FIELDS = frozenset(
+    {
+        *("id", "fuel_type_code", "station_name", "state", "country", "latitude", "longitude", "ev_charging_units"),
+        *_COLUMNS.values(),
+        *LEVELS,
+        *TIMES,
+    }
+)
 _US_TIME = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?([AaPp])[Mm])?)?")
 
 
 class RecordError(ValueError):
-    """A record is not a station. `reason` is the code to report, `field` the field to look at."""
+    """A record is not a station. `reason` is the code to report, `field` the field to look at; empty: the whole record."""
 
     def __init__(self, reason: str, field: str, detail: str) -> None:
         super().__init__(detail)
@@ -76,11 +104,13 @@ class RecordError(ValueError):
 class Reading:
     """A record as it was read.
 
-    `row` has the fields of CONTENT. `corrections` has (reason, detail) for each value that was corrected or left out.
+    `row` has the fields of CONTENT. `unstated` are those that the record does not have: their values are for a station that was
+    unknown so far. `corrections` has (reason, detail) for each value that was corrected or left out, or is unknown.
     `updated_at` is the newest of the record's own times, None if it has none.
     """
 
     row: Row
+    unstated: frozenset[str] = frozenset()
     corrections: list[tuple[str, str]] = field(default_factory=list)
     updated_at: datetime | None = None
 
@@ -90,17 +120,25 @@ def read_station(record: Record) -> Reading:
     corrections: list[tuple[str, str]] = []
     latitude, longitude = _coordinates(record)
     counts = {name: _count(record.get(name), name) for name in LEVELS}
-    units = _units(record.get("ev_charging_units"))
-    types = sorted(set(_words(record.get("ev_connector_types"))) | {connector_type for connector_type, _ in units})
+    units = _units(record.get("ev_charging_units"), corrections)
+    types = sorted(
+        {connector_type for connector_type, _ in units.ports}
+        | {normalised(name) for name in _names(record.get("ev_connector_types"))}
+    )
+    corrections += [("UNKNOWN_CONNECTOR", f"{name!r} is kept as it is") for name in types if known_type(name) is None]
     name = _text(record.get("station_name"))
     if name is None:
         raise RecordError("MISSING_NAME", "station_name", "no name")
-    country = _text(record.get("country"))
+    country, state = _upper(record.get("country")), state_of(record)
+    wrong_place = misfit(latitude, longitude, country, state)
+    if wrong_place is not None:
+        raise RecordError("PLACE_DOES_NOT_FIT", "", f"the place does not fit country and state: {wrong_place}")
+    total_outlets = sum(counts.values()) or units.evses
     row = {
         "station_id": station_id(record),
         "station_name": name,
         "city": _text(record.get("city")),
-        "state": _upper(record.get("state")),
+        "state": state,
         "zip": _zip(record, country, corrections),
         "country": country,
         "time_zone": _time_zone(longitude, latitude),
@@ -108,12 +146,15 @@ def read_station(record: Record) -> Reading:
         "latitude": latitude,
         "status_code": _status(record),
         "connector_types": types or None,
-        "total_outlets": sum(counts.values()),
-        "connectors": _connectors(units or _units_of_levels(types, counts)),
+        "total_outlets": total_outlets,
+        "connectors": _connectors(units.ports or _units_of_levels(types, counts)),
         "network": _text(record.get("ev_network")),
         "source": source(record),
     }
-    return Reading(row, corrections, _updated_at(record, corrections))
+    unstated = {name for name, column in _COLUMNS.items() if column not in record}
+    if units.evses < total_outlets:
+        unstated.add("connectors")
+    return Reading(row, frozenset(unstated), corrections, _updated_at(record, corrections))
 
 
 def source(record: Record) -> str:
@@ -126,13 +167,26 @@ def station_id(record: Record) -> str:
     number = _text(record.get("id"))
     if number is None:
         raise RecordError("MISSING_ID", "id", "no id")
-    if not re.fullmatch(r"[0-9]+", number):
+    # spreadsheets and pandas add a decimal point
+    found = re.fullmatch(r"([0-9]+)(?:\.0+)?", number)
+    if not found:
         raise RecordError("UNPARSABLE_ID", "id", f"{number!r} is not a number")
-    return f"{_PREFIXES[source(record)]}-{int(number)}"
+    return f"{_PREFIXES[source(record)]}-{int(found[1])}"
+
+
+def state_of(record: Record) -> str | None:
+    """The code of the record's state or province."""
+    return _upper(record.get("state"))
 
 
 def is_electric(record: Record) -> bool:
-    return _upper(record.get("fuel_type_code")) == ELECTRIC
+    """Whether the record is of an electric station. Raises RecordError if its fuel is none of AFDC's."""
+    fuel = _upper(record.get("fuel_type_code"))
+    if fuel != ELECTRIC and fuel not in OTHER_FUELS:
+        raise RecordError(
+            "UNKNOWN_FUEL", "fuel_type_code", f"{fuel!r} is none of {', '.join(sorted(OTHER_FUELS | {ELECTRIC}))}"
+        )
+    return fuel == ELECTRIC
 
 
 def parse_time(text: str) -> datetime | None:
@@ -165,7 +219,7 @@ def _us_time(text: str) -> datetime | None:
 
 def _updated_at(record: Record, corrections: list[tuple[str, str]]) -> datetime | None:
     times = []
-    for name in _TIMES:
+    for name in TIMES:
         text = _text(record.get(name))
         if text is None:
             continue
@@ -198,8 +252,8 @@ def _coordinates(record: Record) -> tuple[float, float]:
 
 def _time_zone(longitude: float, latitude: float) -> str:
     zone = get_tz(longitude, latitude)
-    if not zone:
-        raise RecordError("UNKNOWN_TIME_ZONE", "latitude", f"no time zone at {latitude}, {longitude}")
+    if not is_known_time_zone(zone):
+        raise RecordError("UNKNOWN_TIME_ZONE", "latitude", f"no known time zone at {latitude}, {longitude}")
     return zone
 
 
@@ -218,7 +272,9 @@ def _count(value: Any, name: str) -> int:
 
 
 def _status(record: Record) -> str:
-    status = _upper(record.get("status_code"))
+    if "status_code" not in record:
+        return _STATUS_OF_A_DOWNLOAD
+    status = _upper(record["status_code"])
     if status not in STATUS_CODES:
         raise RecordError("UNKNOWN_STATUS", "status_code", f"{status!r} is none of {', '.join(STATUS_CODES)}")
     return status
@@ -238,24 +294,44 @@ def _zip(record: Record, country: str | None, corrections: list[tuple[str, str]]
     return found[1].zfill(5)
 
 
-def _units(value: Any) -> dict[tuple[str, float | None], int]:
-    """The ports by connector type and power, from the API's charging units: each EVSE has its own unit."""
+class _Units(NamedTuple):
+    """The ports by connector type and power (kW, None: unknown), and the EVSEs that the units have."""
+
+    ports: dict[tuple[str, float | None], int]
+    evses: int
+
+
+def _units(value: Any, corrections: list[tuple[str, str]]) -> _Units:
+    """The charging units of the API. An EVSE with two cables has two ports here, and is one EVSE."""
     ports: dict[tuple[str, float | None], int] = {}
+    evses = 0
     try:
         for unit in value or ():
-            for connector_type, connector in (unit.get("connectors") or {}).items():
+            counts = [0]
+            for name, connector in (unit.get("connectors") or {}).items():
                 count = _count(connector.get("port_count"), "ev_charging_units")
-                power_kw = connector.get("power_kw")
-                key = (connector_type, None if power_kw is None else float(power_kw))
                 if count:
+                    key = (normalised(name), _power_kw(connector.get("power_kw"), corrections))
                     ports[key] = ports.get(key, 0) + count
+                    counts.append(count)
+            evses += max(counts)
     except (AttributeError, TypeError, ValueError) as error:
         if isinstance(error, RecordError):
             raise
         raise RecordError("UNREADABLE_UNITS", "ev_charging_units", f"not as documented ({error})") from None
-    if any(power_kw is not None and not (math.isfinite(power_kw) and power_kw > 0) for _, power_kw in ports):
-        raise RecordError("UNREADABLE_UNITS", "ev_charging_units", "a power that is not positive")
-    return ports
+    return _Units(ports, evses)
+
+
+def _power_kw(value: Any, corrections: list[tuple[str, str]]) -> float | None:
+    text = _text(value)
+    power_kw = None if text is None else float(text)
+    if power_kw == 0:
+        # AFDC's list of units has some 50 of these: the power is not known
+        corrections.append(("ZERO_POWER", "ev_charging_units: 0 kW left out"))
+        return None
+    if power_kw is not None and not (math.isfinite(power_kw) and 0 < power_kw <= MAX_POWER_KW):
+        raise RecordError("UNREADABLE_UNITS", "ev_charging_units", f"{power_kw:g} kW is not a power")
+    return power_kw
 
 
 def _units_of_levels(types: Iterable[str], counts: Mapping[str, int]) -> dict[tuple[str, float | None], int]:
@@ -283,10 +359,19 @@ def _connectors(ports: Mapping[tuple[str, float | None], int]) -> list[dict[str,
     ] or None
 
 
-def _words(value: Any) -> list[str]:
-    """Connector types from a list, from words with spaces between them, or from a JSON list in a CSV field (2023)."""
-    texts = value if isinstance(value, list) else [value or ""]
-    return [word for text in texts for word in re.findall(r"[A-Z0-9_]+", str(text).upper())]
+def _names(value: Any) -> list[str]:
+    """Names from a list, from a JSON list in a CSV field (2023), or from text with blanks or punctuation between them."""
+    if isinstance(value, list):
+        return [name for name in (str(item).strip() for item in value) if name]
+    text = str(value or "").strip()
+    if text.startswith("["):
+        with suppress(ValueError):
+            return _names(json.loads(text))
+    names: list[str] = []
+    for part in filter(None, (part.strip() for part in re.split(r"[,;|]", text))):
+        # AFDC's own names have no blanks: they divide the names, unless the whole is one, such as "Type 2"
+        names += [part] if known_type(part) else part.split()
+    return names
 
 
 def _text(value: Any) -> str | None:

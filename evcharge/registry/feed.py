@@ -52,8 +52,9 @@ log = structlog.get_logger()
 class LoadReport:
     """What a load did. `changes` counts stations that are new, changed, returned, gone and unchanged.
 
-    `published` counts messages; `completed` counts the messages of an earlier load that had been killed. `topic_offsets` has
-    the offset after the last acknowledged one, by topic and partition.
+    `kept` counts stations that are missing but not marked gone, because the list may lack them by mistake. `published` counts
+    messages; `completed` counts the messages of an earlier load that had been killed. `topic_offsets` has the offset after the
+    last acknowledged one, by topic and partition.
     """
 
     origin: str
@@ -66,6 +67,7 @@ class LoadReport:
     completed: int
     rejected: list[Problem]
     corrected: list[Problem]
+    kept: int = 0
     notes: list[str] = field(default_factory=list)
     topic_offsets: dict[str, dict[int, int]] = field(default_factory=dict)
 
@@ -85,6 +87,7 @@ class LoadReport:
             "stations": self.stations,
             "published": self.published,
             **self.changes,
+            "missing_but_kept": self.kept,
             "rejected": {reason: len(rows) for reason, rows in by_reason(self.rejected).items()},
         }
 
@@ -224,7 +227,8 @@ def _load(
         completed=0 if pending is None else len(pending.rows),
         rejected=snapshot.rejected,
         corrected=snapshot.corrected,
-        notes=_notes(state, snapshot, sources),
+        kept=changes.kept,
+        notes=_notes(state, snapshot, sources, changes.kept),
         topic_offsets=offsets,
     )
     loaded = {
@@ -261,8 +265,14 @@ def _publish(
     return offsets
 
 
-def _notes(state: State, snapshot: Snapshot, sources: list[str]) -> list[str]:
-    notes = []
+def _notes(state: State, snapshot: Snapshot, sources: list[str], kept: int) -> list[str]:
+    notes = [*snapshot.notes]
+    if kept:
+        missing = "1 station" if kept == 1 else f"{kept:,} stations"
+        notes.append(
+            f"{missing} of scope {snapshot.scope.name} missing, and not marked gone: {', and '.join(snapshot.doubts)}; "
+            "if really gone, add --confirm-removals"
+        )
     if snapshot.scope.name == "undeclared":
         notes.append("no --scope: stations that are missing from the file stay as they are")
     before = state.snapshots.get(f"{'+'.join(sources)} {snapshot.scope.name}", {}).get("as_of")
@@ -274,7 +284,7 @@ def _notes(state: State, snapshot: Snapshot, sources: list[str]) -> list[str]:
 def _with_counts(state: State, snapshot: dict[str, Any]) -> dict[str, Any]:
     """A snapshot with the numbers of stations that are current and gone in its scope now."""
     scope, sources = Scope(snapshot["scope"]), set(snapshot["sources"])
-    rows = [row for row in state.stations.values() if row["source"] in sources and scope.takes(row)]
+    rows = [row for row in state.stations.values() if row["source"] in sources and scope.takes(row["state"])]
     current = sum(1 for row in rows if row.get("removed_at") is None)
     return {**snapshot, "current": current, "gone": len(rows) - current}
 

@@ -95,6 +95,8 @@ def test_levels_give_ports_where_units_do_not(types: str, counts: tuple[Any, ...
         ({"latitude": 475.6}, "OFF_THE_GLOBE"),
         ({"longitude": -180.1}, "OFF_THE_GLOBE"),
         ({"latitude": "nan"}, "OFF_THE_GLOBE"),
+        ({"longitude": 122.3321}, "PLACE_DOES_NOT_FIT"),
+        ({"state": "MA"}, "PLACE_DOES_NOT_FIT"),
         ({"status_code": "X"}, "UNKNOWN_STATUS"),
         ({"status_code": None}, "UNKNOWN_STATUS"),
         ({"ev_level2_evse_num": "four"}, "UNPARSABLE_COUNT"),
@@ -104,12 +106,51 @@ def test_levels_give_ports_where_units_do_not(types: str, counts: tuple[Any, ...
         ({"ev_charging_units": [{"connectors": ["J1772"]}]}, "UNREADABLE_UNITS"),
         ({"ev_charging_units": [unit(J1772COMBO="fast")]}, "UNREADABLE_UNITS"),
         ({"ev_charging_units": [unit(J1772COMBO=-50)]}, "UNREADABLE_UNITS"),
+        ({"ev_charging_units": [unit(J1772COMBO=1e308)]}, "UNREADABLE_UNITS"),
     ],
 )
 def test_a_record_that_is_no_station(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(RecordError) as error:
         read_station(electric(1, **fields))
     assert error.value.reason == reason
+
+
+@pytest.mark.parametrize("number", [12, "12", "12.0", " 0012 "])
+def test_ids_as_spreadsheets_write_them(number: Any) -> None:
+    assert read_station(electric(1, id=number)).row["station_id"] == "afdc-12"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "unknown"),
+    [
+        ("J3400", ["TESLA"], []),
+        ("NACS J1772COMBO", ["J1772COMBO", "TESLA"], []),
+        (["TESLA", "J3400"], ["TESLA"], []),
+        ('["CHADEMO", "J3400"]', ["CHADEMO", "TESLA"], []),
+        ("Type 2; CHAdeMO", ["CHADEMO", "IEC_62196_T2"], []),
+        ("J1772 WARP-9", ["J1772", "WARP-9"], ["WARP-9"]),
+    ],
+)
+def test_connectors_have_one_name_and_unknown_ones_are_kept(
+    names: Any, expected: list[str], unknown: list[str]
+) -> None:
+    reading = read_station(electric(1, ev_connector_types=names))
+    assert reading.row["connector_types"] == expected
+    assert [detail for reason, detail in reading.corrections if reason == "UNKNOWN_CONNECTOR"] == [
+        f"{name!r} is kept as it is" for name in unknown
+    ]
+
+
+def test_units_have_the_same_names_of_connectors() -> None:
+    assert connectors(ev_connector_types=["NACS"], ev_charging_units=[unit(J3400=250), unit(TESLA=250)]) == [
+        ("TESLA", 250.0, 2)
+    ]
+
+
+def test_a_power_of_zero_is_not_known() -> None:
+    reading = read_station(electric(1, ev_charging_units=[unit(J1772=0)]))
+    assert reading.row["connectors"] == [{"connector_type": "J1772", "power_kw": None, "ports": 1}]
+    assert [reason for reason, _ in reading.corrections] == ["ZERO_POWER"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +169,8 @@ def test_a_record_that_is_no_station(fields: dict[str, Any], reason: str) -> Non
     ],
 )
 def test_zips_keep_or_get_back_their_zeros(given: Any, country: str, expected: str | None, reason: str | None) -> None:
-    reading = read_station(electric(1, zip=given, country=country))
+    place = {"latitude": 45.42, "longitude": -75.7, "state": "ON"} if country == "CA" else {}
+    reading = read_station(electric(1, zip=given, country=country, **place))
     assert reading.row["zip"] == expected
     assert [found for found, _ in reading.corrections] == ([reason] if reason else [])
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from afdc_downloads import RecordingKafka, WriteCsv, publish_with
+from afdc_downloads import DOWNLOADED, RecordingKafka, WriteCsv, publish_with
+from afdc_server import electric
 from typer.testing import CliRunner
 
 from evcharge.connections import ServerDownError
@@ -18,6 +20,10 @@ from evcharge.registry import feed, state
 from evcharge.registry.feed import LoadReport, load_file
 from evcharge.registry.snapshot import RegistryError, Scope, VanishingError
 from evcharge.settings import Settings
+
+#: Places that fit other states than that of DOWNLOADED.
+NEW_YORK = {"State": "NY", "Latitude": "42.65", "Longitude": "-73.75"}
+ONTARIO = {"State": "ON", "Country": "CA", "Latitude": "45.42", "Longitude": "-75.70"}
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -84,13 +90,13 @@ def test_a_missing_station_is_gone_and_may_return(registry: Registry, write_csv:
 
 def test_gone_is_judged_within_the_scope_only(registry: Registry, write_csv: WriteCsv) -> None:
     registry.load(write_csv(*stations(1, 10)), "MA")
-    registry.load(write_csv(*stations(11, 20, State="NY")), "NY")
+    registry.load(write_csv(*stations(11, 20, **NEW_YORK)), "NY")
     registry.load(write_csv(*stations(31, 40, **{"EV Network": "Synthetic"})), "source")
-    registry.load(write_csv(*stations(41, 45, State="ON", Country="CA")), "ON")
+    registry.load(write_csv(*stations(41, 45, **ONTARIO)), "ON")
     assert registry.load(write_csv(*stations(1, 9)), "MA").changes["gone"] == 1
     assert registry.load(write_csv(*stations(1, 9)), None).changes["gone"] == 0, "undeclared"
     # all of AFDC's in the US: neither the synthetic ones nor Canada's, which this snapshot does not show
-    assert registry.load(write_csv(*stations(1, 8), *stations(11, 19, State="NY")), "all").changes["gone"] == 2
+    assert registry.load(write_csv(*stations(1, 8), *stations(11, 19, **NEW_YORK)), "all").changes["gone"] == 2
     assert len([key for key in registry.current() if key.startswith("syn-")]) == 10
     report = registry.load(write_csv(*stations(1, 8), *stations(11, 19)), "source", confirm_removals=True)
     assert report.changes["gone"] == 5, "Canada's"
@@ -108,6 +114,168 @@ def test_an_unreadable_row_is_not_gone(registry: Registry, write_csv: WriteCsv) 
     report = registry.load(write_csv(*stations(1, 9), {"ID": "10", "Latitude": "900"}))
     assert (report.changes["gone"], len(report.rejected)) == (0, 1)
     assert "afdc-10" in registry.current()
+
+
+def unquoted_comma(text: str) -> str:
+    return text.replace("City Garage", "City, Garage", 1)
+
+
+def open_quote(text: str) -> str:
+    """In the third row, up to the quotes of the last one."""
+    lines = text.splitlines(keepends=True)
+    lines[3] = lines[3].replace("City Garage", '"City Garage')
+    lines[-1] = lines[-1].replace("City Garage", '"City, Garage"')
+    return "".join(lines)
+
+
+def no_id(text: str) -> str:
+    return text.replace(",9,2025", ",,2025")
+
+
+def no_number(text: str) -> str:
+    return text.replace(",9,2025", ",9E+00,2025")
+
+
+def id_of_another(text: str) -> str:
+    return text.replace(",9,2025", ",8,2025")
+
+
+def moved_cells(text: str) -> str:
+    """A comma too many and a cell too few: the row has the right width."""
+    return text.replace("City Garage", "City, Garage", 1).replace(",J1772,US", ",US", 1)
+
+
+def wrong_fuel(text: str) -> str:
+    return text.replace("ELEC", "LEC", 1)
+
+
+def cut_in_the_last_line(text: str) -> str:
+    return text[:-4]
+
+
+def cut_in_the_last_word(text: str) -> str:
+    """The last row seems whole, but its country does not."""
+    return text[:-2]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        unquoted_comma,
+        open_quote,
+        no_id,
+        no_number,
+        id_of_another,
+        moved_cells,
+        wrong_fuel,
+        cut_in_the_last_line,
+        cut_in_the_last_word,
+    ],
+)
+def test_a_damaged_file_removes_nothing(registry: Registry, write_csv: WriteCsv, damage: Callable[[str], str]) -> None:
+    """Neither the station of the row that cannot be read, nor the one that the file lacks."""
+    registry.load(write_csv(*stations(1, 10)))
+    path = write_csv(*stations(1, 9))
+    text = path.read_bytes().decode()
+    assert damage(text) != text
+    path.write_bytes(damage(text).encode())
+    report = registry.load(path)
+    assert report.changes["gone"] == 0
+    assert report.kept >= 1
+    assert report.published == report.changes["changed"]
+    assert len(registry.current()) == 10
+    assert "and not marked gone: " in report.notes[-1]
+    assert registry.load(path, confirm_removals=True).changes["gone"] == report.kept
+
+
+def test_a_list_of_the_api_that_was_cut_short_removes_nothing(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps({"total_results": 10, "fuel_stations": [electric(n) for n in range(1, 11)]}))
+    registry.load(path)
+    path.write_text(json.dumps({"total_results": 10, "fuel_stations": [electric(n) for n in range(1, 10)]}))
+    report = registry.load(path)
+    assert (report.changes["gone"], report.kept) == (0, 1)
+    # in JSON a record's id is known by its name, whatever else is wrong
+    bad = electric(1, latitude=None)
+    path.write_text(json.dumps({"fuel_stations": [bad, *(electric(n) for n in range(2, 10))]}))
+    assert registry.load(path).changes["gone"] == 1
+
+
+def test_a_place_that_does_not_fit_leaves_the_station_as_it_was(registry: Registry, write_csv: WriteCsv) -> None:
+    registry.load(write_csv(*stations(1, 10)))
+    report = registry.load(write_csv(*stations(1, 8), {"ID": "9", "Longitude": "71.066"}))
+    assert [(p.row, p.station_id, p.reason) for p in report.rejected] == [(10, "afdc-9", "PLACE_DOES_NOT_FIT")]
+    assert report.changes["gone"] == 1, "the id of the row is known, so afdc-10 is missing"
+    assert "afdc-9" in registry.current()
+
+
+def units_file(write_csv: WriteCsv, *units: dict[str, str], name: str = "units.csv", **station: str) -> Path:
+    """A download of charging units: a row for each unit, the station's columns repeated in it."""
+    columns = [*DOWNLOADED]
+    for connector in ("J1772", "CCS", "CHAdeMO", "J3400", "J3271"):
+        columns += [f"EV {connector} Connector Count", f"EV {connector} Power Output (kW)"]
+    common = {"EV Level2 EVSE Num": "", "EV DC Fast Count": "4", "EV Connector Types": "J1772COMBO J3400"}
+    return write_csv(*({**common, **station, **unit} for unit in units), name=name, columns=columns)
+
+
+CCS = {"EV CCS Connector Count": "1", "EV CCS Power Output (kW)": "350"}
+NACS = {"EV J3400 Connector Count": "2", "EV J3400 Power Output (kW)": "250.0"}
+POWER = [
+    {"connector_type": "J1772COMBO", "power_kw": 350.0, "ports": 2},
+    {"connector_type": "TESLA", "power_kw": 250.0, "ports": 2},
+]
+
+
+def test_a_row_for_each_charging_unit(registry: Registry, write_csv: WriteCsv) -> None:
+    path = units_file(write_csv, CCS, CCS, NACS, {"ID": "2", **CCS})
+    report = registry.load(path, "MA")
+    assert (report.stations, report.changes["new"], report.rejected) == (2, 2, [])
+    row = registry.kafka.newest()["afdc-1"]
+    assert (row["connectors"], row["total_outlets"], row["connector_types"]) == (POWER, 4, ["J1772COMBO", "TESLA"])
+    assert registry.load(path, "MA").published == 0
+    other_order = units_file(write_csv, {"ID": "2", **CCS}, NACS, CCS, CCS)
+    assert registry.load(other_order, "MA").published == 0
+
+
+def test_the_kinds_of_file_do_not_take_turns(registry: Registry, write_csv: WriteCsv) -> None:
+    """A file of stations knows no power, and one of another maker no status: what is known stays."""
+    of_units = units_file(write_csv, CCS, CCS, NACS, **{"Status Code": "T"})
+    fields = {
+        "EV Level2 EVSE Num": "",
+        "EV DC Fast Count": "4",
+        "EV Connector Types": "J1772COMBO TESLA",
+        "Status Code": "T",
+    }
+    of_stations = write_csv(fields)
+    short = [
+        name for name in DOWNLOADED if name not in ("Status Code", "EV Network", "City", "ZIP", "EV Connector Types")
+    ]
+    without = write_csv(fields, name="short.csv", columns=short)
+    assert registry.load(of_stations).changes["new"] == 1
+    assert registry.load(of_units).changes["changed"] == 1, "now the power is known"
+    for path in (of_stations, without, of_units, without, of_stations):
+        assert registry.load(path).published == 0
+    assert registry.kafka.newest()["afdc-1"]["status_code"] == "T"
+    # a station that changed has new connectors
+    report = registry.load(write_csv({**fields, "EV DC Fast Count": "6"}))
+    assert report.changes["changed"] == 1
+    assert registry.kafka.newest()["afdc-1"]["connectors"][0]["ports"] == 6
+
+
+def test_a_unit_that_cannot_be_read_takes_no_ports_away(registry: Registry, write_csv: WriteCsv) -> None:
+    path = units_file(write_csv, CCS, CCS, NACS)
+    registry.load(path)
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2].replace("City Garage", "City, Garage"), *lines[3:]]) + "\n")
+    report = registry.load(path)
+    assert (report.published, [p.reason for p in report.rejected]) == (0, ["WRONG_COLUMN_COUNT"])
+
+
+def test_a_unit_with_the_id_of_another_station_is_reported(registry: Registry, write_csv: WriteCsv) -> None:
+    path = units_file(write_csv, CCS, {**CCS, "Station Name": "Other Garage"}, {**NACS, "ID": ""})
+    report = registry.load(path)
+    assert report.stations == 1
+    assert [(p.row, p.reason) for p in report.rejected] == [(3, "DUPLICATE_ID"), (4, "MISSING_ID")]
 
 
 def test_more_than_a_fifth_at_once_must_be_confirmed(registry: Registry, write_csv: WriteCsv) -> None:
@@ -166,7 +334,7 @@ def test_another_file_after_a_kill_completes_the_first_one(
         killed.setattr(state.State, "apply", _killed)
         with pytest.raises(ServerDownError):
             registry.load(write_csv(*stations(1, 5)), "MA")
-    report = registry.load(write_csv(*stations(11, 12, State="NY")), "NY")
+    report = registry.load(write_csv(*stations(11, 12, **NEW_YORK)), "NY")
     assert (report.completed, report.published) == (5, 2)
     assert len(registry.current()) == 7
 
@@ -243,6 +411,7 @@ def test_the_command_reports_what_it_did(
     assert "published 2 messages: 2 new, 0 changed, 0 returned, 0 gone, 0 unchanged" in result.stdout
     assert "skipped 1 rows of other fuels" in result.stdout
     assert "rejected 1 rows: OUTSIDE_SCOPE (rows 4)" in result.stdout
+    assert "  row 4: state: NY is not MA" in result.stdout
     assert "corrected 1 rows: ZIP_PADDED (rows 3)" in result.stdout
     report = json.loads(CliRunner().invoke(app, ["registry", "load", str(path), "--scope", "MA", "--json"]).stdout)
     assert report["changes"]["unchanged"] == 2

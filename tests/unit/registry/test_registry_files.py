@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from afdc_downloads import DOWNLOADED, WriteCsv
 from afdc_server import electric
+from spreadsheets import write_xlsx
 
 from evcharge.registry.files import read_file
 from evcharge.registry.snapshot import RegistryError, Scope, Snapshot, by_reason
@@ -49,6 +50,93 @@ def test_a_file_that_a_spreadsheet_saved(write_csv: WriteCsv) -> None:
     assert by_reason(snapshot.corrected) == {"ZIP_PADDED": [2]}
 
 
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", pytest.param("cp1252", id="as spreadsheets on Windows")]
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_encodings_and_delimiters(write_csv: WriteCsv, encoding: str, delimiter: str) -> None:
+    path = write_csv({"Station Name": "Café"}, {"ID": "2", "Station Name": "Zürich"})
+    path.write_text(path.read_text(encoding="utf-8-sig").replace(",", delimiter), encoding=encoding)
+    snapshot = read_file(path, ANY)
+    assert {key: row["station_name"] for key, row in snapshot.stations.items()} == {
+        "afdc-1": "Café",
+        "afdc-2": "Zürich",
+    }
+    assert not snapshot.doubts
+    assert bool(snapshot.notes) is (encoding == "cp1252")
+
+
+def test_a_spreadsheet(write_csv: WriteCsv, tmp_path: Path) -> None:
+    numbers = {
+        "ID": 17,
+        "ZIP": 2114,
+        "Latitude": 42.361,
+        "Longitude": -71.066,
+        "EV Level2 EVSE Num": 4,
+        "Country": None,
+    }
+    path = write_xlsx(
+        tmp_path / "stations.xlsx",
+        Download=[[*DOWNLOADED], [numbers.get(name, text) for name, text in DOWNLOADED.items()]],
+    )
+    snapshot = read_file(path, ANY)
+    expected = read_file(write_csv({"ID": "17", "Country": ""}), ANY).stations
+    assert snapshot.stations == expected
+    assert by_reason(snapshot.corrected) == {"ZIP_PADDED": [2]}
+
+
+def test_blanks_around_the_names_of_columns(write_csv: WriteCsv) -> None:
+    path = write_csv({})
+    header, rest = path.read_text(encoding="utf-8-sig").split("\n", 1)
+    path.write_text(f"{header.replace(',', ' , ')}\n{rest}")
+    assert {*read_file(path, ANY).stations} == {"afdc-1"}
+
+
+def test_a_column_that_is_there_twice_is_refused(write_csv: WriteCsv) -> None:
+    path = write_csv({})
+    header, rest = path.read_text(encoding="utf-8-sig").split("\n", 1)
+    path.write_text(f"{header.strip()},id\n{rest.strip()},2\n")
+    with pytest.raises(RegistryError, match="column id is there twice"):
+        read_file(path, ANY)
+
+
+def test_a_download_without_status_is_of_open_stations(write_csv: WriteCsv) -> None:
+    snapshot = read_file(write_csv({}, columns=[name for name in DOWNLOADED if name != "Status Code"]), ANY)
+    assert snapshot.stations["afdc-1"]["status_code"] == "E"
+    assert snapshot.unstated["afdc-1"] >= {"status_code"}
+    assert "no column Status Code" in snapshot.notes[0]
+
+
+def test_an_unreadable_line_is_named(write_csv: WriteCsv) -> None:
+    path = write_csv({}, {"ID": "2"}, {"ID": "3"}, {"ID": "4"})
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines[1] = lines[1].replace("City Garage", "City, Garage")
+    lines[3] = lines[3].replace("City Garage", '"City Garage')
+    path.write_text("\n".join(lines) + "\n")
+    snapshot = read_file(path, ANY)
+    assert {*snapshot.stations} == {"afdc-2", "afdc-4"}
+    assert rejected(snapshot) == {"OPEN_QUOTE": [4], "WRONG_COLUMN_COUNT": [2]}
+    assert snapshot.rejected[0].detail == "17 cells for 16 columns"
+
+
+def test_a_place_must_fit_country_and_state(write_csv: WriteCsv) -> None:
+    path = write_csv(
+        {"State": "ZW", "Latitude": "-71.04", "Longitude": "42.35"},
+        {"ID": "2", "State": "ZW", "Latitude": "46.36", "Longitude": "71.04"},
+        {"ID": "3", "State": "ZW", "Latitude": "46.02", "Longitude": "-117"},
+        {"ID": "4", "State": "NY"},
+    )
+    snapshot = read_file(path, ANY)
+    assert {*snapshot.stations} == {"afdc-3"}, "without a known state the country decides"
+    assert rejected(snapshot) == {"PLACE_DOES_NOT_FIT": [2, 3, 5]}
+    assert snapshot.rejected[0].detail == (
+        "the place does not fit country and state: latitude -71.04, longitude 42.35 is in AQ, not in US; "
+        "with latitude and longitude swapped it would fit"
+    )
+    assert {*snapshot.named} == {"afdc-1", "afdc-2", "afdc-3", "afdc-4"}
+    assert not snapshot.doubts, "the ids of these rows are known"
+
+
 def test_unreadable_rows_are_reported_and_the_rest_is_loaded(write_csv: WriteCsv) -> None:
     path = write_csv(
         {},
@@ -59,6 +147,7 @@ def test_unreadable_rows_are_reported_and_the_rest_is_loaded(write_csv: WriteCsv
         {"ID": "6", "EV DC Fast Count": "many"},
         {"ID": "7", "Longitude": ""},
         {"ID": "8"},
+        {"ID": "9", "Fuel Type Code": "ELE"},
     )
     with path.open("a") as file:
         file.write("ELEC,short\n\n")
@@ -71,8 +160,9 @@ def test_unreadable_rows_are_reported_and_the_rest_is_loaded(write_csv: WriteCsv
         "MISSING_ID": [4],
         "MISSING_NAME": [6],
         "OFF_THE_GLOBE": [3],
+        "UNKNOWN_FUEL": [10],
         "UNPARSABLE_COUNT": [7],
-        "WRONG_COLUMN_COUNT": [10],
+        "WRONG_COLUMN_COUNT": [11],
     }
 
 
@@ -89,6 +179,12 @@ def test_json_of_the_api(tmp_path: Path) -> None:
     snapshot = read_file(path, ANY)
     assert {*snapshot.stations} == {"afdc-7"}
     assert rejected(snapshot) == {"MISSING_COORDINATES": [2]}
+
+
+def test_json_that_was_cut_short_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "stations.json"
+    path.write_text(json.dumps({"total_results": 97_287, "fuel_stations": [electric(7)]}))
+    assert read_file(path, ANY).doubts == ["the file has 1 of 97287 stations"]
 
 
 @pytest.mark.parametrize(
@@ -129,13 +225,16 @@ def test_a_scope_without_a_station_of_the_file(write_csv: WriteCsv) -> None:
         ("afdc_ny_2025-04-21.csv.gz", "NY", 4736, 121),
         ("afdc_wa_2023-03-28.csv.gz", "WA", 1642, 62),
         ("afdc_wa_2025-02-09.csv.gz", "WA", 2473, 85),
-        ("afdc_elec_us_2020-10-27.csv.gz", "all", 30801, 0),
+        # 15 places are wrong: Keyport, WA in Honolulu, Beaverton, RI in Oregon, one at latitude 1, longitude -1 …
+        ("afdc_elec_us_2020-10-27.csv.gz", "all", 30801 - 15, 0),
     ],
 )
 def test_the_real_downloads(shared_registry: Path, name: str, scope: str, stations: int, not_electric: int) -> None:
     snapshot = read_file(shared_registry / name, Scope.parse(scope))
     assert (len(snapshot.stations), snapshot.not_electric) == (stations, not_electric)
-    assert not snapshot.rejected
+    assert by_reason(snapshot.rejected).keys() <= {"PLACE_DOES_NOT_FIT"}
+    assert len(snapshot.rejected) == 15 * (scope == "all")
+    assert not snapshot.doubts
     assert by_reason(snapshot.corrected).keys() <= {"ZIP_PADDED", "UNREADABLE_ZIP"}
 
 
