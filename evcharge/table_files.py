@@ -46,7 +46,7 @@ _BLOCK_BYTES = 1 << 20
 # The csv module takes cells of 128 kB; 100 columns of them are no row of a table.
 _MAX_LINE_CHARS = 1 << 20
 # In AFDC's downloads a cell has up to 79 lines.
-_MAX_LINES_OF_A_ROW = 1_000
+_MAX_LINES_OF_A_ROW = 200
 
 
 class TableError(UserError):
@@ -202,13 +202,13 @@ def _open_text(path: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
 def _delimiter(path: Path, encoding: str) -> str:
     """The delimiter that divides most lines of the start like the header; of two, the one that makes more columns."""
     with _open_text(path, encoding) as text:
-        lines = [line for line in text.read(_SAMPLE_BYTES).splitlines() if line.strip()]
+        lines = [line for line in re.split("[\r\n]+", text.read(_SAMPLE_BYTES)) if line.strip()]
     if len(lines) > 1:
         # the last one may be cut
         lines.pop()
     scores = {}
     for delimiter in DELIMITERS:
-        counts = [_cell_count(line, delimiter) for line in lines]
+        counts = [len(_cells_of(line, delimiter)) for line in lines]
         if counts and counts[0] > 1:
             scores[delimiter] = (counts.count(counts[0]), counts[0])
     best = [delimiter for delimiter in scores if scores[delimiter] == max(scores.values())]
@@ -218,8 +218,12 @@ def _delimiter(path: Path, encoding: str) -> str:
     return best[0] if best else DELIMITERS[0]
 
 
-def _cell_count(line: str, delimiter: str) -> int:
-    return len(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []))
+def _cells_of(line: str, delimiter: str) -> list[str]:
+    """The cells of a line taken alone; none if one is longer than a cell can be."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:
+        return []
 
 
 def _records(table: TableFile) -> Iterator[tuple[int, list[str] | Unread]]:
@@ -307,12 +311,12 @@ class _Lines:
 
     def took_rows(self) -> bool:
         """Whether a record of several lines is several rows: its first and its last line are, if the quotes mean nothing."""
-        cells = next(csv.reader([self.taken[0][1]], delimiter=self._delimiter, skipinitialspace=True))
-        first_width = len(cells) + cells[-1].count(self._delimiter)
+        cells = _cells_of(self.taken[0][1], self._delimiter)
+        first_width = len(cells) + sum(cell.count(self._delimiter) for cell in cells[-1:])
         return first_width == self.width and self._is_row(self.taken[-1][1])
 
     def _is_row(self, line: str) -> bool:
-        return self.width > 1 and _cell_count(line, self._delimiter) == self.width
+        return self.width > 1 and len(_cells_of(line, self._delimiter)) == self.width
 
 
 def _text_records(table: TableFile) -> Iterator[tuple[int, list[str] | Unread]]:

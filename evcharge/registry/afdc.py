@@ -22,7 +22,7 @@ from evcharge.contracts.connector_types import known_type, normalised
 from evcharge.contracts.session_events import MAX_POWER_KW
 from evcharge.contracts.station_registry import STATUS_CODES
 from evcharge.contracts.time_zones import is_known_time_zone
-from evcharge.registry.boundaries import misfit
+from evcharge.registry.boundaries import is_comparable, misfit
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -75,6 +75,8 @@ _COLUMNS = {
     "connector_types": "ev_connector_types",
     "network": "ev_network",
 }
+# Names of AFDC's two countries beside their codes.
+_COUNTRIES = {"USA": "US", "UNITED STATES": "US", "UNITED STATES OF AMERICA": "US", "CAN": "CA", "CANADA": "CA"}
 # AFDC's own downloads are of open stations unless somebody asks for others.
 _STATUS_OF_A_DOWNLOAD = "E"
 
@@ -129,10 +131,12 @@ def read_station(record: Record) -> Reading:
     name = _text(record.get("station_name"))
     if name is None:
         raise RecordError("MISSING_NAME", "station_name", "no name")
-    country, state = _upper(record.get("country")), state_of(record)
+    country, state = _country(record), state_of(record)
     wrong_place = misfit(latitude, longitude, country, state)
     if wrong_place is not None:
         raise RecordError("PLACE_DOES_NOT_FIT", "", f"the place does not fit country and state: {wrong_place}")
+    if not is_comparable(country, state):
+        corrections.append(("UNKNOWN_COUNTRY", f"country {country!r}: the place could not be compared with it"))
     total_outlets = sum(counts.values()) or units.evses
     row = {
         "station_id": station_id(record),
@@ -172,6 +176,11 @@ def station_id(record: Record) -> str:
     if not found:
         raise RecordError("UNPARSABLE_ID", "id", f"{number!r} is not a number")
     return f"{_PREFIXES[source(record)]}-{int(found[1])}"
+
+
+def _country(record: Record) -> str | None:
+    text = _upper(record.get("country"))
+    return _COUNTRIES.get(text or "", text)
 
 
 def state_of(record: Record) -> str | None:

@@ -97,8 +97,8 @@ _TOLERANCE_DEGREES = 0.05
 def misfit(latitude: float, longitude: float, country: str | None, state: str | None) -> str | None:
     """What is wrong with the place of a station, such as `latitude -71.04, longitude 42.35 is in AQ, not in US`.
 
-    None if the place fits, or if neither code is known. `country` is an ISO 3166-1 alpha-2 code in capitals; without one the
-    state of the US decides.
+    None if the place fits, or if the codes are not comparable. `country` is an ISO 3166-1 alpha-2 code in capitals; without
+    one the state of the US decides.
     """
     where = _where(latitude, longitude, country, state)
     if where is None:
@@ -113,6 +113,11 @@ def misfit(latitude: float, longitude: float, country: str | None, state: str | 
         if abs(other_latitude) <= 90 and _where(other_latitude, other_longitude, country, state) is None:
             return f"{text}; with {name} it would fit"
     return text
+
+
+def is_comparable(country: str | None, state: str | None) -> bool:
+    """Whether one of the codes says where the station must be."""
+    return country in _codes() or (country is None and state in US_BOXES)
 
 
 def _where(latitude: float, longitude: float, country: str | None, state: str | None) -> str | None:

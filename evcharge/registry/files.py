@@ -74,7 +74,8 @@ def _read_table(path: Path, scope: Scope) -> Snapshot:
     table = open_table(path, _FALLBACK_ENCODING)
     names = [_column(name) for name in table.columns]
     missing = [name for name in _REQUIRED if name not in names]
-    if not any(level in names for level in LEVELS):
+    units = {found[1]: name for name in names if (found := _PORTS_OF_A_UNIT.fullmatch(name))}
+    if not units and not any(level in names for level in LEVELS):
         missing.append("ev_level2_evse_num")
     if missing:
         raise RegistryError(f"{path}: column {missing[0]} is missing: the header is not that of an AFDC download")
@@ -84,7 +85,6 @@ def _read_table(path: Path, scope: Scope) -> Snapshot:
     # Downloads from the time before AFDC had Canadian stations have no country.
     always = {} if "country" in names else {"country": "US"}
     records = _records(table, always)
-    units = {found[1]: name for name in names if (found := _PORTS_OF_A_UNIT.fullmatch(name))}
     snapshot = Snapshot.gather(_merged(records, units) if units else records, scope, is_table=True)
     if not table.is_whole:
         snapshot.doubts.append("the file ends within a line: it may have been cut short")

@@ -115,6 +115,18 @@ def test_a_record_that_is_no_station(fields: dict[str, Any], reason: str) -> Non
     assert error.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("country", "code", "unknown"), [("USA", "US", 0), ("us", "US", 0), ("Atlantis", "ATLANTIS", 1), ("", None, 0)]
+)
+def test_countries_by_code_or_name(country: str, code: str | None, unknown: int) -> None:
+    reading = read_station(electric(1, country=country))
+    assert reading.row["country"] == code
+    assert [reason for reason, _ in reading.corrections] == ["UNKNOWN_COUNTRY"] * unknown
+    if not unknown:
+        with pytest.raises(RecordError, match="not in US"):
+            read_station(electric(1, country=country, longitude=122.3321))
+
+
 @pytest.mark.parametrize("number", [12, "12", "12.0", " 0012 "])
 def test_ids_as_spreadsheets_write_them(number: Any) -> None:
     assert read_station(electric(1, id=number)).row["station_id"] == "afdc-12"

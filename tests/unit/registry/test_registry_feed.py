@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -235,6 +236,17 @@ def test_a_row_for_each_charging_unit(registry: Registry, write_csv: WriteCsv) -
     assert registry.load(path, "MA").published == 0
     other_order = units_file(write_csv, {"ID": "2", **CCS}, NACS, CCS, CCS)
     assert registry.load(other_order, "MA").published == 0
+
+
+def test_units_say_the_outlets_where_the_levels_are_missing(registry: Registry, write_csv: WriteCsv) -> None:
+    lines = units_file(write_csv, CCS, CCS, NACS).read_text(encoding="utf-8-sig").splitlines()
+    rows = [*csv.reader(lines)]
+    kept = [place for place, name in enumerate(rows[0]) if "EVSE Num" not in name and "DC Fast" not in name]
+    path = write_csv(name="no-levels.csv")
+    path.write_text("".join(",".join(row[place] for place in kept) + "\n" for row in rows))
+    registry.load(path)
+    row = registry.kafka.newest()["afdc-1"]
+    assert (row["total_outlets"], row["connectors"]) == (4, POWER)
 
 
 def test_the_kinds_of_file_do_not_take_turns(registry: Registry, write_csv: WriteCsv) -> None:
