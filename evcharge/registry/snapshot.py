@@ -193,16 +193,17 @@ def diff(
 def _unchanged(before: Row, stated: Row, unstated: frozenset[str]) -> Row:
     """The values of a station that its new record does not have.
 
-    Without all charging units a record's connectors are an estimate. It replaces what is known if the station's connector
-    types or outlets have changed, or if both cannot be true of one station.
+    Without all charging units a record's connectors are an estimate of the most ports that each type can have. It replaces
+    what is known if the station's connector types or outlets have changed, or if both cannot be true of one station.
     """
     kept = {name: before.get(name) for name in unstated - {"connectors"}}
     if "connectors" in unstated:
         after = stated | kept
         same = all(before.get(name) == after[name] for name in ("connector_types", "total_outlets"))
         known, estimated = _ports(before), _ports(stated)
-        # Counters: <= compares the ports of each type
-        if same and (known <= estimated or estimated <= known):
+        has_power = any(connector["power_kw"] is not None for connector in before.get("connectors") or ())
+        # Counters: <= compares the ports of each type. Some units of all have fewer ports than are known.
+        if same and (known <= estimated or (has_power and estimated <= known)):
             kept["connectors"] = before.get("connectors")
     return kept
 

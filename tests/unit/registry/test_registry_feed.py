@@ -274,6 +274,17 @@ def test_the_kinds_of_file_do_not_take_turns(registry: Registry, write_csv: Writ
     assert registry.kafka.newest()["afdc-1"]["connectors"][0]["ports"] == 6
 
 
+def test_an_estimate_replaces_an_estimate(registry: Registry, write_csv: WriteCsv) -> None:
+    """The ports moved to another level. Types and number of outlets are the same."""
+    types = {"EV Connector Types": "J1772 TESLA"}
+    registry.load(write_csv({**types, "EV Level2 EVSE Num": "4"}))
+    assert (
+        registry.load(write_csv({**types, "EV Level2 EVSE Num": "2", "EV DC Fast Count": "2"})).changes["changed"] == 1
+    )
+    ports = {row["connector_type"]: row["ports"] for row in registry.kafka.newest()["afdc-1"]["connectors"]}
+    assert ports == {"J1772": 2, "TESLA": 4}
+
+
 def test_a_unit_that_cannot_be_read_takes_no_ports_away(registry: Registry, write_csv: WriteCsv) -> None:
     path = units_file(write_csv, CCS, CCS, NACS)
     registry.load(path)
