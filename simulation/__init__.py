@@ -4,7 +4,7 @@ Make `Simulation(build_network(...), build_fleet(...), seed=..., start_at=...)`,
 needed. `telemetry()` is what the cars sent meanwhile.
 """
 
-from simulation.behaviour import AS_RECORDED, Behaviour
+from simulation.behaviour import ALL_SERVED, AS_RECORDED, Behaviour
 from simulation.charging import EvModel
 from simulation.demand import Demand
 from simulation.engine import Simulation
@@ -14,6 +14,7 @@ from simulation.network import Evse, Network, SiteKind, Station, build_network
 from simulation.telemetry import TelemetryBatch
 
 __all__ = [
+    "ALL_SERVED",
     "AS_RECORDED",
     "Behaviour",
     "Demand",

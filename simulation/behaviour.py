@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import inf
 
 # The number of a session has one digit for its try, and each try has draws of its own.
@@ -19,7 +19,8 @@ class Behaviour:
     A driver who finds all plugs taken leaves at once with `balk_share`. For each car that already waits per plug, the same
     share of those who would have stayed leaves too. Of the drivers who leave, at once or after they waited, `reroute_share`
     looks for a free plug at a station within `reroute_km`, at most `most_reroutes` times on one errand. When a plug becomes
-    free, the next car needs `move_up_s` (least, most) to move up.
+    free, the next car needs `move_up_s` (least, most) to move up. With `makes_room` the driver who would leave next leaves at
+    once when a car finds all plugs taken.
 
     Chargers send meter values every `ac_meter_s` and `dc_meter_s`. A `fault_share` of the sessions meets a fault of its
     EVSE, which is then out of order for a log-normal time.
@@ -35,6 +36,7 @@ class Behaviour:
     reroute_km: float = 8.0
     most_reroutes: int = 2
     move_up_s: tuple[float, float] = (30.0, 150.0)
+    makes_room: bool = field(default=False, repr=False)
     # Usual settings of OCPP's MeterValueSampleInterval in the field (assumption).
     ac_meter_s: float = 300.0
     dc_meter_s: float = 60.0
@@ -62,3 +64,6 @@ class Behaviour:
 
 #: For visits drawn from recorded sessions: the record already contains what faults, failed starts and full sites did.
 AS_RECORDED = Behaviour(failed_start_share=0.0, fault_share=0.0, balk_share=0.0, reroute_share=0.0)
+#: The same at a site with as many plugs as the recorded one: each of the recorded visits found a plug. A full site that refused
+#: some would refuse the late ones of each peak (where 20 plugs fill up every morning: 2 in 100, and starts 0.7 minutes early).
+ALL_SERVED = replace(AS_RECORDED, move_up_s=(0.0, 0.0), makes_room=True)

@@ -3,7 +3,8 @@
 Arrivals are a Poisson process whose rate follows the local week. No two Mondays are the same, so the rate of each day is
 multiplied by a gamma-distributed factor of mean 1 and variance `day_variance`; the counts of days are then negative
 binomial. Where the same few cars come every day, days differ less than by chance. `day_variance` is then below 0 and the
-counts of days are binomial.
+counts of days are binomial. A site that closes has days without any visit, which no such factor gives: each day is one of them
+with the chance `closed_share`.
 
 Start, stay and energy each have their own distribution, as a quantile function. Tables of counts say how their ranks go
 together (a checkerboard copula: Nelsen, An Introduction to Copulas, 2006). So each quantity keeps its distribution, whatever
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache, cached_property
 from importlib.resources import files
 from itertools import pairwise
@@ -173,9 +174,9 @@ class Visits:
 class SiteProfile:
     """Demand at one site, and the site itself: `evses` EVSEs of `power_kw` with a connector of `connector_type`.
 
-    `visits` is the mean number of visits of each weekday, Monday first. `sessions` is how many sessions the profile was
-    fitted to (0: it was made from figures), `source` where they are from. `site_power_kw` is what all EVSEs share, None where
-    each has its own.
+    `visits` is the mean number of visits of each weekday on which the site is open, Monday first. `sessions` is how many
+    sessions the profile was fitted to (0: it was made from figures), `source` where they are from. `site_power_kw` is what all
+    EVSEs share, None where each has its own.
     """
 
     source: str
@@ -189,6 +190,7 @@ class SiteProfile:
     kinds: dict[str, DayKind]
     soc: Conditional | None = None
     site_power_kw: float | None = None
+    closed_share: float = field(default=0.0, repr=False)
 
     def draw(self, seed: int, days: int, first_weekday: int = 0) -> Visits:
         """The visits of `days` days in time order, the same for the same seed. The first is a `first_weekday` (0: Monday)."""
@@ -212,6 +214,8 @@ class SiteProfile:
         return Visits(day, start, stay, energy, soc).where(np.lexsort((start, day)))
 
     def _counts(self, means: Floats, random: np.random.Generator) -> NDArray[np.int64]:
+        if self.closed_share:
+            means = np.where(random.random(len(means)) < self.closed_share, 0.0, means)
         if self.day_variance > 0:
             return random.poisson(means * random.gamma(1 / self.day_variance, self.day_variance, len(means)))
         if self.day_variance < 0:
@@ -225,11 +229,11 @@ class SiteProfile:
         return random.poisson(means)
 
     def hourly_visits(self) -> list[float]:
-        """Mean visits of the 168 hours of a local week, Monday first."""
+        """Mean visits of the 168 hours of a local week, Monday first, over open and closed days."""
         shares = {name: np.diff(kind.start.levels_at(np.arange(25.0))) for name, kind in self.kinds.items()}
         days = [shares.get(WEEKEND if weekday >= 5 else WEEKDAYS) for weekday in range(7)]
         return [
-            mean * float(share)
+            (1 - self.closed_share) * mean * float(share)
             for mean, day in zip(self.visits, days, strict=True)
             for share in (np.zeros(24) if day is None else day)
         ]
@@ -268,6 +272,8 @@ class SiteProfile:
             raise ProfileError(f"visits: seven means of which one is above 0, not {self.visits}")
         if not self.kinds.keys() <= {WEEKDAYS, WEEKEND}:
             raise ProfileError(f"kinds: {WEEKDAYS} and {WEEKEND}, not {', '.join(self.kinds)}")
+        if not 0 <= self.closed_share < 1:
+            raise ProfileError(f"closed_share: {self.closed_share!r} is not from 0 to below 1")
         for weekday, mean in enumerate(self.visits):
             if mean and (WEEKEND if weekday >= 5 else WEEKDAYS) not in self.kinds:
                 raise ProfileError(f"kinds: there are visits on weekday {weekday}, of a kind that is missing")

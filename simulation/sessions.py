@@ -35,11 +35,28 @@ def arrive(world: World, index: int, now: int, wanted_ms: int = -1, wanted_kwh: 
     session = Session(car.station, wanted_ms=wanted_ms, wanted_kwh=wanted_kwh)
     evse = free_evse(world, index, session)
     if evse == FREE:
+        if world.setting.behaviour.makes_room:
+            _make_room(world, index, now)
         wait(world, index, now, session)
         return
     car.session, session.evse = session, evse
     world.plugs.occupant[evse] = index
     plug_in(world, index, now)
+
+
+def _make_room(world: World, index: int, now: int) -> None:
+    """Let the driver who would leave next, of those at plugs that fit a car, leave at once."""
+    occupants = [world.plugs.occupant[evse] for evse in world.fits(index, world.cars[index].station)]
+    leaving = [
+        (world.session(other).leave_at, other)
+        for other in occupants
+        # others have made room already, or have not plugged in yet
+        if other >= 0 and world.session(other).leave_at > now
+    ]
+    if leaving:
+        _, other = min(leaving)
+        world.session(other).leave_at = now
+        world.schedule(other, now, "leave")
 
 
 # --- the start ---

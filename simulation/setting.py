@@ -62,7 +62,11 @@ class Setting:
         self.calendars: list[Calendar] = []
         if not sites:
             self.calendars = [self._calendar(index, demand) for index in range(len(fleet.vehicles))]
-        arguments = (network, fleet, demand.kinds, self.behaviour, sorted(sites.items()), start_ms)
+        arguments: tuple[object, ...] = (network, fleet, demand.kinds, self.behaviour, sorted(sites.items()), start_ms)
+        # Parameters that came later are not in these texts. They count where they are set: older states keep their fingerprint.
+        later = (self.behaviour.makes_room, *(getattr(site, "closed_share", 0.0) for _, site in sorted(sites.items())))
+        if any(later):
+            arguments += later
         self.fingerprint = sha256(repr(arguments).encode()).hexdigest()
         # Two runs can share seed and start but not the network, fleet or demand. The fingerprint keeps their ids apart.
         self.session_prefix = f"{seed}-{to_datetime(start_ms):%y%m%dT%H%M%S}-{self.fingerprint[:6]}"

@@ -88,6 +88,7 @@ def simulate(
     from evcharge.cli.progress import progress_bar
     from evcharge.simulated.offline_run import Scenario
     from evcharge.simulated.offline_run import simulate as run
+    from simulation import ALL_SERVED
 
     if compare and report is None:
         raise typer.BadParameter(
@@ -112,6 +113,8 @@ def simulate(
         None if profile is None else _profile(profile, evses, power_kw),
         registry,
         start_at,
+        # with plugs of another number a recorded visit may find none
+        behaviour=ALL_SERVED if profile is not None and evses is None else None,
         dirt=_dirt(dirty),
     )
     duration = timedelta(days=days)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from math import isnan, nan
+from math import isnan, log, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +28,9 @@ _LASTING_H = 0.1
 _LEVEL_2_KW = 6.6
 #: Weekends with fewer sessions are fitted together with weekdays, and the other way round.
 _LEAST_OF_KIND = 30
+#: A site counts as closed where it had no session for longer than a week, and chance brings such a run once in a million.
+SHORTEST_CLOSURE_DAYS = 7
+_BY_CHANCE = log(1e-6)
 _MOST_SOC_PARTS, _SESSIONS_PER_SOC_PART, _MOST_SOC_KNOTS = 16, 60, 24
 #: Days that are drawn for a comparison: with so many, a difference comes from the model, not from the draw.
 COMPARED_DAYS = 5_000
@@ -190,6 +193,8 @@ def fit(
 
 def fit_sample(seen: Sample, equipment: Equipment) -> SiteProfile:
     """The profile of a site's sessions on some days."""
+    everyday = seen
+    seen = without_closures(everyday)
     means = _means(seen)
     return SiteProfile(
         source=equipment.source,
@@ -203,7 +208,25 @@ def fit_sample(seen: Sample, equipment: Equipment) -> SiteProfile:
         kinds=_kinds(seen),
         soc=_soc(seen.visits),
         site_power_kw=equipment.site_power_kw,
+        closed_share=1 - len(seen.days) / len(everyday.days),
     )
+
+
+def without_closures(seen: Sample) -> Sample:
+    """The days without those on which the site was closed: runs of empty days that chance hardly brings.
+
+    A day of mean m is empty with the chance (1 + x m)^(-1/x) if the counts of days are negative binomial with
+    var = m + x m^2.
+    """
+    means = np.array(_means(seen))[seen.weekday(seen.days)]
+    x = max(day_variance(seen.counts, means), 1e-9)
+    empty_by_chance = -np.log1p(x * means) / x
+    closed = np.zeros(len(seen.days), dtype=bool)
+    for run in np.split(np.arange(len(seen.days)), np.flatnonzero(np.diff(seen.counts == 0)) + 1):
+        lasts_days = seen.days[run[-1]] - seen.days[run[0]]
+        if seen.counts[run[0]] == 0 and lasts_days >= SHORTEST_CLOSURE_DAYS and empty_by_chance[run].sum() < _BY_CHANCE:
+            closed[run] = True
+    return Sample(seen.path, seen.first, seen.visits, seen.days[~closed])
 
 
 def score(profile: SiteProfile, recording: Recording, fitted: Days, drawn: Visits | None = None) -> Score:

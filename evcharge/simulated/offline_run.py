@@ -34,6 +34,7 @@ from evcharge.registry.snapshot import Scope
 from evcharge.simulated.dirty_feed import encoded
 from evcharge.simulated.world import SimulatedWorld, world_of
 from simulation import (
+    ALL_SERVED,
     AS_RECORDED,
     Behaviour,
     EventBatch,
@@ -425,7 +426,8 @@ _COMPARED_VISITS = 60_000
 def simulated_visits(profile: SiteProfile) -> Visits:
     """Visits of a profile after the simulated site has handled them, from a Monday on. Empty days at the end are lost."""
     days = min(max(round(7 * _COMPARED_VISITS / sum(profile.visits)), 28), 5_000)
-    sessions = simulate(Scenario(seed=0, profile=profile), timedelta(days=days)).sessions.sort_by("started_at")
+    scenario = Scenario(seed=0, profile=profile, behaviour=ALL_SERVED)
+    sessions = simulate(scenario, timedelta(days=days)).sessions.sort_by("started_at")
     day = sessions["local_day"].cast(pa.int32()).to_numpy()
     return Visits(
         day - day.min(),

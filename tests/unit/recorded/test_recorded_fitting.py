@@ -107,6 +107,31 @@ def test_odd_days_predict_even_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_weeks_in_which_the_site_was_closed_are_days_without_visits(tmp_path: Path) -> None:
+    """Closed for seven of 26 weeks: the fit finds them, and draws as different days as the record has."""
+    file = write(tmp_path, 182)
+    lines = file.read_text().splitlines()
+    closed = {str(FIRST + timedelta(days=day)) for day in (*range(40, 61), *range(100, 128))}
+    file.write_text("\n".join(line for line in lines if line.split(",")[3][:10] not in closed) + "\n")
+    recording = read_sessions(file)
+    profile = fit(recording, Days.ODD)
+    assert profile.closed_share == pytest.approx(49 / 182, abs=0.05)
+    assert profile.visits[:5] == pytest.approx(TRUTH.visits[:5], rel=0.25)
+    assert profile.day_variance < 0.2
+    assert score(profile, recording, Days.ODD).intervals["day_count_dispersion"].inside
+    assert sum(profile.hourly_visits()) == pytest.approx(sum(TRUTH.visits) * 133 / 182, rel=0.15)
+    again = SiteProfile.from_json(json.loads(json.dumps(profile.to_json())))
+    assert again.closed_share == pytest.approx(profile.closed_share, abs=1e-6)
+
+
+def test_empty_days_that_chance_brings_are_not_closures(tmp_path: Path) -> None:
+    """Weekends without cars, and a site with a car every other day."""
+    assert fit(read_sessions(write(tmp_path, 182))).closed_share == 0
+    rare = replace(TRUTH, visits=(0.5,) * 5 + (0.0, 0.0))
+    assert fit(read_sessions(write(tmp_path, 700, rare))).closed_share == 0
+
+
+@pytest.mark.slow
 def test_a_profile_of_another_site_is_found_out(tmp_path: Path) -> None:
     mornings = TRUTH.kinds[WEEKDAYS]
     evenings = replace(mornings, start=Distribution(tuple(knot + 6 for knot in mornings.start.knots)))
@@ -154,6 +179,7 @@ def test_a_day_alone_is_distributed_as_a_day_among_many() -> None:
         ({"site_power_kw": 0}, "site_power_kw: 0 is impossible"),
         ({"sessions": -1}, "sessions: -1 is impossible"),
         ({"day_variance": -2}, "day_variance: -2 is impossible"),
+        ({"closed_share": 1.0}, "closed_share: 1.0 is not from 0 to below 1"),
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )

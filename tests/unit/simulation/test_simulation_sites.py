@@ -12,10 +12,10 @@ import pytest
 from small_sites import MODEL, MONDAY, PLAIN, patient
 
 from evcharge.simulated.offline_run import Result, Scenario, simulate
-from simulation import Simulation
+from simulation import ALL_SERVED, Simulation
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY
 from simulation.comparison import ks_distance
-from simulation.profile import SHIPPED, SiteProfile, Visits, shipped
+from simulation.profile import SHIPPED, WEEKDAYS, Distribution, SiteProfile, Visits, shipped
 from simulation.roads import TRIP_KMH
 from simulation.site import STATION_ID, site_fleet, site_network
 
@@ -60,6 +60,24 @@ def test_physics_keeps_what_the_profile_draws(
     drawn = of_visit(shipped(name).draw(12, 2 * DAYS))
     simulated = column(days_of(name), of_session)
     assert ks_distance(simulated, drawn) < bound(simulated, drawn)
+
+
+@pytest.mark.slow
+def test_a_site_that_fills_up_keeps_the_starts_of_its_peak() -> None:
+    """Half of the cars come within 45 minutes; on many days there are more of them than plugs."""
+    starts = Distribution((6.0, 8.0, 8.4, 8.8, 12.0, 17.0), (0.0, 0.2, 0.45, 0.7, 0.85, 1.0))
+    campus = shipped("campus").kinds[WEEKDAYS]
+    profile = replace(
+        shipped("campus"),
+        evses=16,
+        visits=(16.0,) * 5 + (0.0, 0.0),
+        kinds={WEEKDAYS: replace(campus, start=starts)},
+    )
+    result = simulate(Scenario(11, profile=profile, vehicles=None, behaviour=ALL_SERVED), timedelta(days=700))
+    drawn = profile.draw(12, 1_400)
+    assert ks_distance(column(result, "local_start_hour"), drawn.start_hour) < 0.02
+    assert ks_distance(column(result, "stay_h"), drawn.stay_h) < 0.04
+    assert result.totals.events_by_type["abandoned"] < 0.002 * result.totals.visits
 
 
 @pytest.mark.slow
