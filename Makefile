@@ -12,7 +12,7 @@ endif
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down status clean check quick test bench lint lock
+.PHONY: help env up down status clean check quick test fuzz bench lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -41,6 +41,9 @@ quick: env
 test: env ## run every test, the slow ones too, on servers and ports of its own
 	@$(BIN)/evcharge stack provision
 	@$(BIN)/python -m pytest
+
+fuzz: env ## judge ROUNDS=30 times 6,000 new messages and give the good ones to every reader; no servers
+	@$(BIN)/python -m pytest -q -s --fuzz-rounds=$(or $(ROUNDS),30) tests/unit/test_fuzz.py
 
 bench: env ## measure; writes benchmarks/results/latest.json
 	@$(BIN)/python -m benchmarks

@@ -33,14 +33,15 @@ RULES_BEFORE = {
     "MESSAGE_TOO_LARGE": "the message is larger than EVCHARGE_MESSAGE_BYTES_LIMIT",
     "NOT_UTF8": "the message is not UTF-8",
     "MALFORMED_JSON": "the message is not JSON",
-    "WRONG_TYPE": "the type of a field is not the contract's",
+    "WRONG_TYPE": "the type of a field is not the contract's, or a time has none of the forms in [formats](formats.md)",
 }
 RULES_AFTER = {
-    "TIMESTAMP_IN_FUTURE": "the event time is more than 24 hours after Kafka took the record",
+    "TIMESTAMP_IN_FUTURE": "a time of the message is more than 24 hours after Kafka took the record",
     "TIMESTAMP_TOO_OLD": "a time of the message is before EVCHARGE_EVENT_DAYS_FROM",
     "UNKNOWN_STATION": "the registry has never named the station (`session-events` only)",
     "IMPLAUSIBLE_JUMP": "the car is more than 1 km from its previous good row and farther than 350 km/h allows, and also from "
-    "the good row before that, in the range's order; a car's first row of a range is not judged (`vehicle-telemetry` only)",
+    "the good row before that, in Kafka's order; rows that Kafka took more than 72 hours before do not count, and a car's "
+    "first row is not judged (`vehicle-telemetry` only)",
 }
 
 _HEAD = """# Data dictionary
@@ -62,7 +63,8 @@ def render() -> str:
         parts += [_contract(contract)]
     parts += [
         "## Rules before and after a contract's\n",
-        "The contract's rules come after `WRONG_TYPE`. The first rule that a row breaks is its `rule_code`.\n",
+        "The contract's rules come after `WRONG_TYPE`, and those that compare fields after the times' bounds. The first rule "
+        "that a row breaks is its `rule_code`.\n",
         _rows("code, quarantined if", ((f"`{code}`", text) for code, text in (RULES_BEFORE | RULES_AFTER).items())),
         "## Archive\n",
         "`raw/<topic>/event_date=…/ingest_hour=…/*.parquet`: the contract's fields and these.\n",
@@ -85,33 +87,27 @@ def render() -> str:
 
 def _contract(contract: Contract) -> str:
     fields = (
-        (f"`{f.name}`", _type(f), f.unit, "yes" if f.required else "", _range(f), f.description)
-        for f in contract.fields
+        (f"`{f.name}`", _type(f), f.unit, "yes" if f.required else "", f.limits, f.description) for f in contract.fields
     )
-    rules = ((f"`{r.code}`", f"`{r.field}`", r.description) for r in contract.rules)
+    # one line for all fields with the same rule
+    fields_by_rule: dict[tuple[str, str], list[str]] = {}
+    for rule in contract.rules:
+        what = rule.description.removeprefix(rule.field).lstrip(": ")
+        fields_by_rule.setdefault((rule.code, what), []).append(f"`{rule.field}`")
+    rules = ((f"`{code}`", ", ".join(names), what) for (code, what), names in fields_by_rule.items())
     return "\n".join(
         [
             f"### `{contract.topic}`, version {contract.schema_version}\n",
             f"{contract.description} Kafka key: `{contract.key}`. Its UTC day is that of `{contract.event_time}`.\n",
             _rows("field, type, unit, required, allowed, meaning", fields),
             f"Row rules of `{contract.topic}`: a row that breaks one goes to quarantine under its code.\n",
-            _rows("code, field, what holds", rules),
+            _rows("code, fields, what holds", rules),
         ]
     )
 
 
 def _type(field: Field) -> str:
     return f"`{field.type.value.lower()}`"
-
-
-def _range(field: Field) -> str:
-    if field.values:
-        return ", ".join(f"`{value}`" for value in field.values)
-    low = None if field.minimum is None else f"{field.minimum:,g}"
-    high = None if field.maximum is None else f"{field.maximum:,g}"
-    if low and high:
-        return f"{low} to {high}"
-    return f"from {low}" if low else f"up to {high}" if high else ""
 
 
 def _arrow(fields: Iterable[pa.Field], meanings: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from support import Lake
 
 KEEP = "--keep-platform"
+FUZZ_ROUNDS = "--fuzz-rounds"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run on the servers that an earlier run with this option left running, start them if there are none, "
         "and leave them running",
+    )
+    parser.addoption(
+        FUZZ_ROUNDS,
+        type=int,
+        default=1,
+        help="rounds of generated messages; one round is always the same, more are new ones in each run",
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from evcharge.connections import clickhouse
 from evcharge.contracts import SESSION_EVENTS
+from evcharge.contracts.times import read_time
 from evcharge.feeds.sent_ledger import read_sent
 from evcharge.kafka_log import log_records
 from evcharge.lake.layout import raw_prefix
@@ -79,7 +80,7 @@ def kafka_rows(
 ) -> tuple[pa.Table, dict[int, int]]:
     """The log from its start to the cut, without the records that the lake holds in quarantine; and where it starts."""
     with log_records(settings, TOPIC, cut) as (log_start, records):
-        found = [_event(record) for record in records if (record.partition, record.offset) not in quarantined]
+        found = [event_of(record) for record in records if (record.partition, record.offset) not in quarantined]
     return one_row_per_event(pa.Table.from_pylist(found, _EVENTS)), log_start
 
 
@@ -160,21 +161,20 @@ def places(rows: pa.Table) -> list[tuple[int, int]]:
     return list(zip(rows["partition"].to_pylist(), rows["offset"].to_pylist(), strict=True))
 
 
-def _event(record: Any) -> dict[str, Any]:
-    """A Kafka record as a row of `_EVENTS`."""
+def event_of(record: Any) -> dict[str, Any]:
+    """A Kafka record as a row of `_EVENTS`, as Spark reads it."""
     event: dict[str, Any] = {"partition": record.partition, "offset": record.offset}
     try:
         message = _message(record.value)
-        energy_kwh, at = message.get("energy_delivered_kwh"), message["occurred_at"]
+        energy_kwh = message.get("energy_delivered_kwh")
         return event | {
-            "station_id": str(message["station_id"]),
-            "event_id": message["event_id"],
-            "event_type": message["event_type"],
-            # a number is seconds since 1970, as Spark reads it
-            "occurred_at": datetime.fromtimestamp(at, UTC) if isinstance(at, int) else datetime.fromisoformat(at),
+            "station_id": _text(message["station_id"]),
+            "event_id": _text(message["event_id"]),
+            "event_type": _text(message["event_type"]),
+            "occurred_at": read_time(message["occurred_at"]),
             "energy_wh": None if energy_kwh is None else round(energy_kwh * 1000),
         }
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         # A record that cannot be read belongs in quarantine, and this one is not there. It becomes a difference at its key,
         # in the hour in which it was sent.
         return event | {
@@ -183,6 +183,11 @@ def _event(record: Any) -> dict[str, Any]:
             "event_type": "",
             "occurred_at": datetime.fromtimestamp(record.timestamp / 1000, UTC),
         }
+
+
+def _text(value: Any) -> str:
+    """A message's text. Spark reads a number as its digits, and half a surrogate pair as a question mark."""
+    return (value if isinstance(value, str) else orjson.dumps(value).decode()).encode(errors="replace").decode()
 
 
 def _message(value: bytes) -> Any:

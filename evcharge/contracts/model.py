@@ -7,8 +7,12 @@ library.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+#: Elasticsearch's limit of a document's id: stations and vehicles are documents.
+MAX_ID_BYTES = 512
 
 
 class FieldType(StrEnum):
@@ -29,8 +33,10 @@ class FieldType(StrEnum):
 class Field:
     """One field of a message.
 
-    A `required` field is never null. `values` are the only strings allowed; none: any. `minimum` and `maximum` are
-    inclusive and in `unit`.
+    A `required` field is never null, and as a text never blank. `values` are the only strings allowed; none: any. `minimum`
+    and `maximum` are inclusive and in `unit`. `max_bytes` bounds a text in UTF-8. An `is_id` is not blank and has no control
+    characters. A list has at most `max_elements`, all of the form of `element`: one field for a list of texts, else the
+    fields of its structs. `unique` names the one that no two of them share.
     """
 
     name: str
@@ -41,6 +47,35 @@ class Field:
     values: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    max_bytes: int | None = None
+    is_id: bool = False
+    element: tuple[Field, ...] = ()
+    max_elements: int | None = None
+    unique: str = ""
+
+    @property
+    def limits(self) -> str:
+        """What is allowed, in words; empty if anything is."""
+        if self.values:
+            return ", ".join(f"`{value}`" for value in self.values)
+        low = None if self.minimum is None else f"{self.minimum:,.10g}"
+        high = None if self.maximum is None else f"{self.maximum:,.10g}"
+        parts = []
+        if low and high:
+            parts = [f"{low} to {high}"]
+        elif low or high:
+            parts = [f"from {low}" if low else f"up to {high}"]
+        if self.max_bytes is not None:
+            parts.append(f"at most {self.max_bytes:,} bytes")
+        if self.max_elements is not None:
+            parts.append(f"at most {self.max_elements:,} elements")
+        parts += [f"{each.name} {each.limits}" for each in self.element if each.limits]
+        return "; ".join(parts)
+
+
+def id_field(name: str, description: str, *, required: bool = False, max_bytes: int = MAX_ID_BYTES) -> Field:
+    """A field that identifies something."""
+    return Field(name, FieldType.STRING, description, required=required, max_bytes=max_bytes, is_id=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,42 +120,86 @@ class Contract:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Row rules in the order in which they judge: missing, version, unknown, out of bounds, then the contract's own."""
-        missing = [
-            Rule("MISSING_FIELD", f.name, f"{f.name} IS NULL", f"{f.name} must be present")
-            for f in self.fields
-            if f.required
-        ]
-        unknown = [
-            Rule(
-                "UNKNOWN_VALUE",
-                f.name,
-                f"{f.name} NOT IN ({', '.join(repr(v) for v in f.values)})",
-                f"{f.name} must be one of {', '.join(f.values)}",
-            )
-            for f in self.fields
-            if f.values
-        ]
-        bounds = [
-            Rule("OUT_OF_RANGE", f.name, " OR ".join(conditions), f"{f.name} must lie in its range")
-            for f in self.fields
-            if (conditions := _outside(f))
-        ]
+        """All row rules, in the order in which they judge."""
+        return (*self.field_rules, *self.own_rules)
+
+    @property
+    def field_rules(self) -> tuple[Rule, ...]:
+        """The rules on single fields, which follow from their attributes: first missing ones, then the version."""
+        derived = [rule for field in self.fields for rule in _rules_of(field)]
         version = Rule(
             "UNKNOWN_SCHEMA_VERSION",
             "schema_version",
             f"schema_version <> {self.schema_version}",
             f"schema_version must be {self.schema_version}",
         )
-        return (*missing, version, *unknown, *bounds, *self.own_rules)
+        return (
+            *(rule for rule in derived if rule.code == _MISSING),
+            version,
+            *(rule for rule in derived if rule.code != _MISSING),
+        )
 
 
-def _outside(field: Field) -> list[str]:
+_MISSING = "MISSING_FIELD"
+# Java and Python read this regular expression alike. It has the control characters of ASCII and of Latin-1.
+_CONTROL = r"r'[\x00-\x1F\x7F-\x9F]'"
+
+
+def _rules_of(field: Field) -> Iterator[Rule]:
+    """The rules that follow from a field's attributes."""
+    name = field.name
+    for code, condition, what in _conditions(field, name):
+        yield Rule(code, name, condition, f"{name} {what}")
+    if field.max_elements is not None:
+        yield Rule(
+            "TOO_MANY_ELEMENTS",
+            name,
+            f"size({name}) > {field.max_elements}",
+            f"{name} must have at most {field.max_elements:,} elements",
+        )
+    if field.element:
+        yield Rule(_MISSING, name, f"exists({name}, e -> e IS NULL)", f"{name}: each element must be present")
+    is_struct = field.type is not FieldType.STRINGS
+    for each in field.element:
+        column = f"e.{each.name}" if is_struct else "e"
+        for code, condition, what in _conditions(each, column):
+            yield Rule(code, name, f"exists({name}, e -> {condition})", f"{name}: each {each.name} {what}")
+    if field.unique:
+        yield Rule(
+            "DUPLICATE_ID",
+            name,
+            f"size(array_distinct(transform({name}, e -> e.{field.unique}))) < size({name})",
+            f"{name}: each {field.unique} must differ from the others",
+        )
+
+
+def _conditions(field: Field, column: str) -> Iterator[tuple[str, str, str]]:
+    """Code, SQL condition on `column`, and what must hold, for each rule on a single value of the field."""
+    if field.required:
+        yield _MISSING, f"{column} IS NULL", "must be present"
+    if field.values:
+        allowed = ", ".join(repr(value) for value in field.values)
+        yield "UNKNOWN_VALUE", f"{column} NOT IN ({allowed})", f"must be one of {', '.join(field.values)}"
+    elif field.is_id or (field.required and field.max_bytes is not None):
+        yield "BLANK_TEXT", f"trim({column}) = ''", "must not be blank"
+    if field.max_bytes is not None:
+        yield (
+            "TEXT_TOO_LONG",
+            f"octet_length({column}) > {field.max_bytes}",
+            f"must have at most {field.max_bytes:,} bytes",
+        )
+    if field.is_id:
+        yield "CONTROL_CHARACTER", f"{column} RLIKE {_CONTROL}", "must have no control characters"
+    if outside := _outside(field, column):
+        yield "OUT_OF_RANGE", " OR ".join(outside), "must lie in its range"
+
+
+def _outside(field: Field, column: str) -> list[str]:
     conditions = []
     if field.type is FieldType.DOUBLE:
-        conditions.append(f"isnan({field.name})")
+        conditions.append(f"isnan({column})")
     if field.minimum is not None:
-        conditions.append(f"{field.name} < {field.minimum}")
+        conditions.append(f"{column} < {field.minimum}")
     if field.maximum is not None:
-        conditions.append(f"{field.name} > {field.maximum}")
+        conditions.append(f"{column} > {field.maximum}")
     return conditions

@@ -4,7 +4,7 @@ The names are those of OCPI and OCPP. A `stopped` event is a complete charge det
 is made from it alone, so a session is counted once and in full even if its earlier events are late or lost.
 """
 
-from evcharge.contracts.model import Contract, Field, FieldType, Rule
+from evcharge.contracts.model import MAX_ID_BYTES, Contract, Field, FieldType, Rule, id_field
 
 TOPIC = "session-events"
 
@@ -29,6 +29,12 @@ STOP_REASONS = (
 MAX_ENERGY_KWH = 1_000.0
 # 4 MW: the Megawatt Charging System's limit is 3.75 MW (CharIN MCS white paper, 2022).
 MAX_POWER_KW = 4_000.0
+# No cable stays plugged in for more than a year; a clock that lost its date shows more.
+MAX_STAY_DAYS = 366
+MAX_STAY_S = MAX_STAY_DAYS * 86_400.0
+# A meter value a second for eleven days.
+MAX_SEQUENCE = 1_000_000
+MAX_EVENT_ID_BYTES = MAX_ID_BYTES + len(f"-{MAX_SEQUENCE}")
 
 
 def event_id(session_id: str, sequence: int) -> str:
@@ -44,14 +50,26 @@ SESSION_EVENTS = Contract(
     description="Charging session events, in order per station; the stopped event is the complete CDR.",
     fields=(
         Field("schema_version", FieldType.INTEGER, "Version of this contract", required=True),
-        Field("event_id", FieldType.STRING, "session_id, a hyphen, sequence: equal for a re-sent event", required=True),
-        Field("session_id", FieldType.STRING, "Session, from the queue to the unplugged cable", required=True),
-        Field("sequence", FieldType.INTEGER, "Place of the event in its session, from 0", required=True, minimum=0),
-        Field("station_id", FieldType.STRING, "Charging station (OCPI location); the Kafka key", required=True),
-        Field("evse_id", FieldType.STRING, "EVSE within the station; null while the car queues"),
-        Field("connector_id", FieldType.STRING, "Connector of the EVSE; null while the car queues"),
-        Field("ev_id", FieldType.STRING, "Vehicle; null where the source does not give it"),
-        Field("ev_model_id", FieldType.STRING, "Vehicle model in the reference data; null where unknown"),
+        id_field(
+            "event_id",
+            "session_id, a hyphen, sequence: equal for a re-sent event",
+            required=True,
+            max_bytes=MAX_EVENT_ID_BYTES,
+        ),
+        id_field("session_id", "Session, from the queue to the unplugged cable", required=True),
+        Field(
+            "sequence",
+            FieldType.INTEGER,
+            "Place of the event in its session, from 0",
+            required=True,
+            minimum=0,
+            maximum=MAX_SEQUENCE,
+        ),
+        id_field("station_id", "Charging station (OCPI location); the Kafka key", required=True),
+        id_field("evse_id", "EVSE within the station; null while the car queues"),
+        id_field("connector_id", "Connector of the EVSE; null while the car queues"),
+        id_field("ev_id", "Vehicle; null where the source does not give it"),
+        id_field("ev_model_id", "Vehicle model in the reference data; null where unknown"),
         Field("event_type", FieldType.STRING, "What happened", required=True, values=EVENT_TYPES),
         Field(
             "occurred_at",
@@ -85,8 +103,22 @@ SESSION_EVENTS = Contract(
         ),
         Field("reason", FieldType.STRING, "Why the session stopped (OCPP 2.0.1 ReasonEnumType)", values=STOP_REASONS),
         Field("started_at", FieldType.TIMESTAMP, "stopped: when the cable was plugged in"),
-        Field("idle_s", FieldType.DOUBLE, "stopped: plugged in without charging, after full", unit="s", minimum=0),
-        Field("queue_wait_s", FieldType.DOUBLE, "stopped: wait for a free EVSE before the start", unit="s", minimum=0),
+        Field(
+            "idle_s",
+            FieldType.DOUBLE,
+            "stopped: plugged in without charging, after full",
+            unit="s",
+            minimum=0,
+            maximum=MAX_STAY_S,
+        ),
+        Field(
+            "queue_wait_s",
+            FieldType.DOUBLE,
+            "stopped: wait for a free EVSE before the start",
+            unit="s",
+            minimum=0,
+            maximum=MAX_STAY_S,
+        ),
         Field(
             "state_of_charge_start",
             FieldType.DOUBLE,
@@ -114,6 +146,12 @@ SESSION_EVENTS = Contract(
             "started_at",
             "event_type = 'stopped' AND started_at > occurred_at",
             "a session cannot end before it starts",
+        ),
+        Rule(
+            "STAY_TOO_LONG",
+            "started_at",
+            f"event_type = 'stopped' AND unix_seconds(occurred_at) - unix_seconds(started_at) > {MAX_STAY_S:.0f}",
+            f"a session cannot last more than {MAX_STAY_DAYS} days",
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """The `vehicle-telemetry` topic: where a connected car is, how it moves, and how far it can still drive."""
 
-from evcharge.contracts.model import Contract, Field, FieldType
+from evcharge.contracts.model import Contract, Field, FieldType, id_field
 
 TOPIC = "vehicle-telemetry"
 
@@ -22,8 +22,8 @@ VEHICLE_TELEMETRY = Contract(
     description="Positions of connected cars, driving and parked, in order per vehicle.",
     fields=(
         Field("schema_version", FieldType.INTEGER, "Version of this contract", required=True),
-        Field("vehicle_id", FieldType.STRING, "Vehicle (ev_id of the session events); the Kafka key", required=True),
-        Field("ev_model_id", FieldType.STRING, "Vehicle model in the reference data; null where unknown"),
+        id_field("vehicle_id", "Vehicle (ev_id of the session events); the Kafka key", required=True),
+        id_field("ev_model_id", "Vehicle model in the reference data; null where unknown"),
         Field("occurred_at", FieldType.TIMESTAMP, "When the car was there", required=True),
         Field("latitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-90, maximum=90),
         Field("longitude", FieldType.DOUBLE, "WGS 84", required=True, unit="degree", minimum=-180, maximum=180),
@@ -34,6 +34,6 @@ VEHICLE_TELEMETRY = Contract(
             "state_of_charge", FieldType.DOUBLE, "Battery level", required=True, unit="percent", minimum=0, maximum=100
         ),
         Field("range_km", FieldType.DOUBLE, "How far the battery lasts", unit="km", minimum=0, maximum=MAX_RANGE_KM),
-        Field("destination_station_id", FieldType.STRING, "Station that the car navigates to; null where unknown"),
+        id_field("destination_station_id", "Station that the car navigates to; null where unknown"),
     ),
 )

@@ -13,6 +13,7 @@ import structlog
 from evcharge.connections import spark_kafka_options
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.lake.judge import judged
+from evcharge.lake.last_places import from_bytes, places_after, read_last_places, write_last_places
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import Commit, Repository
@@ -21,6 +22,7 @@ from evcharge.lake.rows import archive_dataset
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 log = structlog.get_logger()
@@ -117,9 +119,14 @@ def write_candidate(
         generation=ledger.generation,
     )
     stations = known_stations(repository, base_commit) if contract is SESSION_EVENTS else None
-    rows = _judged_rows(settings, spark, planned, contract, stations, release=release)
+    last_places = read_last_places(repository, base_commit) if contract is VEHICLE_TELEMETRY and not release else None
+    rows = _judged_rows(settings, spark, planned, contract, stations, last_places, release=release)
     lines = rows.mapInArrow(writer, FILE_DDL).collect()
     on_step("rows written")
+    if last_places is not None:
+        new = [from_bytes(line.last_places) for line in lines if line.last_places]
+        write_last_places(repository, branch, places_after(last_places, new))
+        on_step("last places written")
     rules: Counter[str] = Counter()
     for line in lines:
         rules.update(line.rule_counts or {})
@@ -175,6 +182,7 @@ def _judged_rows(
     planned: OffsetRange,
     contract: Contract,
     stations: frozenset[str] | None,
+    last_places: pa.Table | None,
     *,
     release: bool,
 ) -> DataFrame:
@@ -190,8 +198,7 @@ def _judged_rows(
     )
     if planned.rows < ONE_TASK_ROWS:
         rows = rows.coalesce(1)
-    jumps = contract is VEHICLE_TELEMETRY and not release
-    return judged(settings, rows, contract, stations, release=release, jumps=jumps)
+    return judged(settings, rows, contract, stations, release=release, last_places=last_places)
 
 
 def kafka_rows(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyspark.sql.functions import broadcast
 
-from evcharge.contracts import STATION_REGISTRY, Contract, FieldType, Rule
-from evcharge.contracts.spark import ddl, verdict
+from evcharge.contracts import STATION_REGISTRY, Contract, Field, FieldType, Rule
+from evcharge.contracts.spark import message_ddl, verdict
+from evcharge.contracts.times import time_sql
 from evcharge.contracts.vehicle_telemetry import MAX_JUMP_KMH, MIN_JUMP_KM
+from evcharge.lake.last_places import KEPT
 from evcharge.places import EARTH_KM
 from evcharge.settings import Settings
 
@@ -23,8 +25,7 @@ CLOCK_SKEW_ALLOWED = timedelta(hours=24)
 # RFC 8259 without extensions, so that every reader of the topic finds the same in a message.
 _JSON_OPTIONS = (
     "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt', "
-    "'allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false', "
-    "'timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][.SSS]XXX\")"
+    "'allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false')"
 )
 # Spark reads the first object of a text and ignores what follows. Wrapped into another object, what follows is an error.
 _WRAPPED = (
@@ -46,7 +47,7 @@ def judged(
     stations: frozenset[str] | None = None,
     *,
     release: bool = False,
-    jumps: bool = False,
+    last_places: pa.Table | None = None,
 ) -> DataFrame:
     """Rows of Spark's Kafka source, parsed, with the verdict of the row rules.
 
@@ -55,8 +56,8 @@ def judged(
 
     A timestamp is in the future if it is after the instant at which Kafka took the record. So every attempt and every
     reader gives the same verdict. `stations` are the ids of the registered stations; None skips that rule. With `release`
-    every row breaks RELEASED. With `jumps` a car's row is also judged by its rows before it in `rows`. `rows` must then be
-    the same batch in every attempt.
+    every row breaks RELEASED. With `last_places` (rows of `evcharge.lake.last_places`, as they were before the batch) a car's
+    row is also judged by its rows before it. `rows` must then be the same batch in every attempt.
     """
     # Nothing in this SQL may differ from one batch to the next: Spark would compile its code again and run it cold.
     latest = f"kafka_timestamp + INTERVAL '{CLOCK_SKEW_ALLOWED.total_seconds():.0f}' SECOND"
@@ -69,52 +70,53 @@ def judged(
         "value AS kafka_value",
         f"CASE WHEN octet_length(value) <= {settings.message_bytes_limit} AND is_valid_utf8(value) "
         "THEN CAST(value AS STRING) END AS text",
-    ).selectExpr("*", f"from_json(text, '{ddl(contract)}, _corrupt STRING', {_JSON_OPTIONS}) AS message")
-    texts = [f.name for f in contract.fields if f.type is FieldType.STRING]
+    ).selectExpr("*", f"from_json(text, '{message_ddl(contract)}, _corrupt STRING', {_JSON_OPTIONS}) AS message")
+    times = [f.name for f in contract.fields if f.type is FieldType.TIMESTAMP]
     before_contract = [
         # schema_version is null only in a bad row: good rows skip the regular expression
         Rule("EMPTY_MESSAGE", "value", r"kafka_value IS NULL OR (schema_version IS NULL AND text RLIKE r'^\s*$')", ""),
         Rule("MESSAGE_TOO_LARGE", "value", f"octet_length(kafka_value) > {settings.message_bytes_limit}", ""),
         Rule("NOT_UTF8", "value", "text IS NULL", ""),
         Rule("MALFORMED_JSON", "value", _MALFORMED, ""),
-        Rule("WRONG_TYPE", "value", "_corrupt IS NOT NULL", ""),
-        # where the contract has a text, Spark reads an object or an array as its JSON text
         *(
-            Rule(
-                "WRONG_TYPE",
-                f,
-                f"(startswith({f}, '{{') OR startswith({f}, '[')) AND try_parse_json({f}) IS NOT NULL",
-                "",
-            )
-            for f in texts
+            Rule("WRONG_TYPE", f.name, f"_corrupt IS NOT NULL AND {_is_unread(f)}", "")
+            for f in contract.fields
+            if f.type not in (FieldType.STRING, FieldType.TIMESTAMP)
         ),
+        Rule("WRONG_TYPE", "value", "_corrupt IS NOT NULL", ""),
+        *(Rule("WRONG_TYPE", f.name, wrong, "") for f in contract.fields if (wrong := _json_as_text(f))),
+        *(Rule("WRONG_TYPE", time, f"{time} IS NULL AND message.{time} IS NOT NULL", "") for time in times),
     ]
     if release:
         before_contract.insert(0, Rule("RELEASED", "value", "true", ""))
     first_day = f"TIMESTAMP '{settings.event_days_from} 00:00:00Z'"
-    times = [f.name for f in contract.fields if f.type is FieldType.TIMESTAMP]
-    after_contract = [
-        Rule("TIMESTAMP_IN_FUTURE", event_time, f"{event_time} > {latest}", ""),
+    # before the contract's own rules, which compare times
+    bounds_of_times = [
+        *(Rule("TIMESTAMP_IN_FUTURE", time, f"{time} > {latest}", "") for time in times),
         *(Rule("TIMESTAMP_TOO_OLD", time, f"{time} < {first_day}", "") for time in times),
     ]
+    after_contract = []
     if contract is STATION_REGISTRY:
-        # The contract's rule knows only what a zone looks like. A zone that Spark does not know would stop every later load.
-        known_zone = "try_reflect('java.time.ZoneId', 'of', time_zone) IS NOT NULL"
-        after_contract.append(Rule("UNKNOWN_TIME_ZONE", "time_zone", f"NOT ({known_zone})", ""))
+        # A Java that is older than a zone on the contract's list would stop every later load of its stations.
+        zone = "try_reflect('org.apache.spark.sql.catalyst.util.DateTimeUtils', 'getZoneId', time_zone)"
+        after_contract.append(Rule("UNKNOWN_TIME_ZONE", "time_zone", f"{zone} IS NULL", ""))
     columns = parsed.selectExpr(
-        "kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key", "kafka_value", "text", "message.*"
+        *("kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key", "kafka_value", "text", "message"),
+        *(f"{time_sql(f'message.{n}')} AS {n}" if n in times else f"message.{n}" for n in contract.columns),
+        "message._corrupt",
     )
     if stations is not None:
         ids = pa.table({"registered_id": pa.array(sorted(stations), pa.string())})
         known = rows.sparkSession.createDataFrame(ids, "registered_id STRING")
         columns = columns.join(broadcast(known), columns["station_id"] == known["registered_id"], "left")
         after_contract.append(Rule("UNKNOWN_STATION", "station_id", "registered_id IS NULL", ""))
+    rules = [*before_contract, *contract.field_rules, *bounds_of_times, *contract.own_rules, *after_contract]
     verdicts = columns.selectExpr(
         "*",
-        f"{verdict([*before_contract, *contract.rules, *after_contract])} AS broken",
+        f"{verdict(rules)} AS broken",
     )
-    if jumps:
-        verdicts = _jumps_judged(verdicts)
+    if last_places is not None:
+        verdicts = _jumps_judged(verdicts, last_places)
     return verdicts.selectExpr(
         *contract.columns,
         f"CAST({event_time} AS DATE) AS event_date",
@@ -129,23 +131,64 @@ def judged(
     )
 
 
-def _jumps_judged(rows: DataFrame) -> DataFrame:
+def _is_unread(field: Field) -> str:
+    """SQL: whether Spark could not read the field's value in a message that it could not read as a whole."""
+    value = f"get_json_object(text, '$.{field.name}')"
+    if field.element:
+        # Spark keeps the elements that it can read, so the list is read again by itself.
+        again = f"from_json(concat('{{\"list\":', {value}, '}}'), 'list {field.type.value}, _corrupt STRING', {_JSON_OPTIONS})"
+        return f"{value} IS NOT NULL AND {again}._corrupt IS NOT NULL"
+    return f"message.{field.name} IS NULL AND {value} IS NOT NULL"
+
+
+def _json_as_text(field: Field) -> str:
+    """SQL: whether the field has an object or array where the contract has a text: Spark reads it as its JSON text.
+
+    Empty if the field has no texts. A text in quotes that only looks like JSON, such as "[1]", is a text.
+    """
+
+    def is_json(column: str) -> str:
+        return (
+            f"(startswith({column}, '{{') OR startswith({column}, '[')) AND try_parse_json({column}) IS NOT NULL "
+            f"AND NOT contains(text, concat('\"', {column}, '\"'))"
+        )
+
+    if field.type is FieldType.STRING:
+        return is_json(field.name)
+    if field.type is FieldType.STRINGS:
+        return f"exists({field.name}, e -> {is_json('e')})"
+    texts = [f"({is_json(f'e.{each.name}')})" for each in field.element if each.type is FieldType.STRING]
+    return f"exists({field.name}, e -> {' OR '.join(texts)})" if texts else ""
+
+
+def _jumps_judged(rows: DataFrame, last_places: pa.Table) -> DataFrame:
     """The rows, with IMPLAUSIBLE_JUMP in `broken` where a row is too far from both of the car's two good rows before it.
 
-    It takes both, so that one outlier does not also condemn the good row after it. The second row of a car is compared with
-    the first one only. A car's first row in `rows` is not judged. The order is Kafka's: a car's records lie in one partition.
+    It takes both, so that one outlier does not also condemn the good row after it. With one row before it, that one counts.
+    A car's first row is not judged, nor one whose rows before it Kafka took more than KEPT earlier. The order is Kafka's: a
+    car's records lie in one partition.
     """
-    here = "CASE WHEN broken IS NULL THEN struct(latitude, longitude, occurred_at) END"
-    order = "(PARTITION BY kafka_partition, vehicle_id ORDER BY kafka_offset)"
-    before = {name: f"lag({here}, {n}) IGNORE NULLS OVER {order}" for n, name in ((1, "one_before"), (2, "two_before"))}
+    carried = rows.sparkSession.createDataFrame(last_places).selectExpr("*", "true AS carried")
+    with_carried = rows.selectExpr("*", "false AS carried").unionByName(carried, allowMissingColumns=True)
+    here = "CASE WHEN broken IS NULL THEN struct(latitude, longitude, occurred_at, kafka_timestamp) END"
+    order = "(PARTITION BY kafka_partition, vehicle_id ORDER BY carried DESC, kafka_timestamp, kafka_offset)"
+    before = {
+        "one_before": f"lag({here}, 1) IGNORE NULLS OVER {order}",
+        "two_before": f"lag({here}, 2) IGNORE NULLS OVER {order}",
+    }
+    since = f"kafka_timestamp - INTERVAL '{KEPT.total_seconds():.0f}' SECOND"
     jumped = (
-        f"one_before IS NOT NULL AND {_too_far_from('one_before')} "
-        f"AND (two_before IS NULL OR {_too_far_from('two_before')})"
+        f"one_before.kafka_timestamp >= {since} AND {_too_far_from('one_before')} "
+        f"AND (coalesce(two_before.kafka_timestamp < {since}, true) OR {_too_far_from('two_before')})"
     )
     jump = verdict([Rule("IMPLAUSIBLE_JUMP", "latitude", jumped, "")])
-    return rows.selectExpr("*", *(f"{lag} AS {name}" for name, lag in before.items())).selectExpr(
-        *(name for name in rows.columns if name != "broken"),
-        f"CASE WHEN broken IS NULL THEN {jump} ELSE broken END AS broken",
+    return (
+        with_carried.selectExpr("*", *(f"{lag} AS {name}" for name, lag in before.items()))
+        .where("NOT carried")
+        .selectExpr(
+            *(name for name in rows.columns if name != "broken"),
+            f"CASE WHEN broken IS NULL THEN {jump} ELSE broken END AS broken",
+        )
     )
 
 

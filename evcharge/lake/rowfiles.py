@@ -21,7 +21,8 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from evcharge.connections import lake_files
-from evcharge.contracts import CONTRACTS
+from evcharge.contracts import CONTRACTS, VEHICLE_TELEMETRY
+from evcharge.lake.last_places import newest_two, to_bytes
 from evcharge.lake.layout import QUARANTINE_SCHEMA, quarantine_path, raw_path, raw_schema
 from evcharge.settings import Settings
 
@@ -39,10 +40,14 @@ FILE_SCHEMA = pa.schema(
         ("rows", pa.int64()),
         ("bytes", pa.int64()),
         ("rule_counts", pa.map_(pa.string(), pa.int64())),
+        # of the batch that the file is of; only in its first line, and only for cars
+        ("last_places", pa.binary()),
     ]
 )
 #: FILE_SCHEMA as Spark DDL, for mapInArrow.
-FILE_DDL = "path STRING, event_date STRING, rows BIGINT, bytes BIGINT, rule_counts MAP<STRING, BIGINT>"
+FILE_DDL = (
+    "path STRING, event_date STRING, rows BIGINT, bytes BIGINT, rule_counts MAP<STRING, BIGINT>, last_places BINARY"
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,10 @@ class RowFileWriter:
                 counts = Counter(part["rule_code"].to_pylist())
                 path = quarantine_path(self.topic, self.ingest_hour, name)
                 lines.append(self._put(files, path, None, _conform(part, QUARANTINE_SCHEMA), dict(counts)))
+        if self.topic == VEHICLE_TELEMETRY.topic:
+            # a jump counts as a place, so that a car that was carried away is not refused for ever
+            judged = rows.filter(pc.is_in(rows["rule_code"], pa.array([None, "IMPLAUSIBLE_JUMP"])))
+            lines[0]["last_places"] = to_bytes(newest_two(judged))
         return lines
 
     def _put(

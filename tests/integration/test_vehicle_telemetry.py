@@ -78,7 +78,7 @@ BAD = {
     "off-globe-2": ("OUT_OF_RANGE", "longitude"),
     "off-globe-3": ("OUT_OF_RANGE", "latitude"),
     "nameless-2": ("MISSING_FIELD", "vehicle_id"),
-    "switched-2": ("WRONG_TYPE", "value"),
+    "switched-2": ("WRONG_TYPE", "ignition"),
     "early-2": ("TIMESTAMP_TOO_OLD", "occurred_at"),
     "jumps-2": ("IMPLAUSIBLE_JUMP", "latitude"),
     "moved-3": ("IMPLAUSIBLE_JUMP", "latitude"),

@@ -6,6 +6,7 @@ import math
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -71,12 +72,19 @@ GOOD: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def sql() -> Iterator[sqlite3.Connection]:
-    """Evaluates conditions. SQLite has SQL's logic of nulls, and gets the few functions of Spark that rules use."""
+    """Evaluates conditions. SQLite has SQL's logic of nulls, and gets the few functions of Spark that rules use.
+
+    It has no lists: rules on lists are tested with a real Spark, in `tests/unit/lake/test_judge.py`.
+    """
     connection = sqlite3.connect(":memory:")
     connection.create_function("isnan", 1, lambda x: None if x is None else isinstance(x, str) and x == "NaN")
     connection.create_function("concat", -1, lambda *parts: None if None in parts else "".join(map(str, parts)))
     connection.create_function(
         "regexp", 2, lambda pattern, text: None if text is None else bool(re.search(pattern, text))
+    )
+    connection.create_function("octet_length", 1, lambda text: None if text is None else len(text.encode()))
+    connection.create_function(
+        "unix_seconds", 1, lambda text: None if text is None else int(datetime.fromisoformat(text).timestamp())
     )
     yield connection
     connection.close()
@@ -90,7 +98,9 @@ def broken(sql: sqlite3.Connection, contract: Contract, row: Mapping[str, Any]) 
     }
     source = ", ".join(f":{name} AS {name}" for name in contract.columns)
     for rule in contract.rules:
-        condition = rule.violated_when.replace("RLIKE", "REGEXP")
+        if contract.field(rule.field).element:
+            continue
+        condition = rule.violated_when.replace("RLIKE r'", "REGEXP '")
         if sql.execute(f"SELECT {condition} FROM (SELECT {source})", values).fetchone()[0]:
             return rule
     return None
@@ -127,7 +137,7 @@ def test_a_value_outside_its_range_is_named(contract: Contract, sql: sqlite3.Con
             assert rule is not None, (field.name, value)
             assert (rule.code, rule.field) == ("OUT_OF_RANGE", field.name)
         for bound in (field.minimum, field.maximum):
-            if bound is not None and field.name != "sequence":
+            if bound is not None and field.name not in ("sequence", "schema_version"):
                 assert broken(sql, contract, GOOD[contract.topic] | {field.name: bound}) is None
 
 
@@ -140,6 +150,54 @@ def test_an_unknown_word_is_named(contract: Contract, sql: sqlite3.Connection) -
             assert (rule.code, rule.field) == ("UNKNOWN_VALUE", field.name)
 
 
+@contracts
+def test_an_unusable_text_is_named(contract: Contract, sql: sqlite3.Connection) -> None:
+    for field in contract.fields:
+        cases = {}
+        if field.max_bytes is not None:
+            # two bytes a letter
+            cases["TEXT_TOO_LONG"] = "é" * (field.max_bytes // 2 + 1)
+            if field.required:
+                cases["BLANK_TEXT"] = "  "
+        if field.is_id:
+            cases |= {"BLANK_TEXT": "", "CONTROL_CHARACTER": "a\tb"}
+        for code, text in cases.items():
+            rule = broken(sql, contract, GOOD[contract.topic] | {field.name: text})
+            assert rule is not None, (field.name, text)
+            assert (rule.code, rule.field) == (code, field.name)
+
+
+@contracts
+def test_every_text_list_and_number_is_bounded(contract: Contract) -> None:
+    def fields(of: tuple[Field, ...]) -> Iterator[Field]:
+        for field in of:
+            yield field
+            yield from fields(field.element)
+
+    # these have values or rules of their own
+    exempt = {"schema_version", "time_zone"}
+    for field in fields(contract.fields):
+        if field.name in exempt or field.values:
+            continue
+        if field.type is FieldType.STRING:
+            assert field.max_bytes is not None, field.name
+        elif field.type in NUMBERS:
+            assert field.minimum is not None, field.name
+            assert field.maximum is not None, field.name
+        elif field.type not in (FieldType.TIMESTAMP, FieldType.BOOLEAN):
+            assert field.element, field.name
+            assert field.max_elements is not None, field.name
+
+
+@contracts
+def test_elements_are_those_of_the_type(contract: Contract) -> None:
+    for field in contract.fields:
+        if field.element and field.type is not FieldType.STRINGS:
+            parts = ", ".join(f"{each.name}: {each.type.value}" for each in field.element)
+            assert field.type.value == f"ARRAY<STRUCT<{parts}>>"
+            assert not field.unique or field.unique in [each.name for each in field.element]
+
+
 @pytest.mark.parametrize(
     ("topic", "change", "code"),
     [
@@ -148,10 +206,16 @@ def test_an_unknown_word_is_named(contract: Contract, sql: sqlite3.Connection) -
         ("session-events", {"energy_delivered_kwh": None}, "INCOMPLETE_CDR"),
         ("session-events", {"started_at": None}, "INCOMPLETE_CDR"),
         ("session-events", {"started_at": "2026-11-21T12:00:01Z"}, "ENDS_BEFORE_START"),
+        ("session-events", {"started_at": "2025-11-20T11:59:59Z"}, "STAY_TOO_LONG"),
+        ("session-events", {"started_at": "2025-11-20T11:59:59Z", "event_type": "meter"}, None),
+        ("session-events", {"started_at": "2025-11-20T12:00:00Z"}, None),
         ("session-events", {"event_type": "queued", "energy_delivered_kwh": None, "evse_id": None}, None),
         ("session-events", {"event_id": event_id("s-1", 3)}, None),
         ("station-registry", {"time_zone": "EST5EDT'; --"}, "UNKNOWN_TIME_ZONE"),
         ("station-registry", {"time_zone": "UTC"}, None),
+        ("station-registry", {"time_zone": "CET"}, None),
+        ("station-registry", {"time_zone": ""}, "UNKNOWN_TIME_ZONE"),
+        ("station-registry", {"time_zone": "SystemV/PST8"}, "UNKNOWN_TIME_ZONE"),
         ("vehicle-telemetry", {"speed_kmh": 400}, "OUT_OF_RANGE"),
         ("vehicle-telemetry", {"state_of_charge": 130}, "OUT_OF_RANGE"),
         ("vehicle-telemetry", {"latitude": 91}, "OUT_OF_RANGE"),
