@@ -157,13 +157,8 @@ def _rules_of(field: Field) -> Iterator[Rule]:
             f"size({name}) > {field.max_elements}",
             f"{name} must have at most {field.max_elements:,} elements",
         )
-    if field.element:
-        yield Rule(_MISSING, name, f"exists({name}, e -> e IS NULL)", f"{name}: each element must be present")
-    is_struct = field.type is not FieldType.STRINGS
-    for each in field.element:
-        column = f"e.{each.name}" if is_struct else "e"
-        for code, condition, what in _conditions(each, column):
-            yield Rule(code, name, f"exists({name}, e -> {condition})", f"{name}: each {each.name} {what}")
+    for code, condition, what in element_conditions(field):
+        yield Rule(code, name, f"exists({name}, e -> {condition})", f"{name}: {what}")
     if field.unique:
         yield Rule(
             "DUPLICATE_ID",
@@ -171,6 +166,16 @@ def _rules_of(field: Field) -> Iterator[Rule]:
             f"size(array_distinct(transform({name}, e -> e.{field.unique}))) < size({name})",
             f"{name}: each {field.unique} must differ from the others",
         )
+
+
+def element_conditions(field: Field) -> Iterator[tuple[str, str, str]]:
+    """Code, SQL condition on an element `e` of the field's list, and what must hold, for each rule on an element."""
+    if field.element:
+        yield _MISSING, "e IS NULL", "each element must be present"
+    for each in field.element:
+        column = "e" if field.type is FieldType.STRINGS else f"e.{each.name}"
+        for code, condition, what in _conditions(each, column):
+            yield code, condition, f"each {each.name} {what}"
 
 
 def _conditions(field: Field, column: str) -> Iterator[tuple[str, str, str]]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from evcharge.contracts.model import Contract, FieldType, Rule
+from evcharge.contracts.model import Contract, Field, FieldType, Rule, element_conditions
+
+_LAST_TIME = "TIMESTAMP '9999-12-31 00:00:00Z'"
 
 
 def ddl(contract: Contract) -> str:
@@ -14,6 +16,21 @@ def message_ddl(contract: Contract) -> str:
     """The same for a message: times are texts, because `evcharge.contracts.times` accepts more forms than Spark does."""
     kinds = ((f.name, FieldType.STRING if f.type is FieldType.TIMESTAMP else f.type) for f in contract.fields)
     return ", ".join(f"{name} {kind.value}" for name, kind in kinds)
+
+
+def readable(field: Field) -> str:
+    """A column of the archive as a Spark SQL expression that every reader takes, whatever rules the row was judged by.
+
+    Rows that were published under looser rules stay as they are. Read like this, a list lacks the elements that today's rules
+    refuse, and a time after the year 9999, which Python cannot hold, is that year's last day.
+    """
+    name = field.name
+    if field.element:
+        refused = " OR ".join(f"({condition})" for _, condition, _ in element_conditions(field))
+        return f"filter({name}, e -> NOT coalesce({refused}, false)) AS {name}"
+    if field.type is FieldType.TIMESTAMP:
+        return f"if({name} > {_LAST_TIME}, {_LAST_TIME}, {name}) AS {name}"
+    return name
 
 
 def verdict(rules: Iterable[Rule]) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS
-from evcharge.contracts.spark import ddl
-from evcharge.lake.layout import ARCHIVE_DDL, raw_prefix
+from evcharge.contracts.spark import ddl, readable
+from evcharge.lake.layout import ARCHIVE_DDL, ARCHIVE_FIELDS, raw_prefix
 from evcharge.lake.repository import Repository
 
 if TYPE_CHECKING:
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 def raw_rows(
     repository: Repository, spark: SparkSession, commit: str, topic: str, event_dates: list[str] | None
 ) -> DataFrame | None:
-    """The raw rows of a topic at a commit, of the given event dates or (None) of all; None if there are no files."""
+    """The raw rows of a topic at a commit, of the given event dates or (None) of all; None if there are no files.
+
+    Rows that older rules let pass come in a form that readers take (`readable`).
+    """
     paths = [f"s3a://{path}" for path in _paths(repository, commit, raw_prefixes(topic, event_dates))]
     # without a schema Spark would open files to find it
     schema = f"{ddl(CONTRACTS[topic])}, {ARCHIVE_DDL}"
-    return spark.read.schema(schema).parquet(*paths) if paths else None
+    if not paths:
+        return None
+    columns = [*map(readable, CONTRACTS[topic].fields), *(field.name for field in ARCHIVE_FIELDS)]
+    return spark.read.schema(schema).parquet(*paths).selectExpr(*columns)
 
 
 def raw_prefixes(topic: str, event_dates: Iterable[str] | None) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 from judging import TAKEN_AT, Judge, Judged
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
+from evcharge.contracts.spark import readable
 from evcharge.contracts.station_registry import MAX_CONNECTOR_TYPES, MAX_CONNECTORS, MAX_KINDS, MAX_OUTLETS
 from evcharge.contracts.time_zones import known_time_zones
 from evcharge.contracts.times import read_time, time_sql
@@ -332,3 +333,20 @@ def test_a_place_is_forgotten_after_a_stated_time(judge: Judge) -> None:
         assert [whole.verdicts[1], second.verdicts[0]] == [verdict, verdict]
         assert second.places is not None
         assert second.places.num_rows == (2 if waited == KEPT else 1)
+
+
+def test_rows_of_older_rules_come_without_what_stops_a_reader(judge: Judge) -> None:
+    def read(name: str, literal: str) -> Any:
+        field = STATION_REGISTRY.field(name)
+        query = f"(SELECT {readable(field)} FROM (SELECT CAST({literal} AS {field.type.value}) AS {name}))"
+        return judge.sql([query])[query]
+
+    evse = "named_struct('evse_id', {}, 'connector_id', '1', 'connector_type', NULL, 'power_kw', {}D)"
+    found = read("evses", f"array(NULL, {evse.format('NULL', 1)}, {evse.format(repr('a'), 7)})")
+    assert [(e.evse_id, e.power_kw) for e in found] == [("a", 7.0)]
+    found = read("evses", f"array({evse.format(repr(''), 1)}, {evse.format(repr('b'), '1e308')})")
+    assert found == []
+    assert read("connector_types", "array('J1772', NULL, '', 'n.a.')") == ["J1772", "n.a."]
+    assert read("evses", "NULL") is None
+    assert read("removed_at", "TIMESTAMP '+20000-01-01 00:00:00Z'").year == 9999
+    assert read("removed_at", "NULL") is None
