@@ -60,7 +60,7 @@ ODD_TIMES = (
     *(-1, 10**12, 10**15, 10**19, 1.5, "2026-11-21T12:00:00", "2026-11-21T12:00:00 CET", "2026-11-21"),
 )
 #: Values of other types than any field's.
-OTHER_TYPES = (None, [], {}, [None], {"a": None}, [[1]], True, 17, "text")
+OTHER_TYPES: tuple[Any, ...] = (None, [], {}, [None], {"a": None}, [[1]], True, 17, "text")
 #: Few enough ids that messages meet at the same stations, EVSEs, sessions and cars.
 FEW_IDS = ("st-1", "st-2", "st-3", *ODD_TEXTS[:6])
 
@@ -68,7 +68,6 @@ FEW_IDS = ("st-1", "st-2", "st-3", *ODD_TEXTS[:6])
 VALUES_PER_FIELD = 50
 
 _FIRST_DAY = datetime(2018, 1, 1, tzinfo=UTC)
-_NEWEST = TAKEN_AT + timedelta(hours=24)
 
 odd_times = st.sampled_from(ODD_TIMES)
 texts = st.one_of(
@@ -86,11 +85,12 @@ def good_texts(field: Field) -> st.SearchStrategy[str]:
 
 
 @st.composite
-def good_times(draw: st.DrawFn) -> str | int:
-    """A time in one of the accepted forms, mostly within the last hours."""
-    near = st.integers(-8 * 3600, 3600).map(lambda s: TAKEN_AT + timedelta(seconds=s, milliseconds=s % 1000))
-    far = st.datetimes(_FIRST_DAY.replace(tzinfo=None), _NEWEST.replace(tzinfo=None), timezones=st.just(UTC))
-    at = draw(st.one_of(near, near, near, far, st.sampled_from((_FIRST_DAY, _NEWEST))))
+def good_times(draw: st.DrawFn, taken_at: datetime) -> str | int:
+    """A time in one of the accepted forms, mostly within the hours before Kafka takes the message."""
+    newest = taken_at + timedelta(hours=24)
+    near = st.integers(-8 * 3600, 3600).map(lambda s: taken_at + timedelta(seconds=s, milliseconds=s % 1000))
+    far = st.datetimes(_FIRST_DAY.replace(tzinfo=None), newest.replace(tzinfo=None), timezones=st.just(UTC))
+    at = draw(st.one_of(near, near, near, far, st.sampled_from((_FIRST_DAY, newest))))
     return written(at, draw(st.integers(0, FORMS - 1)))
 
 
@@ -112,7 +112,7 @@ def written(at: datetime, form: int) -> str | int:
     return forms[form]
 
 
-def good_values(field: Field) -> st.SearchStrategy[Any]:
+def good_values(field: Field, taken_at: datetime = TAKEN_AT) -> st.SearchStrategy[Any]:
     """Values of a field that its own rules call good."""
     if field.values:
         return st.sampled_from(field.values)
@@ -122,7 +122,7 @@ def good_values(field: Field) -> st.SearchStrategy[Any]:
         case FieldType.STRING:
             return good_texts(field)
         case FieldType.TIMESTAMP:
-            return good_times()
+            return good_times(taken_at)
         case FieldType.BOOLEAN:
             return st.booleans()
         case FieldType.INTEGER | FieldType.LONG:
@@ -164,17 +164,17 @@ class Pool:
     bad: list[Any]
 
 
-def generated(contract: Contract, count: int, random_seed: int) -> list[bytes]:
-    """`count` messages of the contract; the same ones for the same seed."""
+def generated(contract: Contract, count: int, random_seed: int, taken_at: datetime = TAKEN_AT) -> list[bytes]:
+    """`count` messages of the contract, which Kafka takes at `taken_at`; the same ones for the same seed."""
     pools = {
         field.name: Pool(
-            drawn(good_values(field), VALUES_PER_FIELD, random_seed),
+            drawn(good_values(field, taken_at), VALUES_PER_FIELD, random_seed),
             drawn(bad_values(field), VALUES_PER_FIELD, random_seed),
         )
         for field in contract.fields
     }
     random = Random(random_seed)
-    return [_message(contract, pools, random) for _ in range(count)]
+    return [_message(contract, pools, random, taken_at) for _ in range(count)]
 
 
 def drawn(strategy: st.SearchStrategy[Any], count: int, random_seed: int) -> list[Any]:
@@ -197,7 +197,7 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, random_seed: int) -> lis
     return found
 
 
-def _message(contract: Contract, pools: dict[str, Pool], random: Random) -> bytes:
+def _message(contract: Contract, pools: dict[str, Pool], random: Random, taken_at: datetime) -> bytes:
     """A message in which no field, or up to two, are spoilt; now and then its bytes are."""
     row: dict[str, Any] = {
         field.name: random.choice(pools[field.name].good)
@@ -206,7 +206,7 @@ def _message(contract: Contract, pools: dict[str, Pool], random: Random) -> byte
     }
     row["schema_version"] = contract.schema_version
     if contract is SESSION_EVENTS:
-        _fit_together(random, row)
+        _fit_together(random, row, taken_at)
     if random.random() < 0.4:
         for name in random.sample(contract.columns, random.randint(1, 2)):
             row[name] = random.choice(pools[name].bad)
@@ -218,14 +218,14 @@ def _message(contract: Contract, pools: dict[str, Pool], random: Random) -> byte
     return content[: len(content) // 2] if random.random() < 0.01 else content
 
 
-def _fit_together(random: Random, row: dict[str, Any]) -> None:
+def _fit_together(random: Random, row: dict[str, Any], taken_at: datetime) -> None:
     """Makes a session event what no single field shows: its id, its times, and a CDR with all that it needs."""
     if random.random() < 0.7:
         row["session_id"] = random.choice(("s-1", "s-2", "s-3"))
     row["sequence"] = random.choice((*range(10), MAX_SEQUENCE))
     row["event_id"] = event_id(row["session_id"], row["sequence"])
     if row["event_type"] == "stopped":
-        at = TAKEN_AT - timedelta(seconds=random.randint(0, 8 * 3600))
+        at = taken_at - timedelta(seconds=random.randint(0, 8 * 3600))
         stay_s = random.choice((random.randint(0, 8 * 3600), random.randint(0, MAX_STAY_DAYS * 86_400 - 60)))
         row["occurred_at"] = written(at, random.randrange(FORMS))
         row["started_at"] = written(at - timedelta(seconds=stay_s + 60), random.randrange(FORMS))

@@ -11,6 +11,7 @@ import pytest
 from support import Lake, Record, Row, changed, position, record, send
 
 from evcharge.contracts import STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.lake.last_places import PATH, read_last_places
 from evcharge.lake.planner import plan
 from evcharge.warehouse.pending_loads import pending_loads
 from evcharge.warehouse.tables import POSITIONS
@@ -100,6 +101,35 @@ def test_impossible_cars_are_quarantined(lake: Lake) -> None:
         assert (found[places[name]]["kafka_key"], found[places[name]]["kafka_value"]) == RECORDS[name]
     assert manifest.quarantined_by_rule == Counter(code for code, _ in BAD.values())
     assert manifest.rows_read == len(RECORDS) == manifest.rows_good + len(BAD)
+
+
+def test_a_jump_is_judged_alike_wherever_ranges_are_cut(lake: Lake) -> None:
+    # there and back, and carried away: at each cut the verdict depends on rows of ranges before
+    changes = {"m3": north(3, 500), **{f"m{n}": north(n, 500) for n in (5, 6, 7)}}
+    records = list(drive("cut", 8, **changes).values())
+    found = []
+    for start, end in ((0, 3), (3, 4), (4, 6), (6, 8)):
+        planned = lake.send(records[start:end], TOPIC)
+        lake.publish(planned)
+        rows = [row for rows in lake.rows_of(planned).values() for row in rows]
+        rows.sort(key=lambda row: row["kafka_offset"])
+        found += [row.get("rule_code") for row in rows]
+    jump = "IMPLAUSIBLE_JUMP"
+    assert found == [None, None, None, jump, None, None, None, None]
+    kept = read_last_places(lake.repository, "main").to_pylist()
+    car = f"cut-{MARK}"
+    assert [row["latitude"] for row in kept if row["vehicle_id"] == car] == [
+        pytest.approx(34.0 + STEP * n + FAR, abs=0.1) for n in (7, 6)
+    ]
+
+
+def test_a_lake_without_the_file_of_places_goes_on(lake: Lake) -> None:
+    first, second = drive("fresh", 2, m1=north(1, 500)).values()
+    lake.publish(lake.send([first], TOPIC))
+    lake.craft(f"no-places-{MARK}", lambda branch: lake.delete(branch, PATH))
+    planned = lake.send([second], TOPIC)
+    assert lake.publish(planned).manifest.rows_quarantined == 0
+    assert read_last_places(lake.repository, "main").num_rows == 1
 
 
 def test_cars_do_not_wait_for_the_registry(lake: Lake) -> None:
