@@ -9,9 +9,9 @@ TOPIC = "station-registry"
 # AFDC's status codes: E open, P planned, T temporarily unavailable
 STATUS_CODES = ("E", "P", "T")
 
-#: More than any charging park has.
+#: More than any charging park has: AFDC's largest station has 275.
 MAX_OUTLETS = 10_000
-# Longer than any name or address of the registries that were seen (the longest has 160 bytes).
+# The longest name of AFDC's US stations of 2020 to 2025 has 116 bytes, the longest city 32.
 MAX_NAME_BYTES = 512
 MAX_TEXT_BYTES = 256
 MAX_CONNECTOR_TYPE_BYTES = 128
