@@ -17,7 +17,9 @@ def contract_columns(contract: Contract, *, archived: bool) -> dg.TableSchema:
             field.name,
             field.type.value.lower(),
             description=field.description + (f" [{field.unit}]" if field.unit else ""),
-            constraints=dg.TableColumnConstraints(nullable=not field.required),
+            constraints=dg.TableColumnConstraints(
+                nullable=not field.required, other=[field.limits] if field.limits else None
+            ),
         )
         for field in contract.fields
     ]

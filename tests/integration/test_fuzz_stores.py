@@ -40,9 +40,9 @@ def test_enough_of_them_are_good(published: dict[str, Manifest]) -> None:
     for manifest in published.values():
         assert manifest.rows_read == MESSAGES
     assert published[STATION_REGISTRY.topic].rows_good > MESSAGES / 4
-    assert published[VEHICLE_TELEMETRY.topic].rows_good > MESSAGES / 4
-    # the stations of many are not registered
-    assert published[SESSION_EVENTS.topic].rows_good > MESSAGES / 10
+    # the stations of many events are not registered, and few cars are at random places
+    assert published[SESSION_EVENTS.topic].rows_good > MESSAGES / 20
+    assert published[VEHICLE_TELEMETRY.topic].rows_good > MESSAGES / 20
 
 
 def test_the_warehouse_takes_them(lake: Lake, published: dict[str, Manifest]) -> None:
