@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+#: The last millisecond of the year 9999: `datetime` and Elasticsearch's dates end here.
+LAST_MS = 253_402_300_799_999
 
 
 def to_iso(at: datetime) -> str:

@@ -16,12 +16,10 @@ UNKNOWN = "UNKNOWN"
 
 @dataclass(slots=True)
 class Evse:
-    """An EVSE and its connector: the registry lists one for each. Times in ms; `since_at` is 0 before its first event."""
+    """An EVSE as its events show it. Times in ms; `since_at` is 0 before its first event."""
 
     evse_id: str
     connector_id: str | None = None
-    connector_type: str | None = None
-    power_kw: float | None = None
     status: str = UNKNOWN
     since_at: int = 0
     last_at: int = 0

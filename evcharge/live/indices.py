@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import elasticsearch, elasticsearch_errors
+from evcharge.live.station_document import POWER_KEYS
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ STREAM_STATUS = "stream-status"
 
 ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS)
 
-#: The version of the documents. An index of another version has to be computed again.
-FORMAT = 5
+#: The version of the documents. An index of another version has to be computed again. A change of the mappings, or of the
+#: vocabulary of connector types, needs a new one.
+FORMAT = 6
 
 #: Documents per request where all documents are read.
 PAGE = 1_000
@@ -62,6 +64,11 @@ class LiveIndex:
 def definition(alias: str) -> dict[str, Any]:
     """The settings and mappings of an alias's indices."""
     content: dict[str, Any] = json.loads((Path(__file__).parent / f"{alias}.json").read_text())
+    if alias == STATION_STATE:
+        # The mapping is strict: no text from a message can become a field's name.
+        for name in ("power_kw", "free_power_kw"):
+            fields = {key: {"type": "float", "index": False} for key in POWER_KEYS}
+            content["mappings"]["properties"][name]["properties"] = fields
     return content
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
 
-from evcharge.clock import ms_to_iso
+from evcharge.clock import DAY_MS, ms_to_iso
+from evcharge.contracts.connector_types import CONNECTOR_TYPES, answers_to
 from evcharge.live.evse import (
     AVAILABLE,
     BLOCKED,
@@ -30,7 +31,6 @@ REGISTRY_FIELDS = (
     "country",
     "time_zone",
     "status_code",
-    "connector_types",
     "network",
     "source",
 )
@@ -42,8 +42,12 @@ LISTED_FIELDS = (
 )
 #: DC charging is planned to end here, where it slows down: TomTom's default curve falls to 35 % of peak from 80 % on.
 DC_TARGET_PERCENT = 80.0
+#: An end of charging further ahead than this says nothing: a car that gained a thousandth of a percent would need years.
+LONGEST_CHARGE_MS = 30 * DAY_MS
 #: A connector with more power than this gives direct current: J1772 ends at 80 A x 240 V.
 MAX_AC_KW = 19.2
+#: The keys of `power_kw` and `free_power_kw`.
+POWER_KEYS = ("any", *CONNECTOR_TYPES)
 
 #: A registry status of the whole station outweighs what its EVSEs last reported.
 _STATUS_OF_REGISTRY = {"P": PLANNED, "T": INOPERATIVE}
@@ -59,13 +63,33 @@ _COUNTED_AS = {
 }
 
 
-def evse_document(evse: Evse, status_code: str | None) -> dict[str, Any]:
-    """An EVSE's part; `status_code` is the registry's status of the station."""
+def evses_of(
+    registry: Mapping[str, Any], evses: Mapping[str, Evse], occupied: Collection[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The EVSEs that a station has, by id, each with what the registry lists of it (nothing: {}).
+
+    Those that the registry lists come first. Where its list removes others, EVSEs that only events know fill what the list
+    lacks of the registry's number of outlets, the one heard of last first. An EVSE in `occupied` is always there.
+    """
+    found: dict[str, Mapping[str, Any]] = {listed["evse_id"]: listed for listed in registry.get("evses", ())}
+    others = [evse for evse_id, evse in evses.items() if evse_id not in found]
+    if others and registry.get("lists_all"):
+        free = [evse for evse in others if evse.evse_id not in occupied]
+        busy = len(others) - len(free)
+        room = max((registry.get("total_outlets") or 0) - len(found) - busy, 0)
+        free = sorted(free, key=lambda evse: (evse.last_at, evse.evse_id), reverse=True)[:room]
+        others = free + [evse for evse in others if evse.evse_id in occupied]
+    found |= {evse.evse_id: {} for evse in others}
+    return {evse_id: found[evse_id] for evse_id in sorted(found)}
+
+
+def evse_document(evse: Evse, listed: Mapping[str, Any], status_code: str | None) -> dict[str, Any]:
+    """An EVSE's part; `listed` is what the registry lists of it, `status_code` the registry's status of the station."""
     return {
         "evse_id": evse.evse_id,
-        "connector_id": evse.connector_id,
-        "connector_type": evse.connector_type,
-        "power_kw": evse.power_kw,
+        "connector_id": listed.get("connector_id") or evse.connector_id,
+        "connector_type": listed.get("connector_type"),
+        "power_kw": listed.get("power_kw"),
         "status": _STATUS_OF_REGISTRY.get(status_code or "", evse.status),
         "since_at": ms_to_iso(evse.since_at),
     }
@@ -89,10 +113,10 @@ def outlet_documents(evses: list[dict[str, Any]], registry: Mapping[str, Any]) -
         counts = group(evse["connector_type"], evse["power_kw"])
         counts["total"] += 1
         counts[_COUNTED_AS[evse["status"]]] += 1
-    missing = registry.get("total_outlets", 0) - len(evses)
+    missing = (registry.get("total_outlets") or 0) - len(evses)
     if not registry.get("evses"):
         for listed in registry.get("connectors") or ():
-            ports = min(listed["ports"] or 0, missing)
+            ports = min(listed.get("ports") or 0, missing)
             if ports > 0:
                 counts = group(listed["connector_type"], listed["power_kw"])
                 counts["total"] += ports
@@ -107,8 +131,8 @@ def outlet_documents(evses: list[dict[str, Any]], registry: Mapping[str, Any]) -
     return sorted(groups.values(), key=lambda group: (group["connector_type"] or "", group["power_kw"] or 0.0))
 
 
-def session_document(session: OpenSession, evse: Evse) -> dict[str, Any]:
-    """The part of a session that is plugged in at `evse`."""
+def session_document(session: OpenSession, status: str, power_kw: float | None) -> dict[str, Any]:
+    """The part of a session that is plugged in at an EVSE with this status by its events and this power."""
     return {
         "session_id": session.session_id,
         "evse_id": session.evse_id,
@@ -118,30 +142,35 @@ def session_document(session: OpenSession, evse: Evse) -> dict[str, Any]:
         "energy_delivered_kwh": session.energy_kwh,
         "power_kw": session.power_kw,
         "state_of_charge": session.soc,
-        "expected_end_at": ms_to_iso(_expected_end_at(session, evse)),
+        "expected_end_at": ms_to_iso(_expected_end_at(session, status, power_kw)),
     }
 
 
-def _expected_end_at(session: OpenSession, evse: Evse) -> int | None:
+def _expected_end_at(session: OpenSession, status: str, power_kw: float | None) -> int | None:
     """When charging ends if it continues at its speed so far; None if the car does not report its state of charge."""
-    if evse.status != CHARGING or session.soc is None or session.soc_first is None:
+    if status != CHARGING or session.soc is None or session.soc_first is None:
         return None
     gained, elapsed_ms = session.soc - session.soc_first, session.last_at - session.since_at
     if gained <= 0 or elapsed_ms <= 0:
         return None
-    is_dc = (evse.power_kw or session.power_kw or 0.0) > MAX_AC_KW
+    is_dc = (power_kw or session.power_kw or 0.0) > MAX_AC_KW
     target = DC_TARGET_PERCENT if is_dc and session.soc < DC_TARGET_PERCENT else 100.0
-    return session.last_at + round((target - session.soc) / gained * elapsed_ms)
+    left_ms = (target - session.soc) / gained * elapsed_ms
+    return session.last_at + round(left_ms) if left_ms <= LONGEST_CHARGE_MS else None
 
 
-def strongest_kw(outlets: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The highest power (kW) by connector type, and over all types under `any`; an unknown power counts as 0."""
+def strongest_kw(outlets: Iterable[Mapping[str, Any]], connector_types: Iterable[str] = ()) -> dict[str, float]:
+    """The highest power (kW) by each connector type in whose questions the outlets are found, and over all under `any`.
+
+    An unknown power counts as 0, as does that of further `connector_types`. An unknown connector type counts under `any`
+    alone: the names become field names of Elasticsearch, so there are no others than those of `POWER_KEYS`.
+    """
     strongest: dict[str, float] = {}
-    for outlet in outlets:
-        power_kw = outlet["power_kw"] or 0.0
-        for name in ("any", outlet["connector_type"]):
-            if name:
-                strongest[name] = max(strongest.get(name, 0.0), power_kw)
+    sockets = [(outlet["connector_type"], outlet["power_kw"] or 0.0) for outlet in outlets]
+    for connector_type, power_kw in (*sockets, *((name, 0.0) for name in connector_types)):
+        names = answers_to(connector_type) if connector_type in CONNECTOR_TYPES else ()
+        for name in ("any", *names):
+            strongest[name] = max(strongest.get(name, 0.0), power_kw)
     return strongest
 
 

@@ -22,9 +22,11 @@ import orjson
 
 from evcharge.clock import HOUR_MS, hour_start, ms_to_iso
 from evcharge.live.evse import AVAILABLE, BLOCKED, CHARGING, OUT_OF_ORDER, Evse, OpenSession
+from evcharge.live.registered import MAX_EVSES, kept
 from evcharge.live.station_document import (
     REGISTRY_FIELDS,
     evse_document,
+    evses_of,
     outlet_documents,
     packed,
     session_document,
@@ -81,17 +83,8 @@ class StationState:
 
     def register(self, record: Mapping[str, Any]) -> None:
         """Takes a station-registry row (`observed_at` and `removed_at` in ms), unless the state has a newer one."""
-        if self.registry and record["observed_at"] < self.registry["observed_at"]:
-            return
-        self.registry = dict(record)
-        listed_ids = {listed["evse_id"] for listed in record.get("evses") or ()}
-        for evse_id in [e.evse_id for e in self.evses.values() if not e.last_at and e.evse_id not in listed_ids]:
-            del self.evses[evse_id]
-        for listed in record.get("evses") or ():
-            evse = self._evse(listed["evse_id"])
-            evse.connector_id = listed.get("connector_id") or evse.connector_id
-            evse.connector_type = listed.get("connector_type")
-            evse.power_kw = listed.get("power_kw")
+        if not self.registry or record["observed_at"] >= self.registry["observed_at"]:
+            self.registry = kept(record, self.registry)
 
     def apply(self, event: Event) -> None:
         """Takes a session event that has passed the contract's rules."""
@@ -100,8 +93,14 @@ class StationState:
         if session_id in self.closed or (session is not None and event["sequence"] <= session.sequence):
             return
         self._move_evse(event)
-        if session is None and at < self._horizon():
-            return
+        if session is not None or at >= self._horizon():
+            self._take(event, session)
+        self._forget()
+
+    # --- folding ---
+
+    def _take(self, event: Event, session: OpenSession | None) -> None:
+        at, session_id = event["occurred_at"], event["session_id"]
         occupied = self._occupied()
         self.last_event_at = max(self.last_event_at, at)
         self._count(event, session)
@@ -111,22 +110,15 @@ class StationState:
         else:
             self._open(event, session)
         self.usage.carry_occupancy(at, occupied, self._occupied())
-        self._forget()
-
-    # --- folding ---
-
-    def _evse(self, evse_id: str) -> Evse:
-        found = self.evses.get(evse_id)
-        if found is None:
-            found = self.evses[evse_id] = Evse(evse_id)
-        return found
 
     def _move_evse(self, event: Event) -> None:
         """Sets an EVSE's status by its newest event, whenever that event arrives."""
         evse_id, at = event["evse_id"], event["occurred_at"]
         if evse_id is None:
             return
-        evse = self._evse(evse_id)
+        evse = self.evses.get(evse_id)
+        if evse is None:
+            evse = self.evses[evse_id] = Evse(evse_id)
         if at < evse.last_at:
             return
         if evse.connector_id is None:
@@ -146,12 +138,13 @@ class StationState:
         if session is None:
             session = OpenSession(event["session_id"], event["sequence"], at, since_at=at)
             self.sessions[session.session_id] = session
-        if evse_id is not None and session.evse_id is None:
+        if evse_id is not None and session.evse_id != evse_id:
             # An EVSE serves one car: any other open session there has ended without an event.
             for other in [s for s in self.sessions.values() if s.evse_id == evse_id]:
                 self._close(other.session_id, at)
-            session.since_at = at
-            session.soc_first = event["state_of_charge"]
+            if session.evse_id is None:
+                session.since_at = at
+                session.soc_first = event["state_of_charge"]
         session.sequence, session.last_at, session.evse_id = event["sequence"], at, evse_id or session.evse_id
         session.ev_id = event["ev_id"] or session.ev_id
         session.ev_model_id = event["ev_model_id"] or session.ev_model_id
@@ -199,6 +192,8 @@ class StationState:
     def _forget(self) -> None:
         if self.keeps_all:
             return
+        while len(self.evses) > MAX_EVSES:
+            self._forget_evse()
         oldest = self._horizon()
         if self.closed_since < oldest:
             self.closed = {session_id: at for session_id, at in self.closed.items() if at >= oldest}
@@ -206,6 +201,14 @@ class StationState:
         for session in [s for s in self.sessions.values() if s.evse_id is None and s.last_at < oldest]:
             del self.sessions[session.session_id]
         self.usage.forget_before(hour_start(oldest))
+
+    def _forget_evse(self) -> None:
+        """Drops the EVSE that was heard of longest ago, one without a car if there is any. A car there has left."""
+        cars = {session.evse_id: session for session in self.sessions.values()}
+        gone = min(self.evses.values(), key=lambda evse: (evse.evse_id in cars, evse.last_at, evse.evse_id))
+        del self.evses[gone.evse_id]
+        if gone.evse_id in cars:
+            self._close(cars[gone.evse_id].session_id, self.last_event_at)
 
     # --- the document ---
 
@@ -216,7 +219,12 @@ class StationState:
         third of a search's time.
         """
         registry = self.registry
-        evses = [evse_document(evse, registry.get("status_code")) for _, evse in sorted(self.evses.items())]
+        plugged = [(s.evse_id, s) for _, s in sorted(self.sessions.items()) if s.evse_id is not None]
+        listed = evses_of(registry, self.evses, {evse_id for evse_id, _ in plugged})
+        evses = [
+            evse_document(self.evses.get(evse_id) or Evse(evse_id), listed[evse_id], registry.get("status_code"))
+            for evse_id in listed
+        ]
         outlets = outlet_documents(evses, registry)
         free = [outlet for outlet in outlets if outlet["free"]]
         document = {
@@ -233,13 +241,12 @@ class StationState:
             **{
                 f"{name}_outlets": sum(o[name] for o in outlets) for name in ("free", "busy", "unknown", "out_of_order")
             },
-            "power_kw": strongest_kw(outlets),
+            "power_kw": strongest_kw(outlets, registry.get("connector_types", ())),
             "free_power_kw": strongest_kw(free),
-            "queue_length": sum(session.evse_id is None for session in self.sessions.values()),
+            "queue_length": len(self.sessions) - len(plugged),
             "sessions": [
-                session_document(session, self.evses[session.evse_id])
-                for session in sorted(self.sessions.values(), key=lambda s: s.session_id)
-                if session.evse_id is not None
+                session_document(session, self.evses[evse_id].status, listed[evse_id].get("power_kw"))
+                for evse_id, session in plugged
             ],
             "last_event_at": ms_to_iso(self.last_event_at),
             "last_change_at": ms_to_iso(self.last_change_at),

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from evcharge.contracts.connector_types import answers_to
 from evcharge.live.evse import INOPERATIVE, PLANNED, UNKNOWN
 from evcharge.queries.freshness import Freshness, duration_text
 
@@ -158,7 +159,7 @@ def _fitting(
 ) -> Iterable[Outlets]:
     for group in groups:
         group_type, power_kw, total = group["connector_type"], group["power_kw"], group["total"]
-        if connector_type and group_type not in (connector_type, None):
+        if connector_type and group_type is not None and connector_type not in answers_to(group_type):
             continue
         if min_power_kw and (power_kw or 0.0) < min_power_kw:
             continue

@@ -129,10 +129,8 @@ def request(question: NearbyQuestion, fresh: Freshness, heard_since: datetime) -
     field = question.connector_type or "any"
     least_kw = question.min_power_kw or 0.0
     fits: list[dict[str, Any]] = [{"term": {"is_current": True}}, box_around(location, question.radius_km)]
-    if least_kw:
+    if least_kw or question.connector_type:
         fits.append({"range": {f"power_kw.{field}": {"gte": least_kw}}})
-    elif question.connector_type:
-        fits.append({"term": {"connector_types": question.connector_type}})
     closed = {"terms": {"status_code": list(NOT_OPEN)}}
     known = [{"range": {"last_event_at": {"gte": heard_since.isoformat()}}}]
     free = {"range": {f"free_power_kw.{field}": {"gte": least_kw}}}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from elasticsearch import Elasticsearch, NotFoundError
 
@@ -51,7 +51,7 @@ class EvseNow:
 
 @dataclass(frozen=True, slots=True)
 class StationAnswer:
-    """A station now and its day. `today` is null if the hours were not read."""
+    """A station now and its day. `today` is null if the hours were not read. `time_zone` is UTC if the registry's is unknown."""
 
     fresh: Freshness
     station: Station
@@ -109,7 +109,15 @@ def station_now(document: Mapping[str, Any], fresh: Freshness, heard_since: date
                 session and RunningSession(**{name: session[name] for name in RunningSession.__dataclass_fields__}),
             )
         )
-    return StationAnswer(fresh, station, document["time_zone"] or "UTC", tuple(evses), None)
+    return StationAnswer(fresh, station, _known_zone(document["time_zone"]), tuple(evses), None)
+
+
+def _known_zone(name: str | None) -> str:
+    """The name of a time zone; UTC for one that this machine does not know."""
+    try:
+        return ZoneInfo(name or "UTC").key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return "UTC"
 
 
 def day_of_station(settings: Settings, session: Session, answer: StationAnswer, now: datetime) -> DayComparison:

@@ -19,6 +19,7 @@ from evcharge.errors import UserError
 from evcharge.live import cassandra_schema, indices
 from evcharge.live.cassandra_statements import execute_all
 from evcharge.live.indices import STATION_STATE, STREAM_STATUS, VEHICLE_POSITION
+from evcharge.live.registered import MAX_EVSES
 from evcharge.live.station_folder import fold_into
 from evcharge.live.stream_status import QueryStatus, write_status
 from evcharge.live.usage import Hour
@@ -208,6 +209,59 @@ def test_what_lies_in_the_box_but_beyond_the_circle_is_neither_listed_nor_counte
     assert (names(inside), counts(inside)) == (["inside"], {"unknown": 1})
     assert (names(both), counts(both)) == (["inside", "corner"], {"unknown": 2})
     assert both.stations[1].distance_km == pytest.approx(4.24, abs=0.01)
+
+
+def test_a_connector_is_found_by_all_its_names(world: World) -> None:
+    place = (-70.0, 100.0)
+    kinds = {
+        "nacs": "NACS",
+        "j3400": "SAE J3400",
+        "tesla": "TESLA",
+        "ccs": "CCS",
+        "ccs1": "IEC_62196_T1_COMBO",
+        "ccs2": "CCS2",
+        "type2": "Type 2 (max. 22 kW)",
+        "lower": "chademo",
+        "none": "n.a.",
+        "dot": ".",
+    }
+    for km, (name, kind) in enumerate(kinds.items()):
+        listed = evses(f"{PREFIX}-{name}", (kind, 22.0))
+        world.register(name, 0, latitude=place[0] + km * KM, longitude=place[1], evses=listed)
+        world.send(left(f"{PREFIX}-{name}", 1))
+    world.says("stations", NOW)
+    expected = {
+        **dict.fromkeys(("NACS", "j3400", "Tesla"), ["nacs", "j3400", "tesla"]),
+        "CCS": ["ccs", "ccs1", "ccs2"],
+        "CCS1": ["ccs", "ccs1"],
+        "CCS Type 2": ["ccs", "ccs2"],
+        **dict.fromkeys(("Type 2", "Mennekes", "IEC_62196_T2"), ["type2"]),
+        "CHADEMO": ["lower"],
+        None: [*kinds],
+    }
+    with Queries(world.settings, world.client) as queries:
+        for power_kw, free_only in ((None, False), (None, True), (11.0, True)):
+            asked = {"min_power_kw": power_kw, "free_only": free_only}
+            found = {
+                name: names(queries.nearby(NearbyQuestion(*place, 100, connector=name, **asked), NOW))
+                for name in expected
+            }
+            assert found == expected
+
+
+def test_the_largest_document_is_written_and_read(world: World) -> None:
+    """As many EVSEs as a document may have, each in a group of its own with a long name that nobody knows."""
+    place, name = (-70.0, 130.0), f"{PREFIX}-huge"
+    listed = [
+        {"evse_id": f"{n}" * 100, "connector_id": "1", "connector_type": f"{n}.{'x' * 500}", "power_kw": n / 10}
+        for n in range(1_000, 1_000 + MAX_EVSES)
+    ]
+    world.register("huge", 0, latitude=place[0], longitude=place[1], evses=listed, total_outlets=2**31 - 1)
+    world.send(*(left(name, number) for number in range(3)))
+    world.show()
+    with Queries(world.settings, world.client) as queries:
+        (found,) = queries.nearby(NearbyQuestion(*place, 1), NOW).stations
+    assert (found.station.total, found.station.count(Availability.FREE)) == (2**31 - 1, 3)
 
 
 def test_only_what_is_known_to_be_free_is_free(world: World) -> None:

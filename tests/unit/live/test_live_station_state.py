@@ -51,7 +51,7 @@ def test_a_stopped_session_frees_its_evse() -> None:
     document = state.document()
     assert statuses(state)["st-1"] == "AVAILABLE"
     assert document["free_outlets"] == 1
-    assert document["free_power_kw"] == {"any": 150.0, "J1772COMBO": 150.0}
+    assert document["free_power_kw"] == {"any": 150.0, "J1772COMBO": 150.0, "CCS": 150.0}
     assert document["sessions"] == []
 
 
@@ -88,10 +88,11 @@ def test_outlets_without_known_evses_are_counted_by_connector_and_power() -> Non
         {"connector_type": "J1772", "power_kw": None, "ports": 2},
         {"connector_type": "TESLA", "power_kw": 250.0, "ports": 4},
     ]
-    document = folded(registry=record(evses=None, connectors=connectors, total_outlets=7)).document()
+    registry = record(evses=None, connectors=connectors, connector_types=["CHADEMO"], total_outlets=7)
+    document = folded(registry=registry).document()
     outlets = {(o["connector_type"], o["power_kw"]): (o["total"], o["unknown"]) for o in document["outlets"]}
     assert outlets == {(None, None): (1, 1), ("J1772", None): (2, 2), ("TESLA", 250.0): (4, 4)}
-    assert document["power_kw"] == {"any": 250.0, "J1772": 0.0, "TESLA": 250.0}
+    assert document["power_kw"] == {"any": 250.0, "J1772": 0.0, "TESLA": 250.0, "CHADEMO": 0.0}
 
 
 def test_a_removed_station_is_not_current() -> None:

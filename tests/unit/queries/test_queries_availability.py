@@ -149,6 +149,18 @@ def test_only_outlets_that_fit_count() -> None:
     assert read(heard(), connector_type="CHADEMO").availability is Availability.OUT_OF_SERVICE
 
 
+def test_ccs_finds_both_of_its_connectors() -> None:
+    kinds = {"e1": "CCS1", "e2": "IEC_62196_T2_COMBO", "e3": "CCS", "e4": "n.a."}
+    listed = [
+        {"evse_id": evse, "connector_id": "1", "connector_type": kind, "power_kw": None} for evse, kind in kinds.items()
+    ]
+    state = registered(total_outlets=4, evses=listed)
+    found = {
+        name: read(state, connector_type=name).total for name in ("CCS", "J1772COMBO", "IEC_62196_T2_COMBO", "TESLA")
+    }
+    assert found == {"CCS": 3, "J1772COMBO": 2, "IEC_62196_T2_COMBO": 2, "TESLA": 0}
+
+
 def test_an_outlet_of_unknown_connector_is_not_free_for_a_connector() -> None:
     state = registered(evses=None, connectors=None)
     event(state, "e9", "stopped", timedelta(minutes=1))
@@ -181,6 +193,11 @@ def test_evses_show_status_and_session() -> None:
     assert (session.energy_delivered_kwh, session.state_of_charge) == (8.0, 30.0)
     # ten percent in four minutes: fifty more to 80 % take twenty
     assert session.expected_end_at == "2026-05-20T18:49:00.000Z"
+
+
+@pytest.mark.parametrize("zone", ["SystemV/PST8", "America", "../etc", "\u0000", "x" * 5_000, "", None])
+def test_a_time_zone_that_this_machine_does_not_know_reads_as_utc(zone: str | None) -> None:
+    assert station_now(registered(time_zone=zone).document(), FRESH, SINCE).time_zone == "UTC"
 
 
 def test_evses_are_unknown_when_their_station_is() -> None:
