@@ -9,6 +9,8 @@ TOPIC = "station-registry"
 # AFDC's status codes: E open, P planned, T temporarily unavailable
 STATUS_CODES = ("E", "P", "T")
 
+#: The `snapshot_scope` of a record that says nothing about what its snapshot does not have.
+UNDECLARED = "undeclared"
 #: More than any charging park has: AFDC's largest station has 275.
 MAX_OUTLETS = 10_000
 # The longest name of AFDC's US stations of 2020 to 2025 has 116 bytes, the longest city 32.
@@ -37,6 +39,7 @@ def _kinds_of(name: str) -> Rule:
 
 _CONNECTOR_TYPE = id_field("connector_type", "Connector type", max_bytes=MAX_CONNECTOR_TYPE_BYTES)
 _POWER_KW = Field("power_kw", FieldType.DOUBLE, "Highest power", unit="kW", minimum=0, maximum=MAX_POWER_KW)
+
 
 STATION_REGISTRY = Contract(
     topic=TOPIC,

@@ -16,20 +16,18 @@ from typing import Any
 from evcharge.clock import LAST_MS
 from evcharge.contracts.connector_types import normalised
 from evcharge.contracts.session_events import MAX_POWER_KW
+from evcharge.contracts.station_registry import UNDECLARED
 
-#: The most EVSEs that a station's document has from its registry, and from its events: six times as many as the largest
-#: charging station had in 2025 (Lost Hills, California: 164).
+#: The most EVSEs that a station's document has from its registry, and as many from its events. The largest sites have a few
+#: hundred; a charger that makes up a new id for each event has no bound of its own.
 MAX_EVSES = 1_000
-
-UNDECLARED = "undeclared"
-"""The scope of a snapshot that says nothing about what it does not have."""
 
 
 def kept(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """The record as the state keeps it, after the one `before` (empty: none). Times in ms since the epoch.
 
-    `evses` lists the station's EVSEs by id, with or without help of earlier records, and `lists_all` says whether others
-    are gone.
+    `evses` has the EVSEs listed by this record and, if it takes none away, by those before. `lists_all` says whether a record
+    has ever said which others are gone.
     """
     evses = {evse["evse_id"]: evse for evse in _usable(record.get("evses"), "evse_id")}
     adds_only = not evses or record.get("snapshot_scope") == UNDECLARED

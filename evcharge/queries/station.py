@@ -51,7 +51,10 @@ class EvseNow:
 
 @dataclass(frozen=True, slots=True)
 class StationAnswer:
-    """A station now and its day. `today` is null if the hours were not read. `time_zone` is UTC if the registry's is unknown."""
+    """A station now and its day. `today` is null if the hours were not read.
+
+    `time_zone` is UTC if this machine does not know the registry's.
+    """
 
     fresh: Freshness
     station: Station

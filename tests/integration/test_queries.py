@@ -231,11 +231,11 @@ def test_a_connector_is_found_by_all_its_names(world: World) -> None:
         world.send(left(f"{PREFIX}-{name}", 1))
     world.says("stations", NOW)
     expected = {
-        **dict.fromkeys(("NACS", "j3400", "Tesla"), ["nacs", "j3400", "tesla"]),
+        **{word: ["nacs", "j3400", "tesla"] for word in ("NACS", "j3400", "Tesla")},
         "CCS": ["ccs", "ccs1", "ccs2"],
         "CCS1": ["ccs", "ccs1"],
         "CCS Type 2": ["ccs", "ccs2"],
-        **dict.fromkeys(("Type 2", "Mennekes", "IEC_62196_T2"), ["type2"]),
+        **{word: ["type2"] for word in ("Type 2", "Mennekes", "IEC_62196_T2")},
         "CHADEMO": ["lower"],
         None: [*kinds],
     }

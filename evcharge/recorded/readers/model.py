@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from evcharge.contracts.station_registry import UNDECLARED
 from evcharge.errors import UserError
 
 # Recorded files name only the EVSE. Each EVSE has one connector, which OCPP numbers from 1.
@@ -93,7 +94,8 @@ class Connector:
 def registry_record(site: Site, evses: dict[str, Connector], source: str) -> dict[str, Any]:
     """The station-registry record of a site, without schema_version and observed_at.
 
-    `evses` maps evse_id to its connector. The snapshot covers only what the file shows, so its scope is its source.
+    `evses` maps evse_id to its connector. A file shows the EVSEs that were used in it, not all that exist: its scope is not
+    declared, so the live state adds them to those of other files.
     """
     groups: dict[tuple[str, float | None], int] = {}
     for connector in evses.values():
@@ -128,5 +130,5 @@ def registry_record(site: Site, evses: dict[str, Connector], source: str) -> dic
         ],
         "network": site.network,
         "source": source,
-        "snapshot_scope": "source",
+        "snapshot_scope": UNDECLARED,
     }
