@@ -4,7 +4,9 @@ The module is pure. A `StationState` takes events one by one, in the order of th
 that drivers' questions read. The stream folds new events into the stored document. A rebuild folds all of the lake's rows.
 Both end in the same document. No rule looks at a clock: ages are computed when a document is read.
 
-The status of an EVSE comes from events alone: an EVSE without any event is UNKNOWN.
+What the registry says and what the events say are kept apart. They meet only in the rendered document, so the order in which
+the two topics arrive does not matter. The registry decides which EVSEs a station has (`station_document.evses_of`). The status
+of an EVSE comes from events alone: an EVSE without any event is UNKNOWN.
 
 An event that was sent again changes nothing: a session keeps its last sequence number, and sessions that ended are kept for
 `HORIZON_MS`. An event that is older than that, counted back from the station's newest event, may still change the status of
@@ -53,6 +55,9 @@ Event = Mapping[str, Any]
 @dataclass(slots=True)
 class StationState:
     """One station. `applied` has, per topic and partition, the offset after the last record in the state.
+
+    `registry` is the newest record as `registered.kept` returns it. `evses` has at most `MAX_EVSES` of the EVSEs that events
+    named.
 
     With `keeps_all` the state forgets nothing: for events that come in time order, each once. `closed` has the end of each
     closed session (ms), and `closed_since` is no later than the earliest of them.

@@ -9,6 +9,7 @@ import structlog
 
 from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.contracts import STATION_REGISTRY
+from evcharge.contracts.connector_types import normalised
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.settings import Settings
@@ -25,7 +26,8 @@ SPARK_QUERY = """
 SELECT
     station_id, station_name, coalesce(city, '') AS city, coalesce(state, '') AS state, coalesce(zip, '') AS zip,
     coalesce(country, '') AS country, time_zone, longitude, latitude, status_code,
-    coalesce(connector_types, array()) AS connector_types, total_outlets,
+    coalesce(connector_types, array()) AS connector_types,
+    IF(snapshot_scope = 'undeclared', greatest(total_outlets, listed_evses), total_outlets) AS total_outlets,
     array_max(concat(coalesce(transform(connectors, c -> c.power_kw), array()),
                      coalesce(transform(evses, e -> e.power_kw), array()))) AS max_power_kw,
     coalesce(network, '') AS network, source, unix_millis(observed_at) AS observed_at,
@@ -34,7 +36,11 @@ FROM (
     SELECT *, row_number() OVER (
         PARTITION BY station_id ORDER BY observed_at DESC, kafka_partition DESC, kafka_offset DESC) AS newest
     FROM stations
-) WHERE newest = 1
+) LEFT JOIN (
+    -- a record that takes no EVSE away adds to those before
+    SELECT station_id, count(DISTINCT evse.evse_id) AS listed_evses
+    FROM (SELECT station_id, explode(evses) AS evse FROM stations WHERE snapshot_scope = 'undeclared') GROUP BY station_id
+) USING (station_id) WHERE newest = 1
 """
 
 
@@ -44,6 +50,7 @@ def load_stations(settings: Settings, repository: Repository, spark: SparkSessio
     stations = raw_rows(repository, spark, commit, STATION_REGISTRY.topic, None)
     rows = [] if stations is None else query(spark, SPARK_QUERY, stations=stations).toArrow().to_pylist()
     for row in rows:
+        row["connector_types"] = sorted({normalised(name) for name in row["connector_types"] if name})
         for name in ("observed_at", "removed_at"):
             row[name] = None if row[name] is None else datetime.fromtimestamp(row[name] / 1000, UTC)
     with clickhouse_errors(settings):

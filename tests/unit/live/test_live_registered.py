@@ -18,6 +18,7 @@ from evcharge.live.registered import MAX_EVSES
 from evcharge.live.station_document import POWER_KEYS
 from evcharge.live.station_folder import fold
 from evcharge.live.station_state import StationState
+from evcharge.recorded.readers.model import Connector, Site, registry_record
 
 Document = dict[str, Any]
 
@@ -143,22 +144,23 @@ def test_evses_that_only_events_know_fill_what_the_list_lacks() -> None:
 
 def test_the_files_of_a_site_add_up() -> None:
     """A recorded file lists the EVSEs that its sessions used, not all that exist."""
+    site = Site("st", "Station", 40.7, -73.9, "America/New_York")
     files = [
-        record(evses=listed("A", "B", connector_type="J1772"), total_outlets=2, snapshot_scope="undeclared"),
-        record(evses=listed("B", "C"), total_outlets=2, snapshot_scope="undeclared", observed_at=NOON + HOUR_MS),
+        {"A": Connector("J1772", 7.2), "B": Connector(None, None)},
+        {"B": Connector("CHADEMO", 50.0), "C": Connector(None, None)},
     ]
     state = StationState("st")
-    for row in files:
-        state.register(row)
+    for number, evses_of_file in enumerate(files):
+        state.register(registry_record(site, evses_of_file, "generic") | {"observed_at": NOON + number})
     document = state.document()
     assert {evse["evse_id"]: evse["connector_type"] for evse in document["evses"]} == {
         "A": "J1772",
         "B": "CHADEMO",
-        "C": "CHADEMO",
+        "C": None,
     }
     assert document["total_outlets"] == 3
     # a registry that knows the station decides
-    state.register(record(evses=listed("C"), total_outlets=1, snapshot_scope="all", observed_at=NOON + 2 * HOUR_MS))
+    state.register(record(evses=listed("C"), total_outlets=1, snapshot_scope="all", observed_at=NOON + HOUR_MS))
     assert evses(state.document()).keys() == {"C"}
 
 
