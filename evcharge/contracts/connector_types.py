@@ -13,27 +13,33 @@ from functools import lru_cache
 
 from evcharge.errors import UserError
 
+
+def _ccs(number: int) -> tuple[str, ...]:
+    """The names of CCS1 or CCS2: CCS, Combo or both, with the number behind, or with `Type` and the number anywhere."""
+    systems = ("CCS", "Combo", "CCS Combo", "Combo CCS")
+    types = (f"Type {number}", f"Typ {number}")
+    behind = (f"{system} {form}" for system in systems for form in (number, *types))
+    before = (f"{form} {system}" for system in systems for form in types)
+    between = (f"{one} {form} {other}" for one, other in (systems[:2], systems[1::-1]) for form in (number, *types))
+    return (*behind, *before, *between)
+
+
 #: Each connector type with its other names. J3271 is the Megawatt Charging System. SAE J3400 is NACS, the connector that
 #: AFDC and this platform call TESLA. CCS and GBT are for sources that do not say which of the two connectors they mean.
 CONNECTOR_TYPES: dict[str, tuple[str, ...]] = {
-    "J1772": ("Type 1", "Typ 1", "SAE J1772", "IEC_62196_T1", "cType1"),
-    "J1772COMBO": (
-        *("CCS1", "CCS Type 1", "CCS Combo 1", "Combo 1", "Type 1 Combo", "Type 1 CCS", "Combo Type 1"),
-        *("IEC_62196_T1_COMBO", "cCCS1", "SAE Combo", "CCS (SAE)", "SAE J1772 Combo", "CCS Typ 1", "Typ 1 Combo"),
-    ),
+    "J1772": ("Type 1", "Typ 1", "SAE J1772", "IEC_62196_T1", "IEC 62196 Type 1", "IEC 62196-2 Type 1", "cType1"),
+    "J1772COMBO": ("CCS (SAE)", "SAE Combo", "SAE J1772 Combo", "IEC_62196_T1_COMBO", "cCCS1", *_ccs(1)),
     "CHADEMO": ("CHAdeMO", "cG105"),
     "TESLA": (
         *("NACS", "J3400", "SAE J3400", "TESLA_S", "cTesla", "cNACS", "Tesla NACS", "NACS J3400", "SAE J3400 NACS"),
         *("North American Charging Standard", "Tesla Supercharger", "Tesla (Model S/X)", "Tesla Destination"),
+        "Tesla Wall Connector",
     ),
     "IEC_62196_T2": (
         *("Type 2", "Typ 2", "Mennekes", "Type 2 Mennekes", "Mennekes Type 2", "IEC 62196 Type 2"),
         *("IEC 62196-2 Type 2", "cType2", "sType2"),
     ),
-    "IEC_62196_T2_COMBO": (
-        *("CCS2", "CCS Type 2", "CCS Combo 2", "Combo 2", "Type 2 Combo", "Type 2 CCS", "Combo Type 2", "cCCS2"),
-        *("CCS Typ 2", "Typ 2 Combo", "Typ Combo 2", "Combo Typ 2"),
-    ),
+    "IEC_62196_T2_COMBO": ("cCCS2", "Typ Combo 2", *_ccs(2)),
     "CCS": ("Combo", "Combined Charging System", "CCS Combo", "Combo CCS"),
     "IEC_62196_T3A": ("Type 3A",),
     "IEC_62196_T3C": ("Type 3", "Type 3C", "Scame", "sType3"),
@@ -73,7 +79,7 @@ EITHER_OF = {"CCS": ("J1772COMBO", "IEC_62196_T2_COMBO"), "GBT": ("GBT_AC", "GBT
 
 #: What may stand beside a connector's name without changing it.
 _REMARK = re.compile(
-    r"""\b (?: \d+ (?: [.,]\d+ )? \s* (?: kw | kva | a | amps? | v | volts? ) | max | up \s to | ac | dc | fast | only
+    r"""\b (?: \d+ (?: [.,]\d+ )? \s* (?: kw | kva | a | amps? | v | volts? | x ) | max | up \s to | ac | dc | fast | only
         | sockets? | outlets? | plugs? | cables? | tethered | attached | connectors? | inlet | coupler
         | steckdose | kupplung | fahrzeugkupplung | stecker | kabel ) \b""",
     re.VERBOSE,

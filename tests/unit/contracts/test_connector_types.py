@@ -37,6 +37,8 @@ AFDC = "NEMA1450 NEMA515 NEMA520 J1772 J1772COMBO CHADEMO TESLA J3271"
         ("CCS2", "IEC_62196_T2_COMBO"),
         ("CCS (Type 2)", "IEC_62196_T2_COMBO"),
         ("type2_combo", "IEC_62196_T2_COMBO"),
+        ("Combo 2 (CCS)", "IEC_62196_T2_COMBO"),
+        ("CCS Combo Type 2, 300 kW", "IEC_62196_T2_COMBO"),
         ("CCS", "CCS"),
         ("Combo", "CCS"),
         ("J1772", "J1772"),
@@ -46,6 +48,7 @@ AFDC = "NEMA1450 NEMA515 NEMA520 J1772 J1772COMBO CHADEMO TESLA J3271"
         ("Type 2 (max. 22 kW", "IEC_62196_T2"),
         ("AC Steckdose Typ 2, 32 A", "IEC_62196_T2"),
         (" Mennekes ", "IEC_62196_T2"),
+        ("2x Type 2", "IEC_62196_T2"),
         ("chademo", "CHADEMO"),
         ("CHAdeMO, 62.5 kW DC", "CHADEMO"),
         ("NACS", "TESLA"),
@@ -64,7 +67,9 @@ def test_a_connector_has_one_name_whatever_it_is_called(words: str, name: str) -
     assert known_type(words) == normalised(words) == asked_type(words) == name
 
 
-@pytest.mark.parametrize("words", ["n.a.", "k.A.", ".", "", "?", "Tesla (Type 2)", "CCS / CHAdeMO", "Type 2 or so"])
+@pytest.mark.parametrize(
+    "words", ["n.a.", "k.A.", ".", "", "?", "Tesla (Type 2)", "CCS / CHAdeMO", "Type 2 or so", "2 CCS"]
+)
 def test_what_names_no_connector_or_several_stays_as_it_is(words: str) -> None:
     assert known_type(words) is None
     assert normalised(f" {words} ") == words
