@@ -18,3 +18,28 @@ SiteName = Annotated[str | None, typer.Option(help="The site's name, by default 
 SiteLatitude = Annotated[float | None, typer.Option(min=-90, max=90, help="The site's latitude, degrees north.")]
 SiteLongitude = Annotated[float | None, typer.Option(min=-180, max=180, help="The site's longitude, degrees east.")]
 SiteTimeZone = Annotated[str | None, typer.Option(help="The site's IANA time zone, e.g. Europe/Zurich.")]
+
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="The names of a table's columns: started_at=plug_in,ended_at=DATE+TIME,energy_kwh=kWh. "
+        "docs/formats.md has all names."
+    ),
+]
+TableTimeZone = Annotated[
+    str | None, typer.Option("--time-zone", help="The IANA time zone of times that do not say their own.")
+]
+DayFirst = Annotated[
+    bool | None,
+    typer.Option("--day-first/--month-first", help="Whether 07.11. is in November, where no row of the file shows it."),
+]
+DecimalComma = Annotated[
+    bool | None,
+    typer.Option(
+        "--decimal-comma/--decimal-point", help="Whether 12,345 is 12.345, where nothing in the file shows it."
+    ),
+]
+DateFormat = Annotated[
+    str | None,
+    typer.Option(help="The form of times, as Python's strptime has it: '%d.%m.%y %H:%M'. `excel`: day numbers."),
+]

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from evcharge.recorded.replay import ReplayReport
     from evcharge.settings import Settings
     from evcharge.warehouse.wait import Missing
 
@@ -105,6 +106,11 @@ def wait_for_warehouse(
     settings: Settings, topic_offsets: dict[str, dict[int, int]], event_dates: set[date], timeout_s: int
 ) -> None:
     """Shows how much is missing until the warehouse has what was sent. Raises WaitTimeoutError, ServerDownError."""
+    _wait(settings, topic_offsets, event_dates, timeout_s)
+    typer.echo("the warehouse has them", err=True)
+
+
+def _wait(settings: Settings, topic_offsets: dict[str, dict[int, int]], event_dates: set[date], timeout_s: int) -> None:
     # imported here: a simulation without servers shows a bar, and loads none of their clients
     from evcharge.warehouse import wait
 
@@ -119,4 +125,31 @@ def wait_for_warehouse(
             )
 
         wait.wait_until_loaded(settings, topic_offsets, event_dates, timeout_s, update)
-    typer.echo("the warehouse has them", err=True)
+
+
+def wait_for_sessions(settings: Settings, report: ReplayReport, timeout_s: int) -> None:
+    """Waits for a replay's sessions, and says how many the warehouse has.
+
+    Raises UserError if some are not there: their rows went to quarantine, or their ids are taken. Also WaitTimeoutError and
+    ServerDownError.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from evcharge.contracts import SESSION_EVENTS
+    from evcharge.errors import UserError
+    from evcharge.feeds.sent_ledger import read_sent
+    from evcharge.lake.repository import Repository
+    from evcharge.warehouse import wait
+
+    _wait(settings, report.topic_offsets, report.ended_on, timeout_s)
+    rules = wait.quarantined(Repository(settings), pa.concat_tables(report.sent))
+    events = read_sent(settings, report.feed, topic=SESSION_EVENTS.topic)
+    loaded = wait.loaded_sessions(settings, events.filter(pc.equal(events["event_type"], "stopped")))
+    has = f"the warehouse has {loaded:,} of {report.sessions:,} sessions"
+    if rules:
+        counts = ", ".join(f"{rule} {count:,}" for rule, count in rules.most_common())
+        raise UserError(f"{rules.total():,} rows went to quarantine ({counts}); {has}. See `evcharge lake log`")
+    if loaded < report.sessions:
+        raise UserError(f"{has}; the others have ids that other sessions have")
+    typer.echo(f"the warehouse has them: {loaded:,} sessions", err=True)

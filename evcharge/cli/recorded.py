@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,16 +13,24 @@ import typer
 
 from evcharge.cli.options import (
     AsJson,
+    Columns,
+    DateFormat,
+    DayFirst,
+    DecimalComma,
     SiteId,
     SiteLatitude,
     SiteLongitude,
     SiteName,
     SiteTimeZone,
     Strict,
+    TableTimeZone,
     Wait,
     WaitTimeout,
 )
 from evcharge.cli.output import show
+
+#: Unknown connector names that are printed.
+_EXAMPLES = 5
 
 if TYPE_CHECKING:
     from evcharge.recorded.fitting import Score
@@ -32,9 +40,17 @@ if TYPE_CHECKING:
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="Sessions as .csv or .csv.gz: ACN-Data, EPFL style or generic CSV.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Sessions: ACN-Data, EPFL style, generic, or any table with --columns; text or .xlsx."),
+    ],
     wait: Wait = False,
     timeout_s: WaitTimeout = 900,
+    columns: Columns = None,
+    time_zone: TableTimeZone = None,
+    day_first: DayFirst = None,
+    decimal_comma: DecimalComma = None,
+    date_format: DateFormat = None,
     strict: Strict = False,
     site_id: SiteId = None,
     site_name: SiteName = None,
@@ -47,44 +63,51 @@ def replay(
 
     The file's header shows its format (docs/formats.md). Impossible rows are dropped and counted by reason. Replaying a file
     again sends the same event ids, so nothing is counted twice. Dagster then takes the events from Kafka into the lake and
-    the warehouse by itself.
+    the warehouse by itself. With --wait the command fails if rows went to quarantine.
+
+    With --columns, any table works that has a start, an end (or a duration) and an energy. It needs --site-… for the place of
+    its sessions, or a column of stations. Where the file does not show how to read a column, an option says it.
 
     Try it: evcharge replay --wait examples/sessions-generic.csv
     """
     from rich.progress import MofNCompleteColumn
 
-    from evcharge.cli.progress import progress_bar, wait_for_warehouse
+    from evcharge.cli.progress import progress_bar, wait_for_sessions
     from evcharge.recorded import replay as replaying
     from evcharge.settings import load_settings
 
     settings = load_settings()
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
-    recording = _read(settings, file, site, strict)
+    table = _table(columns, time_zone, day_first, decimal_comma, date_format)
+    if table.columns and site is None and "station_id" not in table.columns:
+        raise typer.BadParameter(
+            "a replay needs the sessions' place: --site-id, --site-latitude, --site-longitude and --site-time-zone, "
+            "or station_id=COLUMN",
+            param_hint="--columns",
+        )
+    recording = _read(settings, file, site, strict, table)
     with progress_bar("publishing sessions", recording.session_count, MofNCompleteColumn()) as advance:
         report = replaying.replay(settings, recording, on_progress=advance)
-    show(report.to_json(), as_json, lambda: _print_report(report), indent=None)
+    found = {"rejected_details": recording.rejected_details, "unknown_connectors": dict(recording.unknown_connectors)}
+    show({**report.to_json(), **found}, as_json, lambda: _print_report(report, recording), indent=None)
     if wait:
-        wait_for_warehouse(settings, report.topic_offsets, report.ended_on, timeout_s)
+        wait_for_sessions(settings, report, timeout_s)
 
 
 def fit(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="Sessions: ACN-Data, EPFL style, generic CSV, or any table with --columns. .csv or .json, also .gz."
-        ),
+        typer.Argument(help="Sessions: ACN-Data, EPFL style, generic, or any table with --columns; text or .xlsx."),
     ],
     out: Annotated[Path, typer.Option(help="The file to write the profile to, as JSON.")],
     days: Annotated[
         str, typer.Option(help="Fit the odd or even days of the month and compare with the others, or fit all.")
     ] = "all",
-    columns: Annotated[
-        str | None,
-        typer.Option(help="The names of a table's columns: started_at=plug_in,ended_at=plug_out,energy_kwh=kWh."),
-    ] = None,
-    time_zone: Annotated[
-        str | None, typer.Option(help="The IANA time zone of a table's site, and of its times without a UTC offset.")
-    ] = None,
+    columns: Columns = None,
+    time_zone: TableTimeZone = None,
+    day_first: DayFirst = None,
+    decimal_comma: DecimalComma = None,
+    date_format: DateFormat = None,
     station: Annotated[
         str | None, typer.Option("--site", help="The station id to fit, where the file has several sites.")
     ] = None,
@@ -120,7 +143,12 @@ def fit(
     except ValueError:
         raise typer.BadParameter(f"{days!r} is not one of {', '.join(fitting.Days)}", param_hint="--days") from None
     site = _site(site_id, site_name, site_latitude, site_longitude, site_time_zone)
-    recording = _read_any(file, site, strict, _table(columns, time_zone), station)
+    table = _table(columns, time_zone, day_first, decimal_comma, date_format)
+    if table.columns and not (time_zone or site or "time_zone" in table.columns):
+        raise typer.BadParameter(
+            "--columns needs --time-zone, because demand follows the local day", param_hint="--columns"
+        )
+    recording = _read_any(file, site, strict, table, station)
     profile = fitting.fit(recording, fitted, source=source, evses=evses, power_kw=power_kw, site_power_kw=site_power_kw)
     score = fitting.score(profile, recording, fitted)
     try:
@@ -133,7 +161,7 @@ def fit(
         typer.echo(
             f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}"
         )
-        _print_dropped(recording.rejected, recording.rejected_rows)
+        _print_dropped(recording)
         _print_score(score)
 
     show(report, as_json, print_text, indent=None)
@@ -163,12 +191,16 @@ def realism(
     typer.echo(markdown(rows), nl=False)
 
 
-def _read(settings: Settings, file: Path, site: Site | None, strict: bool) -> Recording:
+def _read(settings: Settings, file: Path, site: Site | None, strict: bool, table: Table) -> Recording:
     from datetime import date
 
-    from evcharge.recorded.readers import read_sessions
+    from evcharge.recorded.readers import RecordingError, read_sessions
 
-    return read_sessions(file, site=site, strict=strict, first_day=date.fromisoformat(settings.event_days_from))
+    first_day = date.fromisoformat(settings.event_days_from)
+    recording = read_sessions(file, site=site, strict=strict, first_day=first_day, table=table)
+    if not recording.session_count:
+        raise RecordingError(f"{file}: {recording.first_rejected}; no session is left")
+    return recording
 
 
 def _read_any(file: Path, site: Site | None, strict: bool, table: Table | None, station: str | None) -> Recording:
@@ -178,32 +210,35 @@ def _read_any(file: Path, site: Site | None, strict: bool, table: Table | None, 
     return read_sessions(file, site=site, strict=strict, first_day=ANY_YEAR, table=table, only=station)
 
 
-def _table(columns: str | None, time_zone: str | None) -> Table | None:
+def _table(
+    columns: str | None,
+    time_zone: str | None,
+    day_first: bool | None,
+    decimal_comma: bool | None,
+    date_format: str | None,
+) -> Table:
     from evcharge.recorded.readers import Table
 
-    if columns is None and time_zone is None:
-        return None
-    if time_zone is None:
-        raise typer.BadParameter(
-            "--columns needs --time-zone, because demand follows the local day", param_hint="--columns"
-        )
-    _check_zone(time_zone, "--time-zone")
-    if columns is None:
-        return Table(time_zone)
-    pairs = [pair.partition("=") for pair in columns.split(",")]
+    if time_zone is not None:
+        _check_zone(time_zone, "--time-zone")
+    decimal = None if decimal_comma is None else "," if decimal_comma else "."
+    return Table(time_zone, None if columns is None else _mapping(columns), day_first, decimal, date_format)
+
+
+def _mapping(columns: str) -> dict[str, str]:
+    """Pairs of a name and a column, as a line of a CSV: a column with a comma stands in quotes."""
+    pairs = [pair.partition("=") for pair in next(csv.reader([columns], skipinitialspace=True), [])]
     for name, equals, column in pairs:
-        if not (name and equals and column):
+        if not (name.strip() and equals and column.strip()):
             raise typer.BadParameter(f"{name + equals + column!r} is not name=column", param_hint="--columns")
-    return Table(time_zone, {name.strip(): column.strip() for name, _, column in pairs})
+    return {name.strip(): column.strip() for name, _, column in pairs}
 
 
 def _check_zone(time_zone: str, option: str) -> None:
-    from zoneinfo import ZoneInfo
+    from evcharge.contracts.time_zones import is_known_time_zone
 
-    try:
-        ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint=option) from None
+    if not is_known_time_zone(time_zone):
+        raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint=option)
 
 
 def _site(
@@ -221,7 +256,7 @@ def _site(
     return Site(site_id, name or site_id, latitude, longitude, time_zone)
 
 
-def _print_report(report: ReplayReport) -> None:
+def _print_report(report: ReplayReport, recording: Recording) -> None:
     days = sorted(report.ended_on)
     between = f", ended {days[0]} to {days[-1]} UTC" if days else ""
     typer.echo(f"{report.file}: {report.source} format")
@@ -229,14 +264,22 @@ def _print_report(report: ReplayReport) -> None:
         f"published {report.sessions:,} sessions of {report.stations} stations as {report.events:,} events{between}"
     )
     typer.echo(f"energy {report.energy_delivered_kwh:,.3f} kWh")
-    _print_dropped(report.rejected, report.rejected_rows)
+    _print_dropped(recording)
     typer.echo(f"ledger {report.ledger}")
 
 
-def _print_dropped(rejected: Mapping[str, int], rejected_rows: Mapping[str, list[int]]) -> None:
-    for reason, count in sorted(rejected.items()):
-        rows = ", ".join(map(str, rejected_rows[reason]))
-        typer.echo(f"dropped {count} rows: {reason} (rows {rows}{', …' if count > len(rejected_rows[reason]) else ''})")
+def _print_dropped(recording: Recording) -> None:
+    for reason, count in sorted(recording.rejected.items()):
+        kept = recording.rejected_rows[reason]
+        typer.echo(
+            f"dropped {count} rows: {reason} (rows {', '.join(map(str, kept))}{', …' if count > len(kept) else ''})"
+        )
+        typer.echo(f"  {recording.rejected_details[reason]}")
+    unknown = recording.unknown_connectors
+    if unknown:
+        named = ", ".join(f"{name!r} ({count})" for name, count in unknown.most_common(_EXAMPLES))
+        more = ", …" if len(unknown) > _EXAMPLES else ""
+        typer.echo(f"{unknown.total()} EVSEs have a connector that is not known: {named}{more}")
 
 
 def _print_score(score: Score) -> None:

@@ -24,7 +24,10 @@ CHUNK_SESSIONS = 10_000
 
 @dataclass
 class ReplayReport:
-    """What a replay published. `topic_offsets`: by topic and partition, the offset after the last acknowledged one."""
+    """What a replay published. `topic_offsets`: by topic and partition, the offset after the last acknowledged one.
+
+    `sent` has topic, partition and offset of every message of this replay.
+    """
 
     file: str
     source: str
@@ -38,18 +41,20 @@ class ReplayReport:
     ledger: str
     topic_offsets: dict[str, dict[int, int]] = field(default_factory=dict)
     ended_on: set[date] = field(default_factory=set)
+    sent: list[pa.Table] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values for JSON. Its days become the first and the last one."""
         days = sorted(self.ended_on)
         return {
-            **{name: value for name, value in vars(self).items() if name != "ended_on"},
+            **{name: value for name, value in vars(self).items() if name not in ("ended_on", "sent")},
             "first_day": days[0].isoformat() if days else None,
             "last_day": days[-1].isoformat() if days else None,
         }
 
     def add(self, published: pa.Table) -> None:
         """Counts the ledger rows of a published chunk."""
+        self.sent.append(published.select(["topic", "partition", "offset"]))
         for topic, ends in end_offsets(published).items():
             offsets = self.topic_offsets.setdefault(topic, {})
             for partition, end in ends.items():
@@ -84,7 +89,7 @@ def replay(
         file=str(recording.path),
         source=recording.source,
         feed=feed,
-        stations=len(recording.stations),
+        stations=len(recording.registered),
         sessions=recording.session_count,
         events=2 * recording.session_count,
         energy_delivered_kwh=recording.energy_delivered_wh / 1000,
@@ -93,7 +98,7 @@ def replay(
         ledger=str(settings.feeds_dir / feed / "ledger"),
     )
     observed_at = now or datetime.now(UTC)
-    stations = [{**station, "observed_at": observed_at} for station in recording.stations]
+    stations = [{**station, "observed_at": observed_at} for station in recording.registered]
     if stations:
         report.add(publish_chunk(settings, publisher, feed, "stations", STATION_REGISTRY, stations))
     sessions = recording.sessions()

@@ -7,19 +7,24 @@ a charging station here; each space (`spaceID`, in exports `station_id`) is one 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from evcharge.contracts.session_events import MAX_ENERGY_KWH
 from evcharge.recorded.readers import fields
 from evcharge.recorded.readers.model import (
     CONNECTOR_ID,
     Columns,
     Connector,
+    DocumentedFormat,
     RecordedSession,
     Site,
     UnknownSiteError,
     registry_record,
 )
+from evcharge.recorded.readers.numbers import Quantity
 
 CALTECH = Site(
     station_id="acn-caltech",
@@ -61,17 +66,19 @@ SITES = {"1": JPL, "2": CALTECH, "19": OFFICE001, "jpl": JPL, "caltech": CALTECH
 CALTECH_EVSE_PREFIX = "CA-"
 # The paper's EVSEs: level 2, 32 A at 208 V.
 CONNECTOR = Connector("J1772", 6.6)
+_NUMBERS = {"delivered_energy (kWh)": Quantity(MAX_ENERGY_KWH)}
+_API_NUMBERS = {"kWhDelivered": Quantity(MAX_ENERGY_KWH)}
 
 
-class _Acn:
-    """What both forms have in common. `site` replaces the site of the rows."""
+class _Acn(DocumentedFormat):
+    """What both forms have in common. `site` replaces the site of the rows. `time_zone` is that of local times."""
 
     source = "acn"
-    ignores_others = False
-    site_power_kw: float | None = None
 
-    def __init__(self, site: Site | None = None) -> None:
+    def __init__(self, site: Site | None = None, time_zone: str | None = None) -> None:
         self._site = site
+        stated = time_zone or (site.time_zone if site else None)
+        self._zone = ZoneInfo(stated) if stated else None
         self._evses: dict[Site, dict[str, Connector]] = {}
 
     def stations(self) -> list[dict[str, Any]]:
@@ -83,7 +90,7 @@ class _Acn:
     ) -> RecordedSession:
         """A session. Blanks and colons of the file's session id are replaced: names in the stores may not have them."""
         session = RecordedSession(
-            session_id=f"{site.station_id}-{re.sub(r'[^A-Za-z0-9_-]', '-', session_id)}",
+            session_id=f"{site.station_id}-{fields.slug(session_id)}",
             station_id=site.station_id,
             evse_id=evse_id,
             connector_id=CONNECTOR_ID,
@@ -118,16 +125,17 @@ class AcnFormat(_Acn):
     columns = Columns("session_id", "arrival", "departure", "delivered_energy (kWh)")
     required: tuple[str, ...] = ("arrival", "departure", "delivered_energy (kWh)", "station_id", "session_id")
     optional: tuple[str, ...] = ("requested_energy (kWh)", "estimated_departure", "claimed")
+    times: tuple[str, ...] = ("arrival", "departure")
+    numbers: Mapping[str, Quantity] = _NUMBERS
 
     def session(self, row: fields.Row) -> RecordedSession:
-        """The session of a row."""
-        evse_id, session_id = fields.text(row, "station_id"), fields.text(row, "session_id")
+        """The session of a row. Such exports exist in UTC and in local time, so a time without offset needs a stated zone."""
+        evse_id, session_id = fields.text(row, "station_id", "evse_id"), fields.text(row, "session_id")
         return self._session(
             self._site_of("station_id", evse_id, session_id),
             evse_id,
             session_id,
-            fields.instant(row, "arrival"),
-            fields.instant(row, "departure"),
+            *fields.interval(row, "arrival", "departure", self._zone),
             fields.number(row, "delivered_energy (kWh)"),
         )
 
@@ -152,17 +160,20 @@ class AcnApiFormat(_Acn):
         "userID",
         "userInputs",
     )
+    times: tuple[str, ...] = ("connectionTime", "disconnectTime")
+    numbers: Mapping[str, Quantity] = _API_NUMBERS
 
     def session(self, row: fields.Row) -> RecordedSession:
-        """The session of a row."""
+        """The session of a row. A time without offset is in the row's `timezone`."""
         column = "spaceID" if fields.optional_text(row, "spaceID") else "stationID"
-        evse_id, session_id = fields.text(row, column), fields.text(row, "sessionID")
+        evse_id, session_id = fields.text(row, column, "evse_id"), fields.text(row, "sessionID", "session_id")
         site_id = fields.optional_text(row, "siteID")
         return self._session(
             self._site_of("siteID" if site_id else column, evse_id, session_id, site_id),
             evse_id,
             session_id,
-            fields.http_instant(row, "connectionTime"),
-            fields.http_instant(row, "disconnectTime"),
+            *fields.interval(
+                row, "connectionTime", "disconnectTime", self._zone or fields.optional_zone(row, "timezone")
+            ),
             fields.number(row, "kWhDelivered"),
         )

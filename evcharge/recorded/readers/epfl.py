@@ -6,12 +6,22 @@ Laboratory published; its two CCS plugs share 172.5 kW.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evcharge.contracts.session_events import MAX_POWER_KW
+from evcharge.contracts.session_events import MAX_ENERGY_KWH, MAX_POWER_KW
 from evcharge.recorded.readers import fields
-from evcharge.recorded.readers.model import CONNECTOR_ID, Columns, Connector, RecordedSession, Site, registry_record
+from evcharge.recorded.readers.model import (
+    CONNECTOR_ID,
+    Columns,
+    Connector,
+    DocumentedFormat,
+    RecordedSession,
+    Site,
+    registry_record,
+)
+from evcharge.recorded.readers.numbers import Quantity
 
 LAUSANNE = Site(
     station_id="epfl-dcfast",
@@ -30,16 +40,18 @@ PLUGS = ("CCS1", "CCS2")
 
 SESSION, PLUG, ARRIVAL, DEPARTURE, ENERGY = "Session", "CCS", "Arrival", "Departure", "Energy (Wh)"
 POWER_MAX, SOC_START, SOC_END = "Pmax (W)", "SOC arrival", "SOC departure"
+_NUMBERS = {
+    ENERGY: Quantity(MAX_ENERGY_KWH * 1000, whole=True),
+    POWER_MAX: Quantity(MAX_POWER_KW * 1000, whole=True),
+    SOC_START: Quantity(100),
+    SOC_END: Quantity(100),
+}
 
 
-class EpflFormat:
-    """Reads EPFL rows. `site` replaces the campus charger.
-
-    The end of daylight saving repeats an hour: local times in it are read as the first occurrence (fold=0).
-    """
+class EpflFormat(DocumentedFormat):
+    """Reads EPFL rows. `site` replaces the campus charger. Times are local, in its zone or in `time_zone`."""
 
     source = "epfl"
-    ignores_others = False
     columns = Columns(SESSION, ARRIVAL, DEPARTURE, ENERGY)
     required: tuple[str, ...] = (SESSION, PLUG, ARRIVAL, DEPARTURE, ENERGY)
     optional: tuple[str, ...] = (
@@ -53,24 +65,27 @@ class EpflFormat:
         "BulkCapacity",
         "Energy capacity (Wh)",
     )
+    times: tuple[str, ...] = (ARRIVAL, DEPARTURE)
+    numbers: Mapping[str, Quantity] = _NUMBERS
 
-    def __init__(self, site: Site | None = None) -> None:
+    def __init__(self, site: Site | None = None, time_zone: str | None = None) -> None:
         self._site = site or LAUSANNE
-        self._zone = ZoneInfo(self._site.time_zone)
+        self._zone = ZoneInfo(time_zone or self._site.time_zone)
         self.site_power_kw = None if site else SITE_POWER_KW
         self._evses = {} if site else dict.fromkeys(PLUGS, CONNECTOR)
 
     def session(self, row: fields.Row) -> RecordedSession:
         """The session of a row. The file numbers sessions per site, so the id starts with the site's id."""
-        evse_id = fields.text(row, PLUG)
+        evse_id = fields.text(row, PLUG, "evse_id")
+        started_at, ended_at = fields.interval(row, ARRIVAL, DEPARTURE, self._zone)
         power_max_w = fields.optional_number(row, POWER_MAX, 0, MAX_POWER_KW * 1000)
         session = RecordedSession(
             session_id=f"{self._site.station_id}-{fields.name(row, SESSION)}",
             station_id=self._site.station_id,
             evse_id=evse_id,
             connector_id=CONNECTOR_ID,
-            started_at=fields.local_instant(row, ARRIVAL, self._zone),
-            ended_at=fields.local_instant(row, DEPARTURE, self._zone),
+            started_at=started_at,
+            ended_at=ended_at,
             energy_delivered_kwh=round(fields.number(row, ENERGY) / 1000, 3),
             soc_start=_percent(row, SOC_START),
             soc_end=_percent(row, SOC_END),

@@ -5,102 +5,149 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from evcharge.recorded.readers.model import RowError
+import xxhash
 
-Row = Mapping[str, str]
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts.time_zones import is_known_time_zone
+from evcharge.recorded.readers.model import RowError
+from evcharge.recorded.readers.numbers import NumberForm
+from evcharge.recorded.readers.times import TimeForm, joined
 
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+#: The longest text of each field that a message can have, bytes of UTF-8.
+_MAX_BYTES = {
+    each.name: each.max_bytes
+    for contract in (STATION_REGISTRY, SESSION_EVENTS)
+    for top in contract.fields
+    for each in (*getattr(top, "element", ()), top)
+    if getattr(each, "max_bytes", None)
+}
 
 
-def text(row: Row, column: str) -> str:
-    """The column's text; it must not be empty."""
-    value = optional_text(row, column)
-    if value is None:
-        raise RowError("MISSING_VALUE", column, "empty")
-    return value
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """How to read a file's columns.
 
-
-def optional_text(row: Row, column: str) -> str | None:
-    """The column's text, None if it is empty or absent."""
-    return row.get(column, "").strip() or None
-
-
-def name(row: Row, column: str) -> str:
-    """An id of letters, digits, hyphen and underscore. These are safe in every store."""
-    value = text(row, column)
-    if not _SAFE.fullmatch(value):
-        raise RowError("UNSAFE_ID", column, f"{value!r} has other characters than letters, digits, - and _")
-    return value
-
-
-def number(row: Row, column: str, minimum: float = -math.inf, maximum: float = math.inf) -> float:
-    """The column's number; it must be finite and lie in its range."""
-    value = optional_number(row, column, minimum, maximum)
-    if value is None:
-        raise RowError("MISSING_VALUE", column, "empty")
-    return value
-
-
-def optional_number(row: Row, column: str, minimum: float = -math.inf, maximum: float = math.inf) -> float | None:
-    """The column's number, None if it is empty or absent."""
-    value = optional_text(row, column)
-    if value is None:
-        return None
-    try:
-        parsed = float(value)
-    except ValueError:
-        parsed = math.nan
-    if not math.isfinite(parsed):
-        raise RowError("UNPARSABLE_NUMBER", column, f"{value!r} is not a number")
-    if not minimum <= parsed <= maximum:
-        raise RowError("OUT_OF_RANGE", column, f"{value} is not within {minimum:g} to {maximum:g}")
-    return parsed
-
-
-def instant(row: Row, column: str) -> datetime:
-    """An ISO-8601 time with its UTC offset, as an aware UTC datetime."""
-    parsed = _time(row, column)
-    if parsed.tzinfo is None:
-        raise RowError("UNPARSABLE_TIME", column, f"{row[column]!r} has no UTC offset")
-    return parsed.astimezone(UTC)
-
-
-def http_instant(row: Row, column: str) -> datetime:
-    """A time as HTTP writes it (Wed, 25 Apr 2018 11:08:04 GMT), or ISO-8601 with UTC offset, as an aware UTC datetime."""
-    try:
-        parsed = parsedate_to_datetime(text(row, column))
-    except ValueError:
-        return instant(row, column)
-    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
-def zoned_instant(row: Row, column: str, zone: ZoneInfo) -> datetime:
-    """A time as an aware UTC datetime. A time without UTC offset is in `zone`."""
-    return local_instant(row, column, zone) if _time(row, column).tzinfo is None else instant(row, column)
-
-
-def local_instant(row: Row, column: str, zone: ZoneInfo) -> datetime:
-    """A local time without offset, as an aware UTC datetime.
-
-    The end of daylight saving repeats an hour: a time in it is read as the first occurrence (fold=0, still daylight saving
-    time). The start of daylight saving skips an hour: a time in it does not exist and raises RowError.
+    `columns` gives a name's column, where they differ. `parts` gives the columns of a date and of a time that are read as one.
     """
-    parsed = _time(row, column)
-    if parsed.tzinfo is not None:
-        raise RowError("UNPARSABLE_TIME", column, f"{row[column]!r} is not a local time without offset")
-    at = parsed.replace(tzinfo=zone).astimezone(UTC)
-    if at.astimezone(zone).replace(tzinfo=None) != parsed:
-        raise RowError("NONEXISTENT_LOCAL_TIME", column, f"{row[column]} does not exist in {zone.key}")
-    return at
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    numbers: Mapping[str, NumberForm] = field(default_factory=dict)
+    times: Mapping[str, TimeForm] = field(default_factory=dict)
+
+    def column(self, name: str) -> str:
+        return self.columns.get(name, name)
+
+    def value(self, values: Mapping[str, str], column: str) -> str:
+        """A column's text in a row; empty if there is none."""
+        if parts := self.parts.get(column):
+            date, time = (values.get(part, "").strip() for part in parts)
+            return joined(date, time) if date and time else ""
+        return values.get(column, "").strip()
 
 
-def _time(row: Row, column: str) -> datetime:
-    value = text(row, column)
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        raise RowError("UNPARSABLE_TIME", column, f"{value!r} is not an ISO-8601 time") from None
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cells of a row by column, and how to read them."""
+
+    cells: Mapping[str, str]
+    forms: Forms
+
+
+def text(row: Row, name: str, limit: str | None = None) -> str:
+    """The column's text; it must not be empty. `limit` is the field of a message that bounds it, by default `name`."""
+    value = optional_text(row, name, limit)
+    if value is None:
+        raise RowError("MISSING_VALUE", row.forms.column(name), "empty")
+    return value
+
+
+def optional_text(row: Row, name: str, limit: str | None = None) -> str | None:
+    """The column's text, None if it is empty or absent."""
+    column = row.forms.column(name)
+    value = row.forms.value(row.cells, column)
+    most = _MAX_BYTES.get(limit or name)
+    if most is not None and len(value) * 4 > most and len(value.encode()) > most:
+        raise RowError("TEXT_TOO_LONG", column, f"{len(value.encode())} bytes, {most} are possible")
+    return value or None
+
+
+def name(row: Row, name: str) -> str:
+    """An id of letters, digits, hyphen and underscore. These are safe in every store."""
+    value = text(row, name)
+    if not _SAFE.fullmatch(value):
+        raise RowError(
+            "UNSAFE_ID", row.forms.column(name), f"{value!r} has other characters than letters, digits, - and _"
+        )
+    return value
+
+
+def slug(text: str) -> str:
+    """An id made of a name: letters, digits, hyphen and underscore of ASCII; every other character becomes a hyphen.
+
+    A hash of the name follows if it has other letters, or none at all: 東京 and 大阪 would both be two hyphens.
+    """
+    replaced = _UNSAFE.sub("-", text)
+    if text.isascii() and any(map(str.isalnum, text)):
+        return replaced
+    return f"{replaced.strip('-') or 'x'}-{xxhash.xxh3_64_hexdigest(text.encode())[:8]}"
+
+
+def number(row: Row, name: str, minimum: float = -math.inf, maximum: float = math.inf) -> float:
+    """The column's number; it must be finite and lie in its range."""
+    value = optional_number(row, name, minimum, maximum)
+    if value is None:
+        raise RowError("MISSING_VALUE", row.forms.column(name), "empty")
+    return value
+
+
+def optional_number(row: Row, name: str, minimum: float = -math.inf, maximum: float = math.inf) -> float | None:
+    """The column's number, None if it is empty or absent."""
+    written = optional_text(row, name)
+    if written is None:
+        return None
+    column = row.forms.column(name)
+    form = row.forms.numbers.get(column, NumberForm())
+    value = form.value(written)
+    if value is None or not math.isfinite(value):
+        said = (
+            "is not a number" if form.groups else f"is not a number with decimal {form.decimal!r}, as other rows have"
+        )
+        raise RowError("UNPARSABLE_NUMBER", column, f"{written!r} {said}")
+    if not minimum <= value <= maximum:
+        raise RowError("OUT_OF_RANGE", column, f"{written} is not within {minimum:g} to {maximum:g}")
+    return value
+
+
+def instant(row: Row, name: str, zone: ZoneInfo | None, *, fold: int = 0, mixed: bool = True) -> datetime:
+    """A time as an aware UTC datetime; `TimeForm.instant` has the rules."""
+    column = row.forms.column(name)
+    return row.forms.times[column].instant(text(row, name), zone, fold=fold, mixed=mixed)
+
+
+def interval(row: Row, start: str, end: str, zone: ZoneInfo | None, *, mixed: bool = True) -> tuple[datetime, datetime]:
+    """A start and an end as aware UTC datetimes.
+
+    In the hour that the end of daylight saving repeats, a time is the first of the two, or the second if the end would be
+    before the start.
+    """
+    started_at, ended_at = (instant(row, each, zone, mixed=mixed) for each in (start, end))
+    if ended_at < started_at:
+        ended_at = instant(row, end, zone, fold=1, mixed=mixed)
+    return started_at, ended_at
+
+
+def optional_zone(row: Row, name: str) -> ZoneInfo | None:
+    """The time zone that a column names, None if it is empty or absent."""
+    written = optional_text(row, name)
+    if written is None:
+        return None
+    if not is_known_time_zone(written):
+        raise RowError("UNKNOWN_TIME_ZONE", row.forms.column(name), f"{written!r} is not an IANA time zone")
+    return ZoneInfo(written)

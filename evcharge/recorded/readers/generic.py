@@ -2,32 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from evcharge.contracts.session_events import MAX_POWER_KW
+from evcharge.contracts.connector_types import normalised
+from evcharge.contracts.session_events import MAX_ENERGY_KWH, MAX_POWER_KW
 from evcharge.recorded.readers import fields
 from evcharge.recorded.readers.model import (
     CONNECTOR_ID,
+    MAX_STAY,
     Columns,
     Connector,
+    DocumentedFormat,
     RecordedSession,
-    RowError,
     Site,
     registry_record,
 )
+from evcharge.recorded.readers.numbers import Quantity
+
+#: Columns that a table may have beside its ids, times and energy.
+OPTIONAL = (
+    "ev_id",
+    "ev_model_id",
+    "state_of_charge_start",
+    "state_of_charge_end",
+    "idle_s",
+    "queue_wait_s",
+    "station_name",
+    "latitude",
+    "longitude",
+    "time_zone",
+    "city",
+    "state",
+    "zip",
+    "country",
+    "connector_type",
+    "power_kw",
+)
+NUMBERS = {
+    "state_of_charge_start": Quantity(100),
+    "state_of_charge_end": Quantity(100),
+    "idle_s": Quantity(MAX_STAY.total_seconds()),
+    "queue_wait_s": Quantity(MAX_STAY.total_seconds()),
+    "latitude": Quantity(90),
+    "longitude": Quantity(180),
+    "power_kw": Quantity(MAX_POWER_KW),
+}
+_NUMBERS = {**NUMBERS, "energy_delivered_kwh": Quantity(MAX_ENERGY_KWH)}
 
 
-class GenericFormat:
+class Stations:
+    """The sites and EVSEs that rows have named. The first row with a place, or with an EVSE's connector, counts for all."""
+
+    def __init__(self) -> None:
+        self._sites: dict[str, Site] = {}
+        self._evses: dict[str, dict[str, Connector]] = {}
+
+    def add(self, site: Site | None, station_id: str, evse_id: str, connector: Connector) -> None:
+        known = self._sites.get(station_id)
+        if site is not None and (known is None or (known.latitude is None and site.latitude is not None)):
+            self._sites[station_id] = site
+        evses = self._evses.setdefault(station_id, {})
+        if evse_id not in evses or evses[evse_id].connector_type is None:
+            evses[evse_id] = connector
+
+    def records(self, source: str) -> list[dict[str, Any]]:
+        """The registry records of the stations whose time zone is known."""
+        return [registry_record(site, self._evses[site.station_id], source) for site in self._sites.values()]
+
+
+class GenericFormat(DocumentedFormat):
     """Reads rows of the generic format.
 
-    A station is registered if one of its rows has latitude, longitude and time zone. The first row with a station's place,
-    or with an EVSE's connector, counts for all rows. Other stations must be in the registry already.
+    A station is registered if one of its rows has latitude, longitude and time zone. Other stations must be in the registry
+    already. `time_zone` is that of local times, and of sites that name none.
     """
 
     source = "generic"
-    ignores_others = False
-    site_power_kw: float | None = None
     columns = Columns("session_id", "started_at", "ended_at", "energy_delivered_kwh")
     required: tuple[str, ...] = (
         "session_id",
@@ -37,78 +89,73 @@ class GenericFormat:
         "ended_at",
         "energy_delivered_kwh",
     )
-    optional: tuple[str, ...] = (
-        "ev_id",
-        "ev_model_id",
-        "state_of_charge_start",
-        "state_of_charge_end",
-        "idle_s",
-        "queue_wait_s",
-        "station_name",
-        "latitude",
-        "longitude",
-        "time_zone",
-        "city",
-        "state",
-        "zip",
-        "country",
-        "connector_type",
-        "power_kw",
-    )
+    optional: tuple[str, ...] = OPTIONAL
+    times: tuple[str, ...] = ("started_at", "ended_at")
+    numbers: Mapping[str, Quantity] = _NUMBERS
 
-    def __init__(self) -> None:
-        self._sites: dict[str, Site] = {}
-        self._evses: dict[str, dict[str, Connector]] = {}
+    def __init__(self, time_zone: str | None = None) -> None:
+        self._zone = ZoneInfo(time_zone) if time_zone else None
+        self._stations = Stations()
 
     def session(self, row: fields.Row) -> RecordedSession:
-        """The session of a row. `stations` remembers what the row says about its station."""
+        """The session of a row. `stations` remembers what the row says about its station.
+
+        A local time is in the zone that the user gives, or else in the station's, if no row has a UTC offset.
+        """
+        session_id, station_id = fields.name(row, "session_id"), fields.name(row, "station_id")
+        evse_id = fields.text(row, "evse_id")
+        zone = self._zone or fields.optional_zone(row, "time_zone")
+        started_at, ended_at = fields.interval(row, "started_at", "ended_at", zone, mixed=self._zone is not None)
         session = RecordedSession(
-            session_id=fields.name(row, "session_id"),
-            station_id=fields.name(row, "station_id"),
-            evse_id=fields.text(row, "evse_id"),
+            session_id=session_id,
+            station_id=station_id,
+            evse_id=evse_id,
             connector_id=CONNECTOR_ID,
-            started_at=fields.instant(row, "started_at"),
-            ended_at=fields.instant(row, "ended_at"),
+            started_at=started_at,
+            ended_at=ended_at,
             energy_delivered_kwh=round(fields.number(row, "energy_delivered_kwh"), 3),
-            ev_id=fields.optional_text(row, "ev_id"),
-            ev_model_id=fields.optional_text(row, "ev_model_id"),
-            soc_start=fields.optional_number(row, "state_of_charge_start", 0, 100),
-            soc_end=fields.optional_number(row, "state_of_charge_end", 0, 100),
-            idle_s=fields.optional_number(row, "idle_s", 0),
-            queue_wait_s=fields.optional_number(row, "queue_wait_s", 0),
+            **details_of(row),
         )
-        site = _site(row, session.station_id)
-        connector = Connector(
-            fields.optional_text(row, "connector_type"), fields.optional_number(row, "power_kw", 0, MAX_POWER_KW)
-        )
-        if site is not None:
-            self._sites.setdefault(site.station_id, site)
-        evses = self._evses.setdefault(session.station_id, {})
-        if session.evse_id not in evses or evses[session.evse_id].connector_type is None:
-            evses[session.evse_id] = connector
+        self._stations.add(site_of(row, station_id, self._zone), station_id, evse_id, connector_of(row))
         return session
 
     def stations(self) -> list[dict[str, Any]]:
-        """The stations whose place is known from the rows read so far."""
-        return [registry_record(site, self._evses[site.station_id], self.source) for site in self._sites.values()]
+        """The stations whose time zone is known from the rows read so far, or from the user."""
+        return self._stations.records(self.source)
 
 
-def _site(row: fields.Row, station_id: str) -> Site | None:
+def details_of(row: fields.Row) -> dict[str, Any]:
+    """What a row may say about the car and its visit."""
+    return {
+        "ev_id": fields.optional_text(row, "ev_id"),
+        "ev_model_id": fields.optional_text(row, "ev_model_id"),
+        "soc_start": fields.optional_number(row, "state_of_charge_start", 0, 100),
+        "soc_end": fields.optional_number(row, "state_of_charge_end", 0, 100),
+        "idle_s": fields.optional_number(row, "idle_s", 0, MAX_STAY.total_seconds()),
+        "queue_wait_s": fields.optional_number(row, "queue_wait_s", 0, MAX_STAY.total_seconds()),
+    }
+
+
+def connector_of(row: fields.Row) -> Connector:
+    """The connector of the row's EVSE, by the name that the platform uses."""
+    written = fields.optional_text(row, "connector_type")
+    return Connector(normalised(written) if written else None, fields.optional_number(row, "power_kw", 0, MAX_POWER_KW))
+
+
+def site_of(row: fields.Row, station_id: str, zone: ZoneInfo | None) -> Site | None:
+    """The row's station; None if its time zone is unknown. It has a place only if the row has the whole of it."""
     latitude = fields.optional_number(row, "latitude", -90, 90)
     longitude = fields.optional_number(row, "longitude", -180, 180)
-    time_zone = fields.optional_text(row, "time_zone")
-    if latitude is None or longitude is None or time_zone is None:
+    own = fields.optional_zone(row, "time_zone") or zone
+    if own is None:
         return None
-    try:
-        ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise RowError("UNKNOWN_TIME_ZONE", "time_zone", f"{time_zone!r} is not an IANA time zone") from None
+    placed = latitude is not None and longitude is not None
     return Site(
         station_id=station_id,
         station_name=fields.optional_text(row, "station_name") or station_id,
-        latitude=latitude,
-        longitude=longitude,
-        time_zone=time_zone,
+        latitude=latitude if placed else None,
+        longitude=longitude if placed else None,
+        time_zone=own.key,
         city=fields.optional_text(row, "city"),
         state=fields.optional_text(row, "state"),
         zip=fields.optional_text(row, "zip"),

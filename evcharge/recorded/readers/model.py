@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from evcharge.contracts.station_registry import UNDECLARED
@@ -11,6 +13,8 @@ from evcharge.errors import UserError
 
 # Recorded files name only the EVSE. Each EVSE has one connector, which OCPP numbers from 1.
 CONNECTOR_ID = "1"
+# A cable that stays plugged in for a month is a lost stop message. The longest session of ACN-Data lasts a week.
+MAX_STAY = timedelta(days=30)
 
 
 class RecordingError(UserError):
@@ -23,6 +27,15 @@ class RowError(ValueError):
     def __init__(self, reason: str, column: str, detail: str) -> None:
         super().__init__(f"{reason} ({detail})")
         self.reason = reason
+        self.column = column
+
+
+class ColumnError(ValueError):
+    """A column can be read in two ways. `number` is the row that shows it."""
+
+    def __init__(self, number: int, column: str, detail: str) -> None:
+        super().__init__(detail)
+        self.number = number
         self.column = column
 
 
@@ -41,6 +54,16 @@ class Columns:
     started: str
     ended: str
     energy: str
+
+
+class DocumentedFormat:
+    """What formats have in common whose columns are described in docs/formats.md: names of their own, and a decimal point."""
+
+    names: Mapping[str, str] = MappingProxyType({})
+    parts: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    usual_decimal: str | None = "."
+    ignores_others = False
+    site_power_kw: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +92,15 @@ class RecordedSession:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A charging station (OCPI location), as far as a recorded file or its reader knows it."""
+    """A charging station (OCPI location), as far as a recorded file or its reader knows it.
+
+    A site without a place can be fitted, but it does not go to the registry.
+    """
 
     station_id: str
     station_name: str
-    latitude: float
-    longitude: float
+    latitude: float | None
+    longitude: float | None
     time_zone: str
     city: str | None = None
     state: str | None = None

@@ -109,7 +109,7 @@ def test_gzip_byte_order_mark_and_quoted_line_breaks(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(f'\ufeff{header}\r\n{row()},"two\r\nlines"\r\n{row("s-1")},x\r\n'.encode()))
     recording = read_sessions(path)
     assert recording.session_count == 1
-    assert recording.rejected_rows == {"DUPLICATE_SESSION_ID": [3]}
+    assert recording.rejected_rows == {"DUPLICATE_SESSION_ID": [4]}
 
 
 def test_same_content_is_the_same_recording_whatever_its_name(csv_file: Write) -> None:
@@ -128,7 +128,6 @@ def test_same_content_is_the_same_recording_whatever_its_name(csv_file: Write) -
         ([ACN.replace("departure,", "")], "row 1: column 'departure' is missing (format acn)"),
         ([EPFL + ",Colour"], "row 1: column 'Colour' is unknown (format epfl)"),
         ([GENERIC + ",evse_id"], "row 1: column 'evse_id' is there twice"),
-        ([GENERIC, '"unclosed'], "row 2: not CSV"),
         (
             [ACN, "2024-05-01T08:00Z,2024-05-01T10:00Z,10,AG-1F01,1"],
             "row 2: column 'station_id': UNKNOWN_SITE (EVSE 'AG-1F01' belongs to no site",
@@ -145,15 +144,15 @@ def test_wrong_files_are_named_with_row_and_column(csv_file: Write, lines: list[
 def test_files_that_are_no_text_or_not_there(tmp_path: Path) -> None:
     latin = tmp_path / "latin.csv"
     latin.write_bytes(GENERIC.encode() + b"\ns-1,st,\xe9,,,\n")
-    with pytest.raises(RecordingError, match="not UTF-8"):
+    with pytest.raises(RecordingError, match="line 2: byte 0xE9 is not UTF-8"):
         read_sessions(latin)
     broken = tmp_path / "broken.csv.gz"
     broken.write_bytes(gzip.compress(GENERIC.encode())[:-6])
-    with pytest.raises(RecordingError, match="cannot be read"):
+    with pytest.raises(RecordingError, match="damaged gzip"):
         read_sessions(broken)
-    with pytest.raises(RecordingError, match="cannot be read"):
+    with pytest.raises(RecordingError, match="No such file"):
         read_sessions(tmp_path / "absent.csv")
-    with pytest.raises(RecordingError, match="cannot be read"):
+    with pytest.raises(RecordingError, match="directory"):
         read_sessions(tmp_path)
 
 

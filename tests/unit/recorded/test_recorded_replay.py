@@ -61,9 +61,13 @@ def test_a_replay_that_was_cut_off_is_completed_by_the_next(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["absent.csv"], "evcharge: absent.csv: cannot be read"),
+        (["absent.csv"], "evcharge: absent.csv: No such file"),
         ([str(EXAMPLE), "--site-id", "x"], "a site needs --site-id"),
-        ([str(PROJECT / "LICENSE")], "row 2: column"),
+        ([str(PROJECT / "LICENSE")], "row 1: column 'Apache License'"),
+        (
+            [str(EXAMPLE), "--columns", "started_at=started_at,ended_at=ended_at,energy_kwh=energy_delivered_kwh"],
+            "a replay needs the sessions' place: --site-id",
+        ),
         (["--strict", str(EXAMPLE.with_name("sessions-generic-dirty.csv"))], "row 3: column 'ended_at'"),
     ],
 )

@@ -229,6 +229,6 @@ def test_the_command_fits_a_table_and_prints_text_or_json(csv_file: Write, tmp_p
     ],
 )
 def test_the_command_says_what_is_wrong(csv_file: Write, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    code, output = fit(csv_file("in,kWh", "2024-01-01,much"), "--out", tmp_path / "profile.json", *arguments)
+    code, output = fit(csv_file("in,kWh", "2024-01-01 08:00,much"), "--out", tmp_path / "profile.json", *arguments)
     assert code != 0
     assert said in " ".join(output.replace("│", " ").split())

@@ -1,0 +1,130 @@
+"""Numbers as people's files have them: a column as a whole says which sign is the decimal one, or it is refused."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from evcharge.recorded.readers.model import ColumnError
+
+#: The decimal sign, and the sign that groups thousands where it is the decimal one.
+POINT, COMMA = ".", ","
+_OTHER = {POINT: COMMA, COMMA: POINT}
+_EITHER = "either"
+
+# 1 234 567,5 and 1'234'567.5, with the blanks and apostrophes that locales use
+_SPACED = re.compile(r"([+-]?\d{1,3}(?:([ '\u2019\u00a0\u2009\u202f])\d{3})(?:\2\d{3})*)([.,]\d+)?")
+_GROUPED = {sign: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+") for sign in _OTHER}
+_DECIMAL = re.compile(r"[+-]?\d*[.,]\d*(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What a column measures: the largest possible value, and whether it is never measured in thousandths."""
+
+    largest: float = math.inf
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NumberForm:
+    """How to read a column's numbers. `groups` is false if the column has both decimal signs: then neither one groups."""
+
+    decimal: str = POINT
+    groups: bool = True
+
+    def value(self, text: str) -> float | None:
+        """The number; None if the text is none in this form."""
+        text = _unspaced(text)
+        whole, sign, rest = text.partition(self.decimal)
+        if self.groups and _GROUPED[_OTHER[self.decimal]].fullmatch(whole):
+            whole = whole.replace(_OTHER[self.decimal], "")
+        plain = whole + ("." if sign else "") + rest
+        if _OTHER[self.decimal] == POINT and POINT in whole + rest:
+            return None
+        return float(plain) if _NUMBER.fullmatch(plain) else None
+
+
+@dataclass
+class NumberColumn:
+    """What the values of a column say of its decimal sign. A value such as 12,345 says nothing by itself."""
+
+    name: str
+    quantity: Quantity
+    shown: Counter[str] = field(default_factory=Counter)
+    first_unclear: tuple[int, str] | None = None
+    _unclear_signs: set[str] = field(default_factory=set)
+    _largest_grouped: float = 0.0
+
+    def observe(self, number: int, text: str) -> None:
+        """Takes the value of a row."""
+        text = text.strip()
+        sign = None if text.isdigit() else _sign(text)
+        if sign == _EITHER:
+            self.first_unclear = self.first_unclear or (number, text)
+            self._largest_grouped = max(self._largest_grouped, abs(float(re.sub("[.,]", "", text))))
+            self._unclear_signs.update(set(text) & {*_OTHER})
+        if sign is not None:
+            self.shown[sign] += 1
+
+    def decimal(self) -> str | None:
+        """The decimal sign by the values, or else by what is possible in the column's unit. None: nothing decides."""
+        if self.shown[POINT] != self.shown[COMMA]:
+            return max(_OTHER, key=self.shown.__getitem__)
+        if self.shown[POINT] or len(self._unclear_signs) != 1:
+            return None
+        (grouping,) = self._unclear_signs
+        if self.quantity.whole:
+            return _OTHER[grouping]
+        return grouping if self._largest_grouped > self.quantity.largest else None
+
+
+def decide(columns: Collection[NumberColumn], stated: str | None, usual: str | None) -> dict[str, NumberForm]:
+    """The form of each column: as `stated`, else as its own values show, else as the file's other columns, else `usual`.
+
+    Raises ColumnError for a column that can be read in two ways.
+    """
+    own = {column.name: stated or column.decimal() for column in columns}
+    shown = {decimal for decimal in own.values() if decimal}
+    common = shown.pop() if len(shown) == 1 else usual
+    forms = {}
+    for column in columns:
+        decimal = own[column.name] or common
+        if decimal is None and column.first_unclear:
+            number, text = column.first_unclear
+            grouped, broken = re.sub("[.,]", "", text), re.sub("[.,]", ".", text)
+            raise ColumnError(
+                number,
+                column.name,
+                f"{text!r} can be {grouped} or {broken}, and nothing in the file decides: "
+                "say --decimal-point or --decimal-comma",
+            )
+        both = bool(column.shown[POINT] and column.shown[COMMA])
+        forms[column.name] = NumberForm(decimal or POINT, groups=not both)
+    return forms
+
+
+def _unspaced(text: str) -> str:
+    spaced = _SPACED.fullmatch(text)
+    return re.sub(r"[^\d+-]", "", spaced[1]) + (spaced[3] or "") if spaced else text
+
+
+def _sign(text: str) -> str | None:
+    """The decimal sign that a value shows, _EITHER if its only sign can also group thousands, None if it shows nothing."""
+    if spaced := _SPACED.fullmatch(text):
+        return spaced[3][0] if spaced[3] else None
+    last = max(_OTHER, key=text.rfind)
+    if text.rfind(last) < 0:
+        return None
+    head, _, tail = text.rpartition(last)
+    if _OTHER[last] in head:
+        return last if _GROUPED[_OTHER[last]].fullmatch(head) and _DECIMAL.fullmatch(last + tail) else None
+    if last in head:
+        return _OTHER[last] if _GROUPED[last].fullmatch(text) else None
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}", head) and re.fullmatch(r"\d{3}", tail):
+        return _EITHER
+    return last if _DECIMAL.fullmatch(text) and len(text) > 1 else None
