@@ -168,12 +168,11 @@ class AcnApiFormat(_Acn):
         column = "spaceID" if fields.optional_text(row, "spaceID") else "stationID"
         evse_id, session_id = fields.text(row, column, "evse_id"), fields.text(row, "sessionID", "session_id")
         site_id = fields.optional_text(row, "siteID")
+        zone = self._zone or fields.zone_of(row, "timezone", *self.times)
         return self._session(
             self._site_of("siteID" if site_id else column, evse_id, session_id, site_id),
             evse_id,
             session_id,
-            *fields.interval(
-                row, "connectionTime", "disconnectTime", self._zone or fields.optional_zone(row, "timezone")
-            ),
+            *fields.interval(row, "connectionTime", "disconnectTime", zone),
             fields.number(row, "kWhDelivered"),
         )

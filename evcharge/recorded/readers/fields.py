@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -46,10 +46,10 @@ class Forms:
 
     def value(self, values: Mapping[str, str], column: str) -> str:
         """A column's text in a row; empty if there is none."""
-        if parts := self.parts.get(column):
-            date, time = (values.get(part, "").strip() for part in parts)
-            return joined(date, time) if date and time else ""
-        return values.get(column, "").strip()
+        if column not in self.parts:
+            return values.get(column, "").strip()
+        date, time = (values.get(part, "").strip() for part in self.parts[column])
+        return joined(date, time) if date and time else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ class Row:
 
     cells: Mapping[str, str]
     forms: Forms
+
+
+def cells(row: Row, names: Iterable[str]) -> tuple[str, ...]:
+    """The cells of some columns as they are; empty where there is none."""
+    return tuple(row.cells.get(row.forms.column(name), "") for name in names)
 
 
 def text(row: Row, name: str, limit: str | None = None) -> str:
@@ -72,10 +77,12 @@ def optional_text(row: Row, name: str, limit: str | None = None) -> str | None:
     """The column's text, None if it is empty or absent."""
     column = row.forms.column(name)
     value = row.forms.value(row.cells, column)
+    if not value:
+        return None
     most = _MAX_BYTES.get(limit or name)
     if most is not None and len(value) * 4 > most and len(value.encode()) > most:
         raise RowError("TEXT_TOO_LONG", column, f"{len(value.encode())} bytes, {most} are possible")
-    return value or None
+    return value
 
 
 def name(row: Row, name: str) -> str:
@@ -141,6 +148,12 @@ def interval(row: Row, start: str, end: str, zone: ZoneInfo | None, *, mixed: bo
     if ended_at < started_at:
         ended_at = instant(row, end, zone, fold=1, mixed=mixed)
     return started_at, ended_at
+
+
+def zone_of(row: Row, name: str, *times: str) -> ZoneInfo | None:
+    """The time zone that a column names, if some value of the columns `times` needs it."""
+    needed = any(row.forms.times[row.forms.column(time)].needs_zone for time in times)
+    return optional_zone(row, name) if needed else None
 
 
 def optional_zone(row: Row, name: str) -> ZoneInfo | None:

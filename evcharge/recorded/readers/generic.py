@@ -21,14 +21,8 @@ from evcharge.recorded.readers.model import (
 )
 from evcharge.recorded.readers.numbers import Quantity
 
-#: Columns that a table may have beside its ids, times and energy.
-OPTIONAL = (
-    "ev_id",
-    "ev_model_id",
-    "state_of_charge_start",
-    "state_of_charge_end",
-    "idle_s",
-    "queue_wait_s",
+#: Columns about the station and the EVSE.
+PLACE = (
     "station_name",
     "latitude",
     "longitude",
@@ -39,6 +33,16 @@ OPTIONAL = (
     "country",
     "connector_type",
     "power_kw",
+)
+#: Columns that a table may have beside its ids, times and energy.
+OPTIONAL = (
+    "ev_id",
+    "ev_model_id",
+    "state_of_charge_start",
+    "state_of_charge_end",
+    "idle_s",
+    "queue_wait_s",
+    *PLACE,
 )
 NUMBERS = {
     "state_of_charge_start": Quantity(100),
@@ -53,19 +57,32 @@ _NUMBERS = {**NUMBERS, "energy_delivered_kwh": Quantity(MAX_ENERGY_KWH)}
 
 
 class Stations:
-    """The sites and EVSEs that rows have named. The first row with a place, or with an EVSE's connector, counts for all."""
+    """The sites and EVSEs that rows have named. The first row with a place, or with an EVSE's connector, counts for all.
 
-    def __init__(self) -> None:
+    `zone` is that of rows that name none, `only` the site of all rows.
+    """
+
+    def __init__(self, zone: ZoneInfo | None, only: Site | None = None) -> None:
+        self._zone = zone
+        self._only = only
         self._sites: dict[str, Site] = {}
         self._evses: dict[str, dict[str, Connector]] = {}
+        # The rows of a station have the same place: cells that were read are not read again.
+        self._read: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def add(self, site: Site | None, station_id: str, evse_id: str, connector: Connector) -> None:
+    def add(self, row: fields.Row, station_id: str, evse_id: str) -> None:
+        """Takes what a row says about its station. Raises RowError."""
+        cells = fields.cells(row, PLACE)
+        if self._read.get((station_id, evse_id)) == cells:
+            return
+        site, connector = self._only or site_of(row, station_id, self._zone), connector_of(row)
         known = self._sites.get(station_id)
         if site is not None and (known is None or (known.latitude is None and site.latitude is not None)):
             self._sites[station_id] = site
         evses = self._evses.setdefault(station_id, {})
         if evse_id not in evses or evses[evse_id].connector_type is None:
             evses[evse_id] = connector
+        self._read[station_id, evse_id] = cells
 
     def records(self, source: str) -> list[dict[str, Any]]:
         """The registry records of the stations whose time zone is known."""
@@ -95,7 +112,7 @@ class GenericFormat(DocumentedFormat):
 
     def __init__(self, time_zone: str | None = None) -> None:
         self._zone = ZoneInfo(time_zone) if time_zone else None
-        self._stations = Stations()
+        self._stations = Stations(self._zone)
 
     def session(self, row: fields.Row) -> RecordedSession:
         """The session of a row. `stations` remembers what the row says about its station.
@@ -104,7 +121,7 @@ class GenericFormat(DocumentedFormat):
         """
         session_id, station_id = fields.name(row, "session_id"), fields.name(row, "station_id")
         evse_id = fields.text(row, "evse_id")
-        zone = self._zone or fields.optional_zone(row, "time_zone")
+        zone = self._zone or fields.zone_of(row, "time_zone", *self.times)
         started_at, ended_at = fields.interval(row, "started_at", "ended_at", zone, mixed=self._zone is not None)
         session = RecordedSession(
             session_id=session_id,
@@ -116,7 +133,7 @@ class GenericFormat(DocumentedFormat):
             energy_delivered_kwh=round(fields.number(row, "energy_delivered_kwh"), 3),
             **details_of(row),
         )
-        self._stations.add(site_of(row, station_id, self._zone), station_id, evse_id, connector_of(row))
+        self._stations.add(row, station_id, evse_id)
         return session
 
     def stations(self) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from evcharge.contracts.session_events import MAX_ENERGY_KWH
 from evcharge.recorded.readers import fields
-from evcharge.recorded.readers.generic import NUMBERS, OPTIONAL, Stations, connector_of, details_of, site_of
+from evcharge.recorded.readers.generic import NUMBERS, OPTIONAL, Stations, details_of
 from evcharge.recorded.readers.model import (
     CONNECTOR_ID,
     MAX_STAY,
@@ -75,7 +75,7 @@ class MappedFormat:
         self._site = site
         stated = time_zone or (site.time_zone if site else None)
         self._zone = ZoneInfo(stated) if stated else None
-        self._stations = Stations()
+        self._stations = Stations(self._zone, site)
         self._ids: dict[str, int] = {}
 
     def session(self, row: fields.Row) -> RecordedSession:
@@ -94,8 +94,7 @@ class MappedFormat:
             energy_delivered_kwh=round(energy / _ENERGIES[self._energy], 3),
             **details_of(row),
         )
-        site = self._site or site_of(row, station_id, self._zone)
-        self._stations.add(site, station_id, evse_id, connector_of(row))
+        self._stations.add(row, station_id, evse_id)
         return session
 
     def stations(self) -> list[dict[str, Any]]:
@@ -123,7 +122,7 @@ class MappedFormat:
         return made if number == 1 else f"{made}-{number}"
 
     def _interval(self, row: fields.Row) -> tuple[datetime, datetime]:
-        zone, mixed = self._zone or fields.optional_zone(row, "time_zone"), self._zone is not None
+        zone, mixed = self._zone or fields.zone_of(row, "time_zone", *self.times), self._zone is not None
         if self._ended == "ended_at":
             return fields.interval(row, "started_at", "ended_at", zone, mixed=mixed)
         started_at = fields.instant(row, "started_at", zone, mixed=mixed)

@@ -19,6 +19,8 @@ _EITHER = "either"
 _SPACED = re.compile(r"([+-]?\d{1,3}(?:([ '\u2019\u00a0\u2009\u202f])\d{3})(?:\2\d{3})*)([.,]\d+)?")
 _GROUPED = {sign: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+") for sign in _OTHER}
 _DECIMAL = re.compile(r"[+-]?\d*[.,]\d*(?:[eE][+-]?\d+)?")
+# most numbers: their point cannot group thousands
+_PLAIN = re.compile(r"-?\d+\.(?:\d\d?|\d{4,})")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -32,13 +34,15 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class NumberForm:
-    """How to read a column's numbers. `groups` is false if the column has both decimal signs: then neither one groups."""
+    """How to read a column's numbers. Without `groups` no sign groups thousands: the column has both as decimal signs."""
 
     decimal: str = POINT
     groups: bool = True
 
     def value(self, text: str) -> float | None:
         """The number; None if the text is none in this form."""
+        if self.decimal == POINT and _NUMBER.fullmatch(text):
+            return float(text)
         text = _unspaced(text)
         whole, sign, rest = text.partition(self.decimal)
         if self.groups and _GROUPED[_OTHER[self.decimal]].fullmatch(whole):
@@ -59,11 +63,18 @@ class NumberColumn:
     first_unclear: tuple[int, str] | None = None
     _unclear_signs: set[str] = field(default_factory=set)
     _largest_grouped: float = 0.0
+    _last: str = ""
+    _last_sign: str | None = None
 
     def observe(self, number: int, text: str) -> None:
         """Takes the value of a row."""
         text = text.strip()
-        sign = None if text.isdigit() else _sign(text)
+        # stations and powers repeat
+        if text == self._last:
+            sign = self._last_sign
+        else:
+            sign = None if text.isdigit() else _sign(text)
+            self._last, self._last_sign = text, sign
         if sign == _EITHER:
             self.first_unclear = self.first_unclear or (number, text)
             self._largest_grouped = max(self._largest_grouped, abs(float(re.sub("[.,]", "", text))))
@@ -83,11 +94,15 @@ class NumberColumn:
         return grouping if self._largest_grouped > self.quantity.largest else None
 
 
-def decide(columns: Collection[NumberColumn], stated: str | None, usual: str | None) -> dict[str, NumberForm]:
+def decide(
+    columns: Collection[NumberColumn], stated: str | None, usual: str | None, *, typed: bool = False
+) -> dict[str, NumberForm]:
     """The form of each column: as `stated`, else as its own values show, else as the file's other columns, else `usual`.
 
+    A `typed` file, JSON or a spreadsheet, has numbers of its own, which are written here with a point and without groups.
     Raises ColumnError for a column that can be read in two ways.
     """
+    stated = stated or (POINT if typed else None)
     own = {column.name: stated or column.decimal() for column in columns}
     shown = {decimal for decimal in own.values() if decimal}
     common = shown.pop() if len(shown) == 1 else usual
@@ -104,7 +119,7 @@ def decide(columns: Collection[NumberColumn], stated: str | None, usual: str | N
                 "say --decimal-point or --decimal-comma",
             )
         both = bool(column.shown[POINT] and column.shown[COMMA])
-        forms[column.name] = NumberForm(decimal or POINT, groups=not both)
+        forms[column.name] = NumberForm(decimal or POINT, groups=not both and not typed)
     return forms
 
 
@@ -115,6 +130,8 @@ def _unspaced(text: str) -> str:
 
 def _sign(text: str) -> str | None:
     """The decimal sign that a value shows, _EITHER if its only sign can also group thousands, None if it shows nothing."""
+    if _PLAIN.fullmatch(text):
+        return POINT
     if spaced := _SPACED.fullmatch(text):
         return spaced[3][0] if spaced[3] else None
     last = max(_OTHER, key=text.rfind)

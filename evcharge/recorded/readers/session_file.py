@@ -163,13 +163,11 @@ class SessionFile:
             if not isinstance(cells, Unread):
                 for column in columns:
                     column.observe(number, forms.value(cells, column.name))
-        # JSON and spreadsheets have numbers of their own, which are written here with a point
-        decimal = self.table.decimal or (None if self._file.delimiter else numbers.POINT)
         try:
             return Forms(
                 forms.columns,
                 forms.parts,
-                numbers.decide(as_numbers, decimal, best.usual_decimal),
+                numbers.decide(as_numbers, self.table.decimal, best.usual_decimal, typed=not self._file.delimiter),
                 times.decide(as_times, self.table.day_first, self.table.date_format),
             )
         except ColumnError as error:

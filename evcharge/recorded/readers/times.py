@@ -20,6 +20,8 @@ EXCEL = "excel"
 #: Day 0 of the numbers that Excel and LibreOffice show for days since March 1900.
 _EXCEL_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001
 
+# Kiribati is 14 hours ahead of UTC.
+_LARGEST_OFFSET = timedelta(hours=14)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+)?"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
@@ -54,13 +56,15 @@ class TimeForm:
     """How to read a column's times.
 
     `day_first` is None if a number of up to 12 may be the day or the month; `why` says why. `zoned`: some time of the column
-    names its zone. `timed`: some time has a time of day. `date_format` replaces all this: a format of strptime, or EXCEL.
+    names its zone. `needs_zone`: some time has no offset. `timed`: some time has a time of day. `date_format` replaces all
+    this: a format of strptime, or EXCEL.
     """
 
     column: str
     day_first: bool | None = None
     why: str = _UNDECIDED
     zoned: bool = False
+    needs_zone: bool = True
     timed: bool = True
     date_format: str | None = None
 
@@ -159,7 +163,7 @@ class TimeColumn:
     def __init__(self, name: str) -> None:
         self.name = name
         self._first: dict[bool, str] = {}
-        self._zoned = self._timed = False
+        self._zoned = self._needs_zone = self._timed = False
 
     def observe(self, number: int, text: str) -> None:
         """Takes the value of a row."""
@@ -168,6 +172,7 @@ class TimeColumn:
             return
         self._timed = self._timed or found["clock"] is not None
         self._zoned = self._zoned or bool(found["offset"] or found["zone"])
+        self._needs_zone = self._needs_zone or found["offset"] is None
         if found["one"] and (int(found["one"]) > 12) != (int(found["two"]) > 12):
             self._first.setdefault(int(found["one"]) > 12, f"row {number} has {text!r}")
 
@@ -183,7 +188,15 @@ class TimeColumn:
         why = _UNDECIDED
         if self.is_mixed:
             why = f"{' and '.join(self._first.values())}: the day or the month comes first, say --day-first or --month-first"
-        return TimeForm(self.name, day_first, why, self._zoned, self._timed, date_format)
+        return TimeForm(
+            self.name,
+            day_first,
+            why,
+            self._zoned,
+            self._needs_zone or date_format is not None,
+            self._timed,
+            date_format,
+        )
 
 
 def decide(columns: Collection[TimeColumn], stated: bool | None, date_format: str | None) -> dict[str, TimeForm]:
@@ -221,6 +234,8 @@ def _offset(written: str | None) -> timedelta | None:
     if found is None:
         return None
     offset = timedelta(hours=int(found[2]), minutes=int(found[3] or 0))
+    if offset > _LARGEST_OFFSET:
+        raise ValueError(f"{written!r} is no UTC offset")
     return -offset if found[1] == "-" else offset
 
 
