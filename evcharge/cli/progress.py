@@ -149,7 +149,9 @@ def wait_for_sessions(settings: Settings, report: ReplayReport, timeout_s: int) 
     has = f"the warehouse has {loaded:,} of {report.sessions:,} sessions"
     if rules:
         counts = ", ".join(f"{rule} {count:,}" for rule, count in rules.most_common())
-        raise UserError(f"{rules.total():,} rows went to quarantine ({counts}); {has}. docs/data-dictionary.md has the rules")
+        raise UserError(
+            f"{rules.total():,} rows went to quarantine ({counts}); {has}. docs/data-dictionary.md has the rules"
+        )
     if loaded < report.sessions:
         raise UserError(f"{has}; the others have ids that other sessions have")
     typer.echo(f"the warehouse has them: {loaded:,} sessions", err=True)

@@ -62,7 +62,8 @@ class NumberColumn:
     shown: Counter[str] = field(default_factory=Counter)
     first_unclear: tuple[int, str] | None = None
     _unclear_signs: set[str] = field(default_factory=set)
-    _largest_grouped: float = 0.0
+    _impossible_grouped: int = 0
+    _without_sign: int = 0
     _last: str = ""
     _last_sign: str | None = None
 
@@ -77,10 +78,12 @@ class NumberColumn:
             self._last, self._last_sign = text, sign
         if sign == _EITHER:
             self.first_unclear = self.first_unclear or (number, text)
-            self._largest_grouped = max(self._largest_grouped, abs(float(re.sub("[.,]", "", text))))
+            self._impossible_grouped += abs(float(re.sub("[.,]", "", text))) > self.quantity.largest
             self._unclear_signs.update(set(text) & {*_OTHER})
         if sign is not None:
             self.shown[sign] += 1
+        elif text.isdigit() and text.strip("0"):
+            self._without_sign += 1
 
     def decimal(self) -> str | None:
         """The decimal sign by the values, or else by what is possible in the column's unit. None: nothing decides."""
@@ -91,7 +94,11 @@ class NumberColumn:
         (grouping,) = self._unclear_signs
         if self.quantity.whole:
             return _OTHER[grouping]
-        return grouping if self._largest_grouped > self.quantity.largest else None
+        # A few impossible values may be faults of the meter. With a comma, 9 beside 12,345 looks like a whole number.
+        is_decimal = self._impossible_grouped * 2 > self.shown[_EITHER] and (
+            grouping == POINT or not self._without_sign
+        )
+        return grouping if is_decimal else None
 
 
 def decide(

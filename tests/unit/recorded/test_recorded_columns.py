@@ -43,7 +43,7 @@ def energies(write: Write, name: str, values: list[str], **stated: Any) -> list[
         ("energy_wh", ["12 345", "8 150", "950"], [12.345, 8.15, 0.95]),
         ("energy_wh", ["12'345.6", "950"], [12.346, 0.95]),
         ("energy_kwh", ["12,5", "8,150", "9"], [12.5, 8.15, 9]),
-        ("energy_kwh", ["12,345", "8,150", "9"], [12.345, 8.15, 9]),
+        ("energy_kwh", ["12,345", "8,150", "0"], [12.345, 8.15, 0]),
         ("energy_kwh", ["12.345", "8.150", "9"], [12.345, 8.15, 9]),
         ("energy_kwh", ["1.234,56", "7,5"], [7.5]),
         ("energy_wh", ["1.234,56", "7.500"], [1.235, 7.5]),
@@ -89,8 +89,11 @@ def test_a_column_that_stays_open_is_refused_until_the_user_says_it(csv_file: Wr
     # another column of the file shows it
     assert stays_min(csv_file, ["950", "1,250"], energy="12,5") == [950, 1.25]
     assert stays_min(csv_file, ["950", "1,250"], energy="12.5") == [950, 1250]
-    # no session lasts 43,201 minutes
-    assert stays_min(csv_file, ["90", "43,201"]) == [90, 43.201]
+    # no session lasts 43,201 minutes, but a single one may be a fault
+    assert stays_min(csv_file, ["50,500", "43,201"]) == [50.5, 43.201]
+    for values in (["90", "43,201"], ["1,250", "3,500", "43,201"]):
+        with pytest.raises(RecordingError, match="say --decimal-point or --decimal-comma"):
+            stays_min(csv_file, values)
 
 
 def starts(write: Write, values: list[str], zone: str | None = ZURICH, **stated: Any) -> list[datetime] | str:
