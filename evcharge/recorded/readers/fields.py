@@ -19,13 +19,13 @@ from evcharge.recorded.readers.times import TimeForm, joined
 
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
-#: The longest text of each field that a message can have, bytes of UTF-8.
-_MAX_BYTES = {
-    each.name: each.max_bytes
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: The fields of the messages that a row becomes, by name.
+_FIELDS = {
+    each.name: each
     for contract in (STATION_REGISTRY, SESSION_EVENTS)
-    for top in contract.fields
-    for each in (*getattr(top, "element", ()), top)
-    if getattr(each, "max_bytes", None)
+    for field in contract.fields
+    for each in (*field.element, field)
 }
 
 
@@ -79,10 +79,19 @@ def optional_text(row: Row, name: str, limit: str | None = None) -> str | None:
     value = row.forms.value(row.cells, column)
     if not value:
         return None
-    most = _MAX_BYTES.get(limit or name)
-    if most is not None and len(value) * 4 > most and len(value.encode()) > most:
-        raise RowError("TEXT_TOO_LONG", column, f"{len(value.encode())} bytes, {most} are possible")
+    check_text(value, limit or name, column)
     return value
+
+
+def check_text(value: str, name: str, column: str) -> None:
+    """Raises RowError if a message's field `name` cannot have the text."""
+    limits = _FIELDS.get(name)
+    if limits is None:
+        return
+    if limits.max_bytes is not None and len(value) * 4 > limits.max_bytes < len(value.encode()):
+        raise RowError("TEXT_TOO_LONG", column, f"{len(value.encode())} bytes, {limits.max_bytes} are possible")
+    if limits.is_id and _CONTROL.search(value):
+        raise RowError("CONTROL_CHARACTER", column, f"{value!r} has a control character")
 
 
 def name(row: Row, name: str) -> str:

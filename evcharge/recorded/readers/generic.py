@@ -7,11 +7,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from evcharge.contracts.connector_types import normalised
-from evcharge.contracts.session_events import MAX_ENERGY_KWH, MAX_POWER_KW
+from evcharge.contracts.session_events import MAX_ENERGY_KWH, MAX_POWER_KW, MAX_STAY_S
 from evcharge.recorded.readers import fields
 from evcharge.recorded.readers.model import (
     CONNECTOR_ID,
-    MAX_STAY,
     Columns,
     Connector,
     DocumentedFormat,
@@ -47,8 +46,8 @@ OPTIONAL = (
 NUMBERS = {
     "state_of_charge_start": Quantity(100),
     "state_of_charge_end": Quantity(100),
-    "idle_s": Quantity(MAX_STAY.total_seconds()),
-    "queue_wait_s": Quantity(MAX_STAY.total_seconds()),
+    "idle_s": Quantity(MAX_STAY_S),
+    "queue_wait_s": Quantity(MAX_STAY_S),
     "latitude": Quantity(90),
     "longitude": Quantity(180),
     "power_kw": Quantity(MAX_POWER_KW),
@@ -148,8 +147,8 @@ def details_of(row: fields.Row) -> dict[str, Any]:
         "ev_model_id": fields.optional_text(row, "ev_model_id"),
         "soc_start": fields.optional_number(row, "state_of_charge_start", 0, 100),
         "soc_end": fields.optional_number(row, "state_of_charge_end", 0, 100),
-        "idle_s": fields.optional_number(row, "idle_s", 0, MAX_STAY.total_seconds()),
-        "queue_wait_s": fields.optional_number(row, "queue_wait_s", 0, MAX_STAY.total_seconds()),
+        "idle_s": fields.optional_number(row, "idle_s", 0, MAX_STAY_S),
+        "queue_wait_s": fields.optional_number(row, "queue_wait_s", 0, MAX_STAY_S),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from evcharge.contracts.connector_types import known_type
 from evcharge.contracts.session_events import MAX_ENERGY_KWH
-from evcharge.recorded.readers.fields import Row
+from evcharge.recorded.readers.fields import Row, check_text
 from evcharge.recorded.readers.model import (
     MAX_STAY,
     Columns,
@@ -173,6 +173,9 @@ def _parse(
 
 def _check(session: RecordedSession, columns: Columns, limits: _Limits, seen: set[str]) -> None:
     """Raises RowError if the session is impossible or was in the file before."""
+    for name in ("session_id", "station_id"):
+        # they may be longer than what they are made of
+        check_text(getattr(session, name), name, columns.session)
     stay = session.ended_at - session.started_at
     energy_kwh = session.energy_delivered_kwh
     if stay < timedelta(0):

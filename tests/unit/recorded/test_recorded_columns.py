@@ -362,6 +362,39 @@ def test_connectors_have_one_vocabulary_and_unknown_ones_are_counted(csv_file: W
     assert recording.session_count == 6
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("session_id", "s" * 513, "TEXT_TOO_LONG"),
+        ("station_id", "s" * 513, "TEXT_TOO_LONG"),
+        ("evse_id", "ä" * 257, "TEXT_TOO_LONG"),
+        ("evse_id", "a\x07b", "CONTROL_CHARACTER"),
+        ("evse_id", "\u3000", "MISSING_VALUE"),
+        ("ev_id", "v" * 600, "TEXT_TOO_LONG"),
+        ("station_name", "n" * 513, "TEXT_TOO_LONG"),
+        ("zip", "9" * 257, "TEXT_TOO_LONG"),
+        ("connector_type", "c" * 129, "TEXT_TOO_LONG"),
+        ("power_kw", "4000.5", "OUT_OF_RANGE"),
+        ("idle_s", "1e308", "OUT_OF_RANGE"),
+        ("latitude", "90.5", "OUT_OF_RANGE"),
+    ],
+)
+def test_what_no_message_may_have_is_refused_with_row_and_column(
+    csv_file: Write, column: str, value: str, reason: str
+) -> None:
+    cells = dict(zip(GENERIC.split(","), ["a", "st", "E", "2024-05-01T08:00Z", "2024-05-01T10:00Z", "5"], strict=True))
+    cells |= {"latitude": "47.5", "longitude": "7.6", "time_zone": ZURICH, column: value}
+    recording = read_sessions(csv_file(",".join(cells), ",".join(cells.values())))
+    assert recording.rejected_rows == {reason: [2]}
+    assert f"row 2: column {column!r}: {reason}" in str(recording.first_rejected)
+
+
+def test_an_id_that_becomes_too_long_is_refused(csv_file: Write) -> None:
+    path = csv_file("from,h,kWh,lot,id", f"2024-01-01 08:00,1,5,{'l' * 300},{'i' * 300}")
+    columns = {"started_at": "from", "duration_h": "h", "energy_kwh": "kWh", "station_id": "lot", "session_id": "id"}
+    assert "row 2: column 'id': TEXT_TOO_LONG (601 bytes" in str(read(path, columns=columns).first_rejected)
+
+
 def test_every_iana_name_of_a_zone_is_known(csv_file: Write) -> None:
     for zone in ("CET", "Japan", "GB"):
         row = f"a,st,E,2024-05-01T08:00Z,2024-05-01T10:00Z,5,47.5,7.6,{zone}"
