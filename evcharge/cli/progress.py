@@ -130,7 +130,7 @@ def _wait(settings: Settings, topic_offsets: dict[str, dict[int, int]], event_da
 def wait_for_sessions(settings: Settings, report: ReplayReport, timeout_s: int) -> None:
     """Waits for a replay's sessions, and says how many the warehouse has.
 
-    Raises UserError if some are not there: their rows went to quarantine, or their ids are taken. Also WaitTimeoutError and
+    Raises UserError if some are not there, or if other rows of the replay went to quarantine. Also WaitTimeoutError and
     ServerDownError.
     """
     import pyarrow as pa
@@ -153,5 +153,5 @@ def wait_for_sessions(settings: Settings, report: ReplayReport, timeout_s: int) 
             f"{rules.total():,} rows went to quarantine ({counts}); {has}. docs/data-dictionary.md has the rules"
         )
     if loaded < report.sessions:
-        raise UserError(f"{has}; the others have ids that other sessions have")
+        raise UserError(f"{has}, though none of their rows is in quarantine. See `evcharge reconcile`")
     typer.echo(f"the warehouse has them: {loaded:,} sessions", err=True)

@@ -161,7 +161,7 @@ def fit(
         typer.echo(
             f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}"
         )
-        _print_dropped(recording)
+        print_dropped(recording)
         _print_score(score)
 
     show(report, as_json, print_text, indent=None)
@@ -264,11 +264,12 @@ def _print_report(report: ReplayReport, recording: Recording) -> None:
         f"published {report.sessions:,} sessions of {report.stations} stations as {report.events:,} events{between}"
     )
     typer.echo(f"energy {report.energy_delivered_kwh:,.3f} kWh")
-    _print_dropped(recording)
+    print_dropped(recording)
     typer.echo(f"ledger {report.ledger}")
 
 
-def _print_dropped(recording: Recording) -> None:
+def print_dropped(recording: Recording) -> None:
+    """Prints why rows were dropped, and which connectors no vocabulary has."""
     for reason, count in sorted(recording.rejected.items()):
         kept = recording.rejected_rows[reason]
         typer.echo(

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evcharge.cli.app import app
+from evcharge.cli.recorded import print_dropped
 from evcharge.recorded.readers import RecordedSession, RecordingError, Table, read_sessions
 
 Write = Callable[..., Path]
@@ -221,6 +222,7 @@ def test_the_command_fits_a_table_and_prints_text_or_json(csv_file: Write, tmp_p
     [
         (("--columns", "started_at=in"), "--columns needs --time-zone"),
         (("--columns", "started_at", "--time-zone", ZURICH), "'started_at' is not name=column"),
+        (("--columns", "started_at=", "--time-zone", ZURICH), "'started_at=' is not name=column"),
         (("--time-zone", "Mars/Base"), "'Mars/Base' is not an IANA time zone"),
         (
             ("--columns", "started_at=in,ended_at=in,energy_kwh=kWh", "--time-zone", ZURICH),
@@ -232,3 +234,41 @@ def test_the_command_says_what_is_wrong(csv_file: Write, tmp_path: Path, argumen
     code, output = fit(csv_file("in,kWh", "2024-01-01 08:00,much"), "--out", tmp_path / "profile.json", *arguments)
     assert code != 0
     assert said in " ".join(output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("row", "stated", "said"),
+    [
+        ("07.11.2024 08:00,90,7", (), "no row shows which number is the day"),
+        ("07.11.2024 08:00,90,7", ("--day-first",), "1 sessions on all days, a fit needs 50"),
+        ('2024-01-01 08:00,"1,250",7', (), "'1,250' can be 1250 or 1.250"),
+        ('2024-01-01 08:00,"1,250",7', ("--decimal-point",), "1 sessions on all days"),
+        ('2024-01-01 08:00,"1,250",7', ("--decimal-comma",), "1 sessions on all days"),
+        ("07.11.24 08:00,90,7", (), "the year has two digits: say --date-format"),
+        ("07.11.24 08:00,90,7", ("--date-format", "%d.%m.%y %H:%M"), "1 sessions on all days"),
+        ("45292.25,90,7", ("--date-format", "excel"), "1 sessions on all days"),
+    ],
+)
+def test_options_say_what_a_file_does_not_show(
+    csv_file: Write, tmp_path: Path, row: str, stated: tuple[str, ...], said: str
+) -> None:
+    columns = 'started_at=in,duration_min=minutes,"energy_kwh=Energy, kWh"'
+    path = csv_file('in,minutes,"Energy, kWh"', row)
+    code, output = fit(path, "--out", tmp_path / "p.json", "--columns", columns, "--time-zone", ZURICH, *stated)
+    assert code == 1
+    assert said in output
+
+
+def test_dropped_rows_and_unknown_connectors_are_printed(csv_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"s-{n},st,E{n},2024-05-01T08:00Z,2024-05-01T10:00Z,{n},47.5,7.6,{ZURICH},n.a." for n in (1, 2)]
+    path = csv_file(
+        "session_id,station_id,evse_id,started_at,ended_at,energy_delivered_kwh,latitude,longitude,time_zone,connector_type",
+        *rows,
+        rows[0].replace("s-1", "s-3").replace("T10", "T07"),
+    )
+    print_dropped(read_sessions(path))
+    assert capsys.readouterr().out.splitlines() == [
+        "dropped 1 rows: ENDS_BEFORE_START (rows 4)",
+        "  row 4: column 'ended_at': ENDS_BEFORE_START (1:00:00 before the start)",
+        "2 EVSEs have a connector that is not known: 'n.a.' (2)",
+    ]
