@@ -93,8 +93,6 @@ def _quarantined(repository: Repository, topic: str, sent: pa.Table) -> Counter[
     found: Counter[str] = Counter()
     waits = set(offsets)
     for commit in repository.log():
-        if not waits:
-            break
         if commit.metadata.get("topic") != topic or "range" not in commit.metadata:
             continue
         published = OffsetRange.from_json(orjson.loads(commit.metadata["range"]))
@@ -102,6 +100,8 @@ def _quarantined(repository: Repository, topic: str, sent: pa.Table) -> Counter[
         waits -= {partition for partition, start in published.start.items() if start <= offsets.get(partition, [0])[0]}
         if int(commit.metadata["rows_quarantined"]) and _overlaps(published, offsets):
             found += _rules(repository, commit.metadata["manifest"], offsets)
+        if not waits:
+            break
     return found
 
 
