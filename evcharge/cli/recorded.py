@@ -231,7 +231,10 @@ def _mapping(columns: str) -> dict[str, str]:
     for name, equals, column in pairs:
         if not (name.strip() and equals and column.strip()):
             raise typer.BadParameter(f"{name + equals + column!r} is not name=column", param_hint="--columns")
-    return {name.strip(): column.strip() for name, _, column in pairs}
+    mapping = {name.strip(): column.strip() for name, _, column in pairs}
+    if len(mapping) < len(pairs):
+        raise typer.BadParameter("a name is there twice", param_hint="--columns")
+    return mapping
 
 
 def _check_zone(time_zone: str, option: str) -> None:
@@ -245,6 +248,8 @@ def _site(
     site_id: str | None, name: str | None, latitude: float | None, longitude: float | None, time_zone: str | None
 ) -> Site | None:
     from evcharge.recorded.readers import Site
+    from evcharge.recorded.readers.fields import check_text
+    from evcharge.recorded.readers.model import RowError
 
     if site_id is None and name is None and latitude is None and longitude is None and time_zone is None:
         return None
@@ -253,7 +258,13 @@ def _site(
     _check_zone(time_zone, "--site-time-zone")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", site_id):
         raise typer.BadParameter("only letters, digits, - and _", param_hint="--site-id")
-    return Site(site_id, name or site_id, latitude, longitude, time_zone)
+    name = (name or "").strip() or site_id
+    try:
+        check_text(site_id, "station_id", "--site-id")
+        check_text(name, "station_name", "--site-name")
+    except RowError as error:
+        raise typer.BadParameter(str(error), param_hint=error.column) from None
+    return Site(site_id, name, latitude, longitude, time_zone)
 
 
 def _print_report(report: ReplayReport, recording: Recording) -> None:

@@ -14,6 +14,7 @@ from evcharge.settings import PROJECT, Settings
 
 EXAMPLE = PROJECT / "examples" / "sessions-generic.csv"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SITE = ("--site-id", "x", "--site-latitude", "47", "--site-longitude", "7", "--site-time-zone", "Europe/Zurich")
 
 
 def test_replay_publishes_stations_then_sessions_in_chunks(
@@ -63,6 +64,7 @@ def test_a_replay_that_was_cut_off_is_completed_by_the_next(
     [
         (["absent.csv"], "evcharge: absent.csv: No such file"),
         ([str(EXAMPLE), "--site-id", "x"], "a site needs --site-id"),
+        ([str(EXAMPLE), *SITE, "--site-name", "n" * 600], "TEXT_TOO_LONG"),
         ([str(PROJECT / "LICENSE")], "row 1: column 'Apache License'"),
         (
             [str(EXAMPLE), "--columns", "started_at=started_at,ended_at=ended_at,energy_kwh=energy_delivered_kwh"],
