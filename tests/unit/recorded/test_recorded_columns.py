@@ -4,14 +4,20 @@ import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from spreadsheets import Cell, write_xlsx
 
-from evcharge.recorded.readers import ANY_YEAR, Recording, RecordingError, Site, Table, read_sessions
+from evcharge.recorded.readers import ANY_YEAR, Recording, RecordingError, Site, Table, numbers, read_sessions, times
 from evcharge.recorded.readers.fields import slug
+from evcharge.recorded.readers.model import ColumnError, RowError
+from evcharge.recorded.readers.numbers import COMMA, POINT, NumberColumn, Quantity
+from evcharge.recorded.readers.times import TimeColumn
 
 Write = Callable[..., Path]
 ZURICH, LOS_ANGELES = "Europe/Zurich", "America/Los_Angeles"
@@ -68,6 +74,48 @@ def test_values_that_contradict_their_column_are_refused_by_row(csv_file: Write)
     assert "row 4: column 'energy': UNPARSABLE_NUMBER ('9,5' is not a number with decimal '.'" in str(
         recording.first_rejected
     )
+
+
+@given(
+    values=st.lists(st.decimals(0, 5_000_000, places=3), min_size=1, max_size=6),
+    places=st.integers(0, 3),
+    decimal=st.sampled_from([POINT, COMMA]),
+    group=st.sampled_from(["", " ", "'", "other"]),
+)
+def test_numbers_of_one_locale_are_read_as_they_are_or_refused(
+    values: list[Decimal], places: int, decimal: str, group: str
+) -> None:
+    other = {POINT: COMMA, COMMA: POINT}[decimal] if group == "other" else group
+    marks = str.maketrans({",": other, ".": decimal})
+    written = [f"{value:,.{places}f}".translate(marks) for value in values]
+    column = NumberColumn("x", Quantity())
+    for number, text in enumerate(written):
+        column.observe(number, text)
+    try:
+        form = numbers.decide([column], None, None)["x"]
+    except ColumnError:
+        return
+    assert [form.value(text) for text in written] == [float(round(value, places)) for value in values]
+
+
+@given(
+    values=st.lists(st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)), min_size=1, max_size=6),  # noqa: DTZ001
+    day_first=st.booleans(),
+    sign=st.sampled_from("./-"),
+)
+def test_dates_of_one_order_are_read_as_they_are_or_refused(values: list[datetime], day_first: bool, sign: str) -> None:
+    order = sign.join(("%d", "%m", "%Y") if day_first else ("%m", "%d", "%Y"))
+    at = [value.replace(microsecond=0, tzinfo=UTC) for value in values]
+    written = [f"{value:{order} %H:%M:%S}Z" for value in at]
+    column = TimeColumn("x")
+    for number, text in enumerate(written):
+        column.observe(number, text)
+    form = times.decide([column], None, None)["x"]
+    for value, text in zip(at, written, strict=True):
+        try:
+            assert form.instant(text, None) == value
+        except RowError:
+            assert form.day_first is None
 
 
 def stays_min(write: Write, values: list[str], energy: str = "5", **stated: Any) -> list[float]:
