@@ -156,7 +156,12 @@ class SessionFile:
         """How to read the columns, decided from all of their values. Raises RecordingError for a column that cannot be."""
         best = self.new_format()
         forms = Forms(best.names, best.parts)
-        as_numbers = [numbers.NumberColumn(forms.column(name), each) for name, each in best.numbers.items()]
+        here = {*self.header, *forms.parts}
+        as_numbers = [
+            numbers.NumberColumn(forms.column(name), quantity)
+            for name, quantity in best.numbers.items()
+            if forms.column(name) in here
+        ]
         as_times = [times.TimeColumn(forms.column(name)) for name in best.times]
         columns: list[numbers.NumberColumn | times.TimeColumn] = [*as_numbers, *as_times]
         for number, cells in self.rows():
