@@ -1,11 +1,15 @@
 """Replaying a file: stations first, everything acknowledged, the same ids each time."""
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
+import orjson
 import pytest
 from fake_kafka import FakePublisher
+from typer.testing import CliRunner
 
-from evcharge.cli.app import main
+from evcharge.cli.app import app, main
 from evcharge.feeds.sent_ledger import ledger_totals, read_sent
 from evcharge.recorded import replay as replaying
 from evcharge.recorded.readers import read_sessions
@@ -81,3 +85,33 @@ def test_command_ends_in_one_line(
         main()
     assert ended.value.code in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_the_command_replays_a_table_at_a_site(
+    settings: Settings, kafka: FakePublisher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EVCHARGE_HOME", str(settings.home))
+    monkeypatch.setattr(replaying, "KafkaPublisher", lambda _: kafka)
+    path = tmp_path / "sessions.csv"
+    path.write_text('started, ended, wh\n2024-01-01 08:00, 2024-01-01 09:00, "12,345"\n2024-01-01 08:00, x, 5\n')
+    columns = "started_at=started,ended_at=ended,energy_wh=wh"
+    result = CliRunner().invoke(app, ["replay", str(path), "--columns", columns, *SITE, "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["stations"], report["sessions"], report["energy_delivered_kwh"]) == (1, 1, 12.345)
+    assert report["rejected_details"]["UNPARSABLE_TIME"].startswith(
+        "row 3: column 'ended': UNPARSABLE_TIME ('x' is not"
+    )
+    registered, started, stopped = (orjson.loads(value) for _, value in kafka.messages)
+    assert (registered["station_id"], registered["time_zone"]) == ("x", "Europe/Zurich")
+    assert (started["occurred_at"], stopped["evse_id"]) == ("2024-01-01T07:00:00.000Z", "1")
+
+    # a table whose stations have no place sends none of them
+    path.write_text("from,h,kWh,lot\n2024-01-01T08:00Z,1,5,Lot 1\n")
+    columns = "started_at=from,duration_h=h,energy_kwh=kWh,station_id=lot"
+    result = CliRunner().invoke(app, ["replay", str(path), "--columns", columns, "--time-zone", "Europe/Zurich"])
+    assert "published 1 sessions of 0 stations" in result.output
+    path.write_text("from,h,kWh,lot\n07.11.2024 08:00,1,5,Lot 1\n")
+    result = CliRunner().invoke(app, ["replay", str(path), "--columns", columns])
+    assert "row 2: column 'from': UNPARSABLE_TIME" in str(result.exception)
+    assert "no session is left" in str(result.exception)
