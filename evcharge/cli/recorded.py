@@ -221,6 +221,9 @@ def _table(
 
     if time_zone is not None:
         _check_zone(time_zone, "--time-zone")
+    if date_format and "%Z" in date_format:
+        # strptime takes the name of a zone and forgets it
+        raise typer.BadParameter("%Z has no offset: use %z, or leave the option out", param_hint="--date-format")
     decimal = None if decimal_comma is None else "," if decimal_comma else "."
     return Table(time_zone, None if columns is None else _mapping(columns), day_first, decimal, date_format)
 

@@ -173,8 +173,10 @@ class TimeColumn:
         self._timed = self._timed or found["clock"] is not None
         self._zoned = self._zoned or bool(found["offset"] or found["zone"])
         self._needs_zone = self._needs_zone or found["offset"] is None
-        if found["one"] and (int(found["one"]) > 12) != (int(found["two"]) > 12):
-            self._first.setdefault(int(found["one"]) > 12, f"row {number} has {text!r}")
+        if found["one"]:
+            one, two = int(found["one"]), int(found["two"])
+            if min(one, two) <= 12 < max(one, two) <= 31:
+                self._first.setdefault(one > 12, f"row {number} has {text!r}")
 
     def day_first(self) -> bool | None:
         """Whether the day comes first; None if no row shows it, or some rows show the one and some the other."""

@@ -161,6 +161,7 @@ def starts(write: Write, values: list[str], zone: str | None = ZURICH, **stated:
         (["11/07/2017 10:00", "13-07-2017 10:00"], ["07-11", "07-13"]),
         (["2017/11/07 10:00", "2017.11.13 10:00"], ["11-07", "11-13"]),
         (["7 Nov 2017 10:00", "Nov 13, 2017 10:00 AM"], ["11-07", "11-13"]),
+        (["07.11.2017 10:00", "13.11.2017 10:00", "05.05.2017 10:00"], ["11-07", "11-13", "05-05"]),
         (["07-Nov-2017 10:00", "Mon, 13 Nov 2017 10:00:00"], ["11-07", "11-13"]),
     ],
 )
@@ -184,6 +185,8 @@ def test_days_and_months_that_stay_open_are_refused_until_the_user_says_it(csv_f
 def test_a_column_with_both_orders_is_refused_with_a_row_of_each(csv_file: Write) -> None:
     said = starts(csv_file, ["13/07/2017 10:00", "07/14/2017 10:00", "01/02/2017 10:00"])
     assert "row 2 has '13/07/2017 10:00' and row 3 has '07/14/2017 10:00'" in str(said)
+    # a day 45 shows nothing
+    assert "no row shows" in str(starts(csv_file, ["01/02/2017 10:00", "45/02/2017 10:00"]))
     recording = starts(csv_file, ["13/07/2017 10:00", "07/14/2017 10:00"], day_first=True)
     assert "row 3: column 'from': UNPARSABLE_TIME ('07/14/2017 10:00': month must be in 1..12" in str(recording)
 

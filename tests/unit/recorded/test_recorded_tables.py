@@ -222,6 +222,7 @@ def test_the_command_fits_a_table_and_prints_text_or_json(csv_file: Write, tmp_p
     [
         (("--columns", "started_at=in"), "--columns needs --time-zone"),
         (("--columns", "started_at", "--time-zone", ZURICH), "'started_at' is not name=column"),
+        (("--date-format", "%Y-%m-%d %H:%M %Z"), "%Z has no offset: use %z"),
         (("--columns", "started_at=a,started_at=b", "--time-zone", ZURICH), "a name is there twice"),
         (("--columns", "started_at=", "--time-zone", ZURICH), "'started_at=' is not name=column"),
         (("--time-zone", "Mars/Base"), "'Mars/Base' is not an IANA time zone"),
