@@ -230,7 +230,7 @@ def test_a_connector_is_found_by_all_its_names(world: World) -> None:
         world.register(name, 0, latitude=place[0] + km * KM, longitude=place[1], evses=listed)
         world.send(left(f"{PREFIX}-{name}", 1))
     world.says("stations", NOW)
-    expected = {
+    expected: dict[str | None, list[str]] = {
         **{word: ["nacs", "j3400", "tesla"] for word in ("NACS", "j3400", "Tesla")},
         "CCS": ["ccs", "ccs1", "ccs2"],
         "CCS1": ["ccs", "ccs1"],
@@ -241,9 +241,8 @@ def test_a_connector_is_found_by_all_its_names(world: World) -> None:
     }
     with Queries(world.settings, world.client) as queries:
         for power_kw, free_only in ((None, False), (None, True), (11.0, True)):
-            asked = {"min_power_kw": power_kw, "free_only": free_only}
             found = {
-                name: names(queries.nearby(NearbyQuestion(*place, 100, connector=name, **asked), NOW))
+                name: names(queries.nearby(NearbyQuestion(*place, 100, name, power_kw, free_only), NOW))
                 for name in expected
             }
             assert found == expected
