@@ -12,7 +12,7 @@ from evcharge.contracts import STATION_REGISTRY, Contract, Field, FieldType, Rul
 from evcharge.contracts.spark import message_ddl, verdict
 from evcharge.contracts.times import time_sql
 from evcharge.contracts.vehicle_telemetry import MAX_JUMP_KMH, MIN_JUMP_KM
-from evcharge.lake.last_places import KEPT
+from evcharge.lake.last_places import DDL, KEPT
 from evcharge.places import EARTH_KM
 from evcharge.settings import Settings
 
@@ -168,7 +168,7 @@ def _jumps_judged(rows: DataFrame, last_places: pa.Table) -> DataFrame:
     A car's first row is not judged, nor one whose rows before it Kafka took more than KEPT earlier. The order is Kafka's: a
     car's records lie in one partition.
     """
-    carried = rows.sparkSession.createDataFrame(last_places).selectExpr("*", "true AS carried")
+    carried = rows.sparkSession.createDataFrame(last_places, DDL).selectExpr("*", "true AS carried")
     with_carried = rows.selectExpr("*", "false AS carried").unionByName(carried, allowMissingColumns=True)
     here = "CASE WHEN broken IS NULL THEN struct(latitude, longitude, occurred_at, kafka_timestamp) END"
     order = "(PARTITION BY kafka_partition, vehicle_id ORDER BY carried DESC, kafka_timestamp, kafka_offset)"

@@ -35,6 +35,11 @@ SCHEMA = pa.schema(
         ("kafka_timestamp", pa.timestamp("us", tz="UTC")),
     ]
 )
+#: SCHEMA as Spark DDL.
+DDL = (
+    "kafka_partition INT, vehicle_id STRING, latitude DOUBLE, longitude DOUBLE, occurred_at TIMESTAMP, kafka_offset BIGINT, "
+    "kafka_timestamp TIMESTAMP"
+)
 
 
 def read_last_places(repository: Repository, ref: str) -> pa.Table:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from evcharge.lake.last_places import KEPT, SCHEMA, from_bytes, newest_two, places_after, to_bytes
+from evcharge.lake.last_places import DDL, KEPT, SCHEMA, from_bytes, newest_two, places_after, to_bytes
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -60,3 +60,8 @@ def test_offsets_of_a_topic_that_was_made_anew_begin_again() -> None:
 def test_the_file_holds_the_places() -> None:
     rows = places(("a", 3), ("Łódź", 4))
     assert from_bytes(to_bytes(rows)).equals(rows)
+
+
+def test_spark_reads_the_same_columns() -> None:
+    types = {pa.int32(): "INT", pa.int64(): "BIGINT", pa.string(): "STRING", pa.float64(): "DOUBLE"}
+    assert ", ".join(f"{field.name} {types.get(field.type, 'TIMESTAMP')}" for field in SCHEMA) == DDL
