@@ -119,6 +119,7 @@ def live_assets(settings: Settings) -> list[Any]:
                 "stations": report.stations,
                 "sessions": report.sessions,
                 "energy_kwh": report.energy_kwh,
+                "rows_removed": report.removed,
                 "lake_commit": report.lake_commit,
                 "hours_to": report.hours_to.isoformat(),
                 "from": "lake",

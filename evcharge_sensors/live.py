@@ -73,9 +73,8 @@ def load_closed_hours(context: dg.SensorEvaluationContext, platform: Platform) -
         return dg.SensorResult(
             run_requests=[_request(*days, now) for days in contiguous(pending.days)[:RANGES_PER_TICK]]
         )
-    if pending.running:
-        return dg.SkipReason("the running hour is served by the stream until it is over")
-    return dg.SensorResult(skip_reason="Cassandra has all of main", cursor=pending.head)
+    waits = "the running hour is served by the stream until it is over"
+    return dg.SensorResult(skip_reason=waits if pending.running else "Cassandra has all of main", cursor=pending.cursor)
 
 
 def _request(first: date, last: date, now: datetime) -> dg.RunRequest:

@@ -19,9 +19,15 @@ class MainLog(Repository):
         #: The `stop_at` of every reading of the log.
         self.readings: list[str | None] = []
 
-    def publish(self, topic: str, *days: date) -> str:
-        """Adds a publication with good rows of the given UTC days; its commit's id."""
-        return self.add(topic=topic, event_dates=json.dumps([day.isoformat() for day in days]))
+    def publish(self, topic: str, *days: date, reached: list[date] | None = None) -> str:
+        """Adds a publication with good rows of the given UTC days; its commit's id.
+
+        `reached` are the other days that its sessions reach into. None: a publication of an earlier version.
+        """
+        dates = {"event_dates": days} | ({} if reached is None else {"reached_dates": reached})
+        return self.add(
+            topic=topic, **{name: json.dumps([day.isoformat() for day in listed]) for name, listed in dates.items()}
+        )
 
     def add(self, **metadata: str) -> str:
         number = len(self.commits) + 1

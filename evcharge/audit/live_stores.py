@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -25,7 +25,8 @@ from evcharge.lake.layout import raw_schema
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset, raw_prefixes
-from evcharge.live.final_usage import days_to_read, folded
+from evcharge.live.final_usage import folded
+from evcharge.live.hour_rows import needed_rows
 from evcharge.live.indices import documents
 from evcharge.live.pending_hours import ComputedDay, computed_days
 from evcharge.live.rebuild import TOPICS
@@ -34,6 +35,9 @@ from evcharge.live.station_state import StationState
 from evcharge.live.usage import Hour
 from evcharge.live.usage_tables import FINAL
 from evcharge.settings import Settings
+
+#: What the running day's rows touch is computed once an hour, so days that are over may lack the rows of an hour.
+HOURS_GRACE = timedelta(hours=1)
 
 #: For each partition, the offset after the last row to compare.
 Cut = Mapping[int, int]
@@ -78,7 +82,10 @@ def station_documents(settings: Settings, repository: Repository, commit: str, o
 
 
 def final_hours(settings: Settings, repository: Repository, loading_since: datetime) -> Sides:
-    """The final hours of Cassandra against the lake, each day at the commit that it was computed from.
+    """The final hours of Cassandra against the lake.
+
+    Days that are over should have what was on main HOURS_GRACE before `loading_since`. The running day, and days that were
+    computed since, are compared at the commit that they were computed from.
 
     A day is marked after its rows are written. A day is being loaded, and left out, if a row written after `loading_since`
     has another commit than the day's mark. Raises ServerDownError.
@@ -97,13 +104,25 @@ def final_hours(settings: Settings, repository: Repository, loading_since: datet
             start = day_to_ms(row.day.date()) + row.hour * HOUR_MS
             values = [row.sessions, row.energy_wh, row.occupied_ms, row.peak_occupancy, row.waits, row.faults]
             found[row.station_id, start] = _hour_figures(Hour(*values))
+    due, later = _commit_at(repository, loading_since - HOURS_GRACE)
     expected: dict[StationHour, Figures] = {}
     by_commit: dict[str, list[date]] = defaultdict(list)
     for day, mark in computed.items():
-        by_commit[mark.lake_commit].append(day)
+        is_due = mark.lake_commit not in later and day < loading_since.date()
+        by_commit[due if due and is_due else mark.lake_commit].append(day)
     for commit, days in by_commit.items():
         expected |= _expected_hours(repository, commit, {day: computed[day] for day in days})
     return Sides(_without_days(found, loading), _without_days(expected, loading))
+
+
+def _commit_at(repository: Repository, at: datetime) -> tuple[str | None, set[str]]:
+    """Main's head as of an instant, None if main is younger, and the commits after it."""
+    later: set[str] = set()
+    for commit in repository.log():
+        if commit.created_at <= at:
+            return commit.id, later
+        later.add(commit.id)
+    return None, later
 
 
 def _without_days(hours: dict[StationHour, Figures], days: set[date]) -> dict[StationHour, Figures]:
@@ -112,10 +131,13 @@ def _without_days(hours: dict[StationHour, Figures], days: set[date]) -> dict[St
 
 
 def _expected_hours(repository: Repository, commit: str, days: dict[date, ComputedDay]) -> dict[StationHour, Figures]:
-    rows = _rows(repository, commit, SESSION_EVENTS.topic, days_to_read(days))
-    first: dict[str, dict[str, Any]] = {}
+    needed = needed_rows(repository, commit, days)
+    rows = _rows(repository, commit, SESSION_EVENTS.topic, needed.days)
+    far = _rows(repository, commit, SESSION_EVENTS.topic, needed.far_days)
+    rows += [row for row in far if (row["station_id"], row["session_id"]) in needed.sessions]
+    first: dict[tuple[str, str], dict[str, Any]] = {}
     for row in sorted(rows, key=_log_order):
-        first.setdefault(row["event_id"], row)
+        first.setdefault((row["station_id"], row["event_id"]), row)
     ordered = sorted(first.values(), key=lambda r: (r["station_id"], r["occurred_at"], r["session_id"], r["sequence"]))
     ends = {day_to_ms(day): int(mark.hours_to.timestamp() * 1000) for day, mark in days.items()}
     return {

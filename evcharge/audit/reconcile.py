@@ -173,13 +173,17 @@ def _at_load(
 ) -> tuple[pa.Table, list[date]]:
     """The lake's finished sessions that the facts should have, keyed like them, and the days that are behind.
 
-    The facts should have what each day's load saw, and what is overdue.
+    The facts should have what each day's load saw, and what is overdue. A day that has not begun is never overdue.
     """
     days = (finished["at"].to_numpy() // DAY_MS).astype("datetime64[D]").astype(object)
     rows = [(day, partition, offset) for day, (partition, offset) in zip(days, places(finished), strict=True)]
     seen = [offset < loaded.get(day, {}).get(partition, 0) for day, partition, offset in rows]
     behind = sorted({day for (day, _, _), was_seen in zip(rows, seen, strict=True) if not was_seen})
-    due = [was or offset < overdue.get(partition, 0) for (_, partition, offset), was in zip(rows, seen, strict=True)]
+    last = (datetime.now(UTC) - LOAD_GRACE).date()
+    due = [
+        was or (day <= last and offset < overdue.get(partition, 0))
+        for (day, partition, offset), was in zip(rows, seen, strict=True)
+    ]
     # an event's id is its session's id and a number
     sessions = pc.replace_substring_regex(finished["key"], r"-\d+$", "")
     keyed = finished.set_column(finished.schema.get_field_index("key"), "key", sessions)

@@ -35,6 +35,9 @@ MAX_STAY_S = MAX_STAY_DAYS * 86_400.0
 # A meter value a second for eleven days.
 MAX_SEQUENCE = 1_000_000
 MAX_EVENT_ID_BYTES = MAX_ID_BYTES + len(f"-{MAX_SEQUENCE}")
+#: The hours of a day are computed from sessions that lasted up to this long. Of a longer one they have what its rows of the
+#: last days tell. A car is rarely plugged in for longer than a holiday of a month.
+MAX_SESSION_DAYS = 31
 
 
 def event_id(session_id: str, sequence: int) -> str:

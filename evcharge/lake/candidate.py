@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,7 +45,8 @@ class RunIdentity:
 class Manifest:
     """What a publication consists of. The lake keeps it under `_publications/`, beside the data.
 
-    `files` maps a path to its number of rows; `event_dates` are the UTC dates of the good rows.
+    `files` maps a path to its number of rows; `event_dates` are the UTC dates of the good rows. `reached_dates` are the other
+    UTC dates that finished sessions reach back into, None in a manifest of an earlier version.
     """
 
     publication_id: str
@@ -63,6 +65,7 @@ class Manifest:
     run_id: str
     root_run_id: str
     code_version: str
+    reached_dates: list[str] | None = None
 
     @property
     def offsets(self) -> OffsetRange:
@@ -73,7 +76,7 @@ class Manifest:
 
     def metadata(self) -> dict[str, str]:
         """Commit metadata: everything but the list of files, which is too long for it when a year is replayed."""
-        content = {k: v for k, v in self.to_json().items() if k != "files"}
+        content = {k: v for k, v in self.to_json().items() if k != "files" and v is not None}
         content |= {"manifest": self.offsets.manifest_path, "files": len(self.files)}
         return {k: v if isinstance(v, str) else orjson.dumps(v).decode() for k, v in content.items()}
 
@@ -147,6 +150,7 @@ def write_candidate(
         run_id=run.run_id,
         root_run_id=run.root_run_id,
         code_version=run.code_version,
+        reached_dates=_reached_dates(lines),
     )
     repository.write_json(branch, planned.manifest_path, manifest.to_json())
     on_step("manifest written")
@@ -168,6 +172,17 @@ def write_candidate(
         rows_quarantined=manifest.rows_quarantined,
     )
     return manifest, commit
+
+
+def _reached_dates(lines: Sequence[Any]) -> list[str]:
+    """The dates between a file's `reaches_to` and its `event_date`, for which there is no file. `lines` are of FILE_SCHEMA."""
+    reached: set[date] = set()
+    for line in lines:
+        if line.reaches_to:
+            first = date.fromisoformat(line.reaches_to)
+            count = (date.fromisoformat(line.event_date) - first).days
+            reached |= {first + timedelta(days=n) for n in range(count)}
+    return sorted({day.isoformat() for day in reached} - {line.event_date for line in lines})
 
 
 def known_stations(repository: Repository, ref: str) -> frozenset[str]:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS, VEHICLE_TELEMETRY
+from evcharge.contracts.session_events import MAX_SESSION_DAYS
 from evcharge.lake.last_places import newest_two, to_bytes
 from evcharge.lake.layout import QUARANTINE_SCHEMA, quarantine_path, raw_path, raw_schema
 from evcharge.settings import Settings
@@ -37,6 +38,7 @@ FILE_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("event_date", pa.string()),
+        ("reaches_to", pa.string()),
         ("rows", pa.int64()),
         ("bytes", pa.int64()),
         ("rule_counts", pa.map_(pa.string(), pa.int64())),
@@ -46,7 +48,8 @@ FILE_SCHEMA = pa.schema(
 )
 #: FILE_SCHEMA as Spark DDL, for mapInArrow.
 FILE_DDL = (
-    "path STRING, event_date STRING, rows BIGINT, bytes BIGINT, rule_counts MAP<STRING, BIGINT>, last_places BINARY"
+    "path STRING, event_date STRING, reaches_to STRING, rows BIGINT, bytes BIGINT, rule_counts MAP<STRING, BIGINT>, "
+    "last_places BINARY"
 )
 
 
@@ -124,10 +127,22 @@ class RowFileWriter:
         return {
             "path": path,
             "event_date": event_date,
+            "reaches_to": None if event_date is None else _reaches_to(table, event_date),
             "rows": table.num_rows,
             "bytes": content.size,
             "rule_counts": sorted(rule_counts.items()),
         }
+
+
+def _reaches_to(rows: pa.Table, event_date: str) -> str | None:
+    """The first UTC date of the finished sessions that end on a date, if that is before it; at most MAX_SESSION_DAYS before."""
+    if "started_at" not in rows.schema.names:
+        return None
+    started_at = pc.min(rows["started_at"].filter(pc.equal(rows["event_type"], "stopped"))).as_py()
+    ended_on = date.fromisoformat(event_date)
+    if started_at is None or started_at.date() >= ended_on:
+        return None
+    return max(started_at.date(), ended_on - timedelta(days=MAX_SESSION_DAYS)).isoformat()
 
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:

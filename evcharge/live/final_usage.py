@@ -1,4 +1,4 @@
-"""Hourly usage from the lake: the hours of whole UTC days, computed from every event on main.
+"""Hourly usage from the lake: the hours of whole UTC days, computed from every event on main that they depend on.
 
 A station's rows are folded by the same rules as the stream's, but in the order of their event times, without events that
 were sent again and with no limit on lateness.
@@ -7,7 +7,7 @@ were sent again and with no limit on lateness.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,26 +20,25 @@ from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.live.cassandra_statements import execute_all
+from evcharge.live.hour_rows import NeededRows, needed_rows
 from evcharge.live.rebuild import in_milliseconds
 from evcharge.live.station_state import StationState
-from evcharge.live.usage_tables import StationHour, write_final
+from evcharge.live.usage_tables import StationHour, delete_final_before, write_final
 from evcharge.live.worker import records_of
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 log = structlog.get_logger()
 
-#: Events are read from this many days before and after the computed days. A session that is plugged in for longer counts
-#: from the first event that was read. The stopped event comes up to a day late (OCPP's daily clock synchronisation).
-MARGIN_DAYS = 3
 TASKS = 2
 _WRITE_ROWS = 5_000
 
 _ONE_PER_EVENT = """
 SELECT * EXCEPT (arrival) FROM (
-    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY topic_generation, kafka_partition, kafka_offset) AS arrival
+    SELECT *, row_number() OVER (
+        PARTITION BY station_id, event_id ORDER BY topic_generation, kafka_partition, kafka_offset) AS arrival
     FROM {events}
 ) WHERE arrival = 1
 """
@@ -49,7 +48,10 @@ _REPORT_DDL = "rows BIGINT, stations BIGINT, sessions BIGINT, energy_wh BIGINT"
 
 @dataclass(frozen=True, slots=True)
 class FinalReport:
-    """What was computed: the hours before `hours_to`, with the number of rows, stations and sessions and their energy."""
+    """What was computed: the hours before `hours_to`, with the number of rows, stations and sessions and their energy.
+
+    `removed` counts rows of an earlier computation that the days no longer have.
+    """
 
     lake_commit: str
     hours_to: datetime
@@ -57,6 +59,7 @@ class FinalReport:
     stations: int
     sessions: int
     energy_kwh: float
+    removed: int
 
 
 def write_final_usage(
@@ -67,10 +70,11 @@ def write_final_usage(
     Running it twice changes only `written_at`. Raises ServerDownError.
     """
     wanted = sorted(set(days))
+    begun_at = datetime.now(UTC)
     commit = repository.head().id
     hours_to = now.replace(minute=0, second=0, microsecond=0)
-    rows = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, days_to_read(wanted))
-    report = FinalReport(commit, hours_to, 0, 0, 0, 0.0)
+    rows = _read(repository, spark, commit, needed_rows(repository, commit, wanted))
+    report = FinalReport(commit, hours_to, 0, 0, 0, 0.0, 0)
     if rows is not None:
         rows.createOrReplaceTempView("events_of_days")
         unique = spark.sql(_ONE_PER_EVENT.format(events="events_of_days"))
@@ -90,8 +94,10 @@ def write_final_usage(
             sum(r.stations for r in reports),
             sum(r.sessions for r in reports),
             sum(r.energy_wh for r in reports) / 1000,
+            0,
         )
     with cassandra(settings) as session:
+        report = replace(report, removed=delete_final_before(settings, session, wanted, begun_at))
         statement = (
             f"INSERT INTO {settings.cassandra_keyspace}.usage_days "
             "(year, day, lake_commit, hours_to, stations, written_at) VALUES (?, ?, ?, ?, ?, ?)"
@@ -104,8 +110,21 @@ def write_final_usage(
                 for day in wanted
             ),
         )
-    log.info("hourly usage written", commit=commit, days=len(wanted), rows=report.rows, stations=report.stations)
+    log.info("hourly usage written", commit=commit, days=len(wanted), rows=report.rows, removed=report.removed)
     return report
+
+
+def _read(repository: Repository, spark: SparkSession, commit: str, needed: NeededRows) -> DataFrame | None:
+    """The needed rows; None if the lake has none."""
+    rows = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, needed.days)
+    far = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, needed.far_days)
+    if far is None:
+        return rows
+    names = ["station_id", "session_id"]
+    listed = pa.table([pa.array(column, pa.string()) for column in zip(*sorted(needed.sessions), strict=True)], names)
+    sessions = spark.createDataFrame(listed, ", ".join(f"{name} STRING" for name in names))
+    of_sessions = far.join(sessions, names, "left_semi").select(far.columns)
+    return of_sessions if rows is None else rows.unionByName(of_sessions)
 
 
 @dataclass(frozen=True)
@@ -154,11 +173,6 @@ def folded(events: Iterable[dict[str, Any]]) -> Iterator[StationState]:
         state.apply(event)
     if state is not None:
         yield state
-
-
-def days_to_read(days: Iterable[date]) -> list[str]:
-    """The event dates to read for the hours of the given UTC days."""
-    return sorted({str(day + timedelta(days=d)) for day in days for d in range(-MARGIN_DAYS, MARGIN_DAYS + 1)})
 
 
 def _end_of(day: date) -> datetime:

@@ -54,6 +54,24 @@ def write_final(settings: Settings, session: Session, rows: Iterable[StationHour
     return _write(settings, session, FINAL, rows, {"lake_commit": lake_commit})
 
 
+def delete_final_before(settings: Settings, session: Session, days: Iterable[date], begun_at: datetime) -> int:
+    """Deletes the final hours of UTC days that a computation, begun at `begun_at`, did not write again; returns how many."""
+    # Cassandra keeps milliseconds.
+    begun_at = begun_at.replace(microsecond=begun_at.microsecond // 1000 * 1000)
+    table = f"{settings.cassandra_keyspace}.{FINAL}"
+    listing = prepared(session, f"SELECT station_id, day, hour, written_at FROM {table} WHERE day = ?")
+    obsolete = [
+        (row.station_id, row.day, row.hour)
+        for day in days
+        for row in session.execute(listing, (day,))
+        if row.written_at is None or row.written_at.replace(tzinfo=UTC) < begun_at
+    ]
+    # The timestamp spares whatever is written meanwhile.
+    at_us = int(begun_at.timestamp() * 1_000_000)
+    statement = f"DELETE FROM {table} USING TIMESTAMP {at_us} WHERE station_id = ? AND day = ? AND hour = ?"
+    return execute_all(session, statement, obsolete)
+
+
 def read_hours(settings: Settings, session: Session, station_id: str, days: Iterable[date]) -> list[HourlyUsage]:
     """A station's hours of the given UTC days, in order and each once: the final hour if there is one."""
     days, answers = tuple(days), []

@@ -119,8 +119,14 @@ def compare(
     Everything that the station did until `known_to` is known. An hour of today without a row counts as unused if it began
     before then; otherwise it is not known. A day before counts if the station has a row for it. After the station's first
     such day, a day without rows counts too if all its hours are final: `settled_to` has the end of the final hours by UTC day.
+    A provisional hour does not count on a UTC day whose hours are all final: the lake does not have what the stream had.
     """
-    found = {usage.hour_at: usage for usage in usages}
+
+    def is_replaced(usage: HourlyUsage) -> bool:
+        midnight = datetime.combine(usage.hour_at.date() + timedelta(days=1), time(), UTC)
+        return not usage.is_final and settled_to.get(usage.hour_at.date(), usage.hour_at) >= midnight
+
+    found = {usage.hour_at: usage for usage in usages if not is_replaced(usage)}
     today, before = days_compared(now, zone)
 
     def is_settled(start: datetime) -> bool:

@@ -45,8 +45,10 @@ def wait_until_loaded(
     event_dates: set[date],
     timeout_s: float = 600,
     on_progress: Callable[[Missing], None] = lambda progress: None,
-) -> None:
+) -> list[date]:
     """Returns when main has the rows below `topic_offsets` and the warehouse has main's `event_dates` and stations.
+
+    A date that has not begun, by a producer's clock that is ahead, is not waited for. Returns those dates.
 
     `topic_offsets` gives each topic's and partition's end offset, exclusive; `timeout_s` is in seconds.
     Raises WaitTimeoutError, ServerDownError.
@@ -63,7 +65,7 @@ def wait_until_loaded(
             pending = pending_loads(settings, repository)
             days = len(event_dates.intersection(pending.days)) + pending.stations
             if days == 0:
-                return
+                return sorted(event_dates.intersection(pending.later))
         waited_s = time.monotonic() - began
         on_progress(Missing(unpublished, max(days, 0), waited_s))
         if waited_s > timeout_s:

@@ -9,8 +9,11 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
+from lake_in_memory import TOPIC
+from main_log import MainLog
 
-from evcharge.live.pending_hours import PendingHours
+from evcharge.live import pending_hours
+from evcharge.live.pending_hours import ComputedDay, PendingHours
 from evcharge.live.stream_runner import only_one
 from evcharge.settings import load_settings
 from evcharge_assets.live import STREAM_JOB
@@ -28,8 +31,8 @@ def evaluate(
     """Evaluates a sensor once, on a platform with a home of its own."""
     monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
 
-    def once(sensor: Any) -> Outcome:
-        context = dg.build_sensor_context(instance=instance, resources={"platform": platform_in_memory})
+    def once(sensor: Any, cursor: str | None = None) -> Outcome:
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"platform": platform_in_memory})
         result: Outcome = sensor(context)
         return result
 
@@ -149,7 +152,75 @@ def test_the_running_hour_is_left_to_the_stream(
     pending: Callable[..., None], evaluate: Callable[[Any], Outcome]
 ) -> None:
     pending([], [date(2026, 3, 1)])
-    assert (
-        skipped_since(evaluate(sensors.load_closed_hours))
-        == "the running hour is served by the stream until it is over"
-    )
+    outcome = evaluate(sensors.load_closed_hours)
+    assert isinstance(outcome, dg.SensorResult)
+    assert outcome.skip_reason is not None
+    assert outcome.skip_reason.skip_message == "the running hour is served by the stream until it is over"
+    assert (outcome.cursor, requests(outcome)) == ("the-head", [])
+
+
+# --- past hours, from main's log and the marks in Cassandra ---
+
+TODAY = datetime.now(UTC).date()
+DAYS = [TODAY - timedelta(days=n) for n in (9, 8, 7)]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, platform_in_memory: Any) -> MainLog:
+    main = MainLog()
+    monkeypatch.setattr(type(platform_in_memory), "repository", lambda _: main)
+    return main
+
+
+@pytest.fixture
+def marks(monkeypatch: pytest.MonkeyPatch) -> dict[date, ComputedDay]:
+    written: dict[date, ComputedDay] = {}
+    monkeypatch.setattr(pending_hours, "computed_days", lambda _: written)
+    return written
+
+
+def computed(*days: date, commit: str) -> dict[date, ComputedDay]:
+    now = datetime.now(UTC)
+    return {day: ComputedDay(commit, now, now) for day in days}
+
+
+def asked_days(outcome: Outcome) -> list[tuple[str, str]]:
+    tags = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    first, last = ([asked.tags[tag][:10] for asked in requests(outcome)] for tag in tags)
+    return list(zip(first, last, strict=True))
+
+
+def test_the_day_before_a_stop_is_asked_for_again(
+    log: MainLog, marks: dict[date, ComputedDay], evaluate: Callable[..., Outcome]
+) -> None:
+    log.publish(TOPIC, DAYS[0], reached=[])
+    marks.update(computed(DAYS[0], commit="c1"))
+    idle = evaluate(sensors.load_closed_hours)
+    assert requests(idle) == []
+    log.publish(TOPIC, DAYS[1], reached=[DAYS[0]])
+    assert isinstance(idle, dg.SensorResult)
+    assert asked_days(evaluate(sensors.load_closed_hours, idle.cursor)) == [(str(DAYS[0]), str(DAYS[1]))]
+
+
+def test_after_a_partial_restore_the_lost_days_are_asked_for(
+    log: MainLog, marks: dict[date, ComputedDay], evaluate: Callable[..., Outcome]
+) -> None:
+    log.publish(TOPIC, *DAYS, reached=[])
+    marks.update(computed(*DAYS, commit="c1"))
+    idle = evaluate(sensors.load_closed_hours)
+    assert isinstance(idle, dg.SensorResult)
+    assert requests(idle) == []
+    del marks[DAYS[1]]
+    assert asked_days(evaluate(sensors.load_closed_hours, idle.cursor)) == [(str(DAYS[1]), str(DAYS[1]))]
+
+
+def test_a_day_that_has_not_begun_holds_up_no_other(
+    log: MainLog, marks: dict[date, ComputedDay], evaluate: Callable[..., Outcome]
+) -> None:
+    log.publish(TOPIC, DAYS[0], TODAY + timedelta(days=1), reached=[])
+    assert asked_days(evaluate(sensors.load_closed_hours)) == [(str(DAYS[0]), str(DAYS[0]))]
+    marks.update(computed(DAYS[0], commit="c1"))
+    waits = evaluate(sensors.load_closed_hours)
+    assert requests(waits) == []
+    assert isinstance(waits, dg.SensorResult)
+    assert waits.cursor

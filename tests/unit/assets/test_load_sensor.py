@@ -9,9 +9,15 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
+from main_log import MainLog
 
 from evcharge.connections import ServerDownError
+from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.lake.touched_days import Mark, Part
+from evcharge.settings import Settings
+from evcharge.warehouse import pending_loads
 from evcharge.warehouse.pending_loads import Pending
+from evcharge.warehouse.tables import FACT, POSITIONS
 from evcharge_assets.jobs import load_days_job, load_positions_job, load_stations_job
 from evcharge_assets.partitions import GAP_DAYS
 from evcharge_sensors import load
@@ -131,3 +137,81 @@ def test_a_dead_server_is_named(
         dg.build_sensor_context(instance=instance, resources={"platform": platform_in_memory})
     )
     assert result.skip_message == "clickhouse does not answer"
+
+
+# --- from main's log and the marks in ClickHouse ---
+
+TODAY = datetime.now(UTC).date()
+PAST, TOMORROW = TODAY - timedelta(days=9), TODAY + timedelta(days=1)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, platform_in_memory: Any) -> MainLog:
+    main = MainLog()
+    monkeypatch.setattr(type(platform_in_memory), "repository", lambda _: main)
+    return main
+
+
+@pytest.fixture
+def marks(monkeypatch: pytest.MonkeyPatch) -> dict[Part, Mark]:
+    loaded_days: dict[Part, Mark] = {}
+    monkeypatch.setattr(pending_loads, "loaded_days", lambda _: loaded_days)
+    return loaded_days
+
+
+@pytest.fixture
+def evaluate(instance: dg.DagsterInstance, platform_in_memory: Any) -> Callable[..., Any]:
+    def once(cursor: str | None = None) -> Any:
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"platform": platform_in_memory})
+        return load_merged_days(context)
+
+    return once
+
+
+def test_only_tomorrow_is_pending(log: MainLog, marks: dict[Part, Mark], evaluate: Callable[..., Any]) -> None:
+    """Producers' clocks may be ahead by a day; Dagster has no partition of it yet."""
+    log.publish(SESSION_EVENTS.topic, TOMORROW)
+    log.publish(VEHICLE_TELEMETRY.topic, TOMORROW)
+    waits = evaluate()
+    assert requests(waits) == []
+    assert waits.skip_reason.skip_message == (
+        f"the warehouse has all of main, but for {TOMORROW}: a day is loaded once it has begun"
+    )
+    assert evaluate(waits.cursor).skip_reason == waits.skip_reason
+
+
+def test_tomorrow_holds_up_no_other_request(
+    log: MainLog, marks: dict[Part, Mark], evaluate: Callable[..., Any]
+) -> None:
+    log.publish(SESSION_EVENTS.topic, PAST, TOMORROW)
+    log.publish(VEHICLE_TELEMETRY.topic, PAST, TOMORROW)
+    assert requests(evaluate()) == [(load_days_job.name, str(PAST)), (load_positions_job.name, str(PAST))]
+
+
+def test_tomorrow_is_loaded_once_it_has_begun(log: MainLog, settings: Settings, marks: dict[Part, Mark]) -> None:
+    log.publish(SESSION_EVENTS.topic, TOMORROW)
+    marks[FACT, PAST] = Mark("c0", datetime.now(UTC))
+    waits = pending_loads.pending_loads(settings, log)
+    assert (waits.days, waits.later) == ([], [TOMORROW])
+    log.publish(STATION_REGISTRY.topic)
+    begun = pending_loads.pending_loads(settings, log, waits.cursor, datetime.now(UTC) + timedelta(days=1))
+    assert (begun.days, begun.later, begun.stations) == ([TOMORROW], [], True)
+    assert log.readings == [None, "c1"]
+
+
+def test_after_a_partial_restore_the_lost_days_are_asked_for(
+    log: MainLog, marks: dict[Part, Mark], evaluate: Callable[..., Any]
+) -> None:
+    days = [PAST - timedelta(days=n) for n in (2, 1, 0)]
+    log.publish(SESSION_EVENTS.topic, *days)
+    log.publish(VEHICLE_TELEMETRY.topic, *days)
+    for day in days:
+        marks[FACT, day] = marks[POSITIONS, day] = Mark("c2", datetime.now(UTC))
+    idle = evaluate()
+    assert requests(idle) == []
+    del marks[FACT, days[1]]
+    assert requests(evaluate(idle.cursor)) == [(load_days_job.name, str(days[1]))]
+    marks[FACT, days[1]] = marks[FACT, days[0]]
+    # a day as an older backup had it
+    marks[POSITIONS, days[2]] = Mark("c1", datetime.now(UTC) - timedelta(days=1))
+    assert requests(evaluate(idle.cursor)) == [(load_positions_job.name, str(days[2]))]

@@ -64,6 +64,15 @@ def test_hours_of_use_are_those_of_the_wall_clock() -> None:
     assert day.hours[8].today.sessions == 0
 
 
+def test_where_a_day_is_final_the_streams_hours_do_not_count() -> None:
+    """The stream had a session that the lake has elsewhere, or not at all."""
+    monday, tuesday = (TODAY - timedelta(days=n) for n in (2, 1))
+    used = [usage(local(monday, 3)), usage(local(tuesday, 3), 5), usage(local(tuesday, 9), 7, is_final=False)]
+    before = asked([*used, usage(local(monday, 9), is_final=False)], [monday])
+    assert before.hours[9].typical is not None
+    assert (before.typical_days, before.hours[9].typical.sessions) == (2, 3.5)
+
+
 def test_future_hours_are_left_out() -> None:
     day = asked([])
     assert [hour.hour for hour in day.hours if hour.today is None] == list(range(12, 24))
