@@ -24,6 +24,7 @@ from evcharge.cli import (
     stream,
     up,
 )
+from evcharge.cli.output import say
 
 _HELP = """
 The open EV-charging data platform. Charging stations, sessions and cars go through Kafka into live state, a versioned lake
@@ -82,8 +83,8 @@ def main() -> None:
     try:
         app()
     except (ServerDownError, UserError) as error:
-        print(f"evcharge: {error}", file=sys.stderr)
+        say(*f"evcharge: {error}".split("\n"), err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("evcharge: interrupted", file=sys.stderr)
+        say("evcharge: interrupted", err=True)
         sys.exit(130)

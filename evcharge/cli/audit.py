@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcharge.cli.options import AsJson
-from evcharge.cli.output import plain_table, print_table, show
+from evcharge.cli.output import plain_table, print_table, say, show
 
 if TYPE_CHECKING:
     from evcharge.audit.reconcile import Reconciliation
@@ -28,7 +28,7 @@ def reconcile(as_json: AsJson = False) -> None:
     from evcharge.settings import load_settings
 
     with spinner("reading") as status:
-        verdict = compare(load_settings(), on_step=lambda store: status.update(f"reading {store}"))
+        verdict = compare(load_settings(), on_step=lambda store: status.say(f"reading {store}"))
     code = 2 if verdict.empty else 0 if verdict.equal else 1
     show(verdict.to_json(), as_json, lambda: _print_verdict(verdict, code))
     raise typer.Exit(code)
@@ -58,40 +58,40 @@ def _print_verdict(verdict: Reconciliation, code: int) -> None:
             name, f"{figures.events:,}", f"{figures.sessions:,}", f"{figures.energy_wh / 1000:,.3f}", figures.hash
         )
     print_table(table)
-    typer.echo(f"{verdict.quarantined} records in quarantine; cut at offsets {verdict.cut}")
+    say(f"{verdict.quarantined} records in quarantine; cut at offsets {verdict.cut}")
     if verdict.days_behind:
-        typer.echo(f"not loaded yet, compared as of their last load: {', '.join(verdict.days_behind)}")
+        say(f"not loaded yet, compared as of their last load: {', '.join(verdict.days_behind)}")
     if verdict.stations_ahead:
-        typer.echo(f"{verdict.stations_ahead} stations in Elasticsearch are ahead of the lake and not compared")
+        say(f"{verdict.stations_ahead} stations in Elasticsearch are ahead of the lake and not compared")
     for difference in verdict.differences:
-        typer.echo(
+        say(
             f"{difference.store} against {difference.against}: station {difference.station_id}, hour {difference.hour}: "
             f"expected {difference.expected}, found {difference.found}"
         )
     if verdict.difference_count > len(verdict.differences):
-        typer.echo(f"… {verdict.difference_count} differences in all")
-    typer.echo({0: "equal", 1: "NOT EQUAL", 2: "nothing to compare"}[code])
+        say(f"… {verdict.difference_count} differences in all")
+    say({0: "equal", 1: "NOT EQUAL", 2: "nothing to compare"}[code])
 
 
 def _print_trace(settings: Settings, found: Trace) -> None:
     from evcharge.dagster_api import run_url
 
-    typer.echo(f"session {found.session_id}")
+    say(f"session {found.session_id}")
     for event in found.events:
-        typer.echo(
+        say(
             f"  {event['occurred_at']:%Y-%m-%d %H:%M:%S} {event['event_type']:9} "
             f"{_kwh(event['energy_delivered_kwh'])}  kafka partition {event['kafka_partition']} offset {event['kafka_offset']}"
             f"  {event['publication_id']}"
         )
     for publication in found.publications:
-        typer.echo(f"  published {publication['publication_id']}: branch {publication['branch']}")
-        typer.echo(f"    commit {publication['lake_commit']} at {publication['merged_at']}")
-        typer.echo(f"    Dagster run {run_url(settings, publication['run_id'])}")
+        say(f"  published {publication['publication_id']}: branch {publication['branch']}")
+        say(f"    commit {publication['lake_commit']} at {publication['merged_at']}")
+        say(f"    Dagster run {run_url(settings, publication['run_id'])}")
     if found.fact is None:
-        typer.echo("  no fact row: the session has not ended, or its day is not loaded yet")
+        say("  no fact row: the session has not ended, or its day is not loaded yet")
         return
     for name, value in found.fact.items():
-        typer.echo(f"  {name:22} {value}")
+        say(f"  {name:22} {value}")
 
 
 def _kwh(energy_kwh: float | None) -> str:

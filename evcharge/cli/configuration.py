@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evcharge.cli.options import AsJson
-from evcharge.cli.output import plain_table, print_table, show
+from evcharge.cli.output import plain_table, print_table, say, show
 
 
 def settings() -> None:
@@ -57,12 +57,13 @@ def credentials(
 
 def _print_login(login: dict[str, Any]) -> None:
     for name, value in login.items():
-        typer.echo(f"{name:10} {value}")
-    typer.echo(
-        f"""
-Browser            http://{login["host"]}:{login["http_port"]}/play (user and password at the top right)
-DBeaver            new connection, ClickHouse: host, port {login["http_port"]} (HTTP), database, user, password as above
-clickhouse-client  clickhouse-client --host {login["host"]} --port {login["port"]} --user {login["user"]} \\
-                     --password '{login["password"]}' --database {login["database"]}
-Start with         SELECT * FROM v_charging_sessions LIMIT 10; more in docs/questions.md"""
+        say(f"{name:10} {value}")
+    host, port, http_port = login["host"], login["port"], login["http_port"]
+    say(
+        "",
+        f"Browser            http://{host}:{http_port}/play (user and password at the top right)",
+        f"DBeaver            new connection, ClickHouse: host, port {http_port} (HTTP), database, user, password as above",
+        f"clickhouse-client  clickhouse-client --host {host} --port {port} --user {login['user']} \\",
+        f"                     --password '{login['password']}' --database {login['database']}",
+        "Start with         SELECT * FROM v_charging_sessions LIMIT 10; more in docs/questions.md",
     )

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from evcharge.cli.output import say
+
 
 def dictionary(
     check: Annotated[
@@ -21,7 +23,7 @@ def dictionary(
         require_clone("`evcharge dictionary --check`")
     text = render()
     if not IS_CLONE:
-        typer.echo(text, nl=False)
+        say(*text.splitlines())
         return
     path = PROJECT / "docs" / "data-dictionary.md"
     if check:
@@ -29,4 +31,4 @@ def dictionary(
             raise UserError(f"{path} is not up to date; run `evcharge dictionary`")
         return
     path.write_text(text)
-    typer.echo(f"written: {path}")
+    say(f"written: {path}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcharge.cli.options import AsJson, Yes
-from evcharge.cli.output import show
+from evcharge.cli.output import confirm, say, show
 
 if TYPE_CHECKING:
     from evcharge.lake.repository import Commit
@@ -116,14 +116,12 @@ def release(
         )
     if not yes:
         fate = "its bad rows go to quarantine, the good ones to main" if keep_good else "all of them go to quarantine"
-        typer.confirm(f"{parked.publication_id}, {parked.rows} rows: {fate}. Release it?", abort=True)
+        confirm(f"{parked.publication_id}, {parked.rows} rows: {fate}. Release it?")
     accepting = settings.model_copy(update={"quarantine_share_limit": 1.0} if keep_good else {})
     run = RunIdentity(f"release-{datetime.now(UTC):%Y%m%dT%H%M%S}", "release", "command")
     published = publish_range(accepting, repository, spark_session(settings), parked, run, release=not keep_good)
     manifest = published.manifest
-    typer.echo(
-        f"{manifest.publication_id}: {manifest.rows_good} rows published, {manifest.rows_quarantined} in quarantine"
-    )
+    say(f"{manifest.publication_id}: {manifest.rows_good} rows published, {manifest.rows_quarantined} in quarantine")
 
 
 def _print_commits(commits: list[Commit]) -> None:
@@ -131,9 +129,9 @@ def _print_commits(commits: list[Commit]) -> None:
         dates = json.loads(commit.metadata.get("event_dates", "[]"))
         days = "" if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} … {dates[-1]}"
         run = commit.metadata.get("run_id", "")[:8]
-        typer.echo(f"{commit.id[:_SHORT_ID]}  {commit.created_at:%Y-%m-%d %H:%M:%S}  {run:8}  {commit.message}  {days}")
+        say(f"{commit.id[:_SHORT_ID]}  {commit.created_at:%Y-%m-%d %H:%M:%S}  {run:8}  {commit.message}  {days}")
 
 
 def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        typer.echo(line)
+        say(line)

@@ -1,16 +1,32 @@
-"""What commands print: an answer as text or as JSON, tables, and logs beside them."""
+"""What commands print: an answer as text or as JSON, tables, and logs beside them.
+
+Nothing that is printed can style or steer the terminal (`evcharge.cli.plain_text`; `evcharge.cli.terminal` for rich).
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from evcharge.cli.plain_text import plain
+
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Prints lines to stdout, or to stderr."""
+    for line in lines:
+        typer.echo(plain(line), err=err)
+
+
+def confirm(question: str) -> None:
+    """Asks, and aborts the command unless the answer is yes."""
+    typer.confirm(plain(question), abort=True)
 
 
 def show(payload: object, as_json: bool, print_text: Callable[[], None], *, indent: int | None = 2) -> None:
@@ -26,21 +42,35 @@ def show(payload: object, as_json: bool, print_text: Callable[[], None], *, inde
 
 
 def plain_table(*headings: str, show_header: bool = True) -> Table:
-    """An empty table without lines between its cells."""
+    """An empty table without lines between its cells. A cell is a string, shown as it is, or a `Text` of ours."""
     from rich.table import Table
 
     return Table(*headings, show_header=show_header, box=None, pad_edge=False)
 
 
-def print_table(table: Table) -> None:
-    """Prints a table to stdout, as wide as the terminal."""
-    from rich.console import Console
+def print_table(table: Table, *, width: int | None = None) -> None:
+    """Prints a table to stdout, as wide as the terminal or as `width`."""
+    from evcharge.cli.terminal import PlainConsole
 
-    Console().print(table)
+    PlainConsole(width=width).print(table)
 
 
 def log_to_stderr() -> None:
     """Sends logs to stderr, because a report on stdout may be JSON."""
     import structlog
 
+    plain_logs()
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
+def plain_logs() -> None:
+    """Lets logs show their values as they are."""
+    import structlog
+
+    processors = structlog.get_config()["processors"]
+    if _plain_values not in processors:
+        structlog.configure(processors=[_plain_values, *processors])
+
+
+def _plain_values(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: plain(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evcharge.cli.options import AsJson
-from evcharge.cli.output import plain_table, print_table, show
+from evcharge.cli.output import plain_table, print_table, say, show
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from rich.text import Text
 
     from evcharge.queries.availability import Station
     from evcharge.queries.freshness import Freshness
@@ -103,8 +105,6 @@ def traffic(
 
 
 def _print_nearby(answer: NearbyAnswer) -> None:
-    from rich.markup import escape
-
     if answer.stations:
         table = plain_table("km", "station", "name", "free", "outlets", "now", "last event")
         for column in (*table.columns[:2], table.columns[3]):
@@ -113,8 +113,8 @@ def _print_nearby(answer: NearbyAnswer) -> None:
             one = found.station
             table.add_row(
                 f"{found.distance_km:.2f}",
-                escape(one.station_id),
-                escape(", ".join(part for part in (one.station_name, one.city) if part)),
+                one.station_id,
+                ", ".join(part for part in (one.station_name, one.city) if part),
                 _free(one),
                 _outlets(one),
                 _availability(one),
@@ -122,7 +122,7 @@ def _print_nearby(answer: NearbyAnswer) -> None:
             )
         print_table(table)
     counts = ", ".join(f"{count:,} {kind.value.replace('_', ' ')}" for kind, count in answer.counts.items())
-    typer.echo(f"{sum(answer.counts.values()):,} stations within {answer.question.radius_km:g} km: {counts}")
+    say(f"{sum(answer.counts.values()):,} stations within {answer.question.radius_km:g} km: {counts}")
     _print_end(answer.note, answer.fresh)
 
 
@@ -151,9 +151,11 @@ def _print_station(answer: StationAnswer) -> None:
 
 def _print_day(day: DayComparison) -> None:
     """Draws the plugged-in minutes of each hour, today beside the typical day, on one scale."""
+    from evcharge.cli.terminal import styled
+
     minutes = [u.occupied_minutes for hour in day.hours for u in (hour.today, hour.typical) if u is not None]
     most = max(minutes, default=0.0)
-    typer.echo(f"\n{day.date:%A %d %B %Y}, {day.time_zone}; bars: minutes plugged in, {most:.0f} at most")
+    say("", f"{day.date:%A %d %B %Y}, {day.time_zone}; bars: minutes plugged in, {most:.0f} at most")
     table = plain_table("hour", "today", "typical", "sessions", "kWh", "typical kWh")
     for column in table.columns[3:]:
         column.justify = "right"
@@ -161,21 +163,21 @@ def _print_day(day: DayComparison) -> None:
         now, usual = hour.today, hour.typical
         table.add_row(
             f"{hour.hour:02}",
-            "" if now is None else f"[cyan]{_bar(now.occupied_minutes, most)}[/]",
-            "" if usual is None else f"[dim]{_bar(usual.occupied_minutes, most)}[/]",
+            "" if now is None else styled(_bar(now.occupied_minutes, most), "cyan"),
+            "" if usual is None else styled(_bar(usual.occupied_minutes, most), "dim"),
             "" if now is None else f"{now.sessions:g}",
             "" if now is None else f"{now.energy_kwh:.1f}",
             "" if usual is None else f"{usual.energy_kwh:.1f}",
         )
     print_table(table)
     if day.note:
-        typer.echo(day.note)
+        say(day.note)
 
 
 def _print_traffic(answer: TrafficAnswer) -> None:
     _print_heading(answer.station, answer.fresh.now)
     if answer.cars_near is not None:
-        typer.echo(
+        say(
             f"{answer.cars_near:,} cars within {answer.question.radius_km:g} km, {answer.cars_near_driving:,} of them "
             f"driving; {len(answer.inbound):,} inbound"
         )
@@ -196,26 +198,24 @@ def _print_traffic(answer: TrafficAnswer) -> None:
             )
         print_table(table)
         if len(answer.inbound) > _CARS_SHOWN:
-            typer.echo(f"… {len(answer.inbound) - _CARS_SHOWN:,} more")
+            say(f"… {len(answer.inbound) - _CARS_SHOWN:,} more")
     _print_end(answer.note, answer.fresh)
     if not answer.cars_fresh.stale:
-        typer.echo(f"cars' positions: {_age(answer.cars_fresh)}")
+        say(f"cars' positions: {_age(answer.cars_fresh)}")
 
 
 def _print_heading(one: Station, now: datetime) -> None:
     where = ", ".join(part for part in (one.station_name, one.city, one.state_code, one.network) if part)
-    typer.echo(f"{one.station_id}  {where}")
+    say(f"{one.station_id}  {where}")
     queue = f", {one.queue_length} waiting" if one.queue_length else ""
-    typer.echo(
-        f"{_availability_text(one)}: {_free(one)} outlets free{queue}; last event {_ago(one.last_event_at, now)}"
-    )
+    say(f"{_availability_text(one)}: {_free(one)} outlets free{queue}; last event {_ago(one.last_event_at, now)}")
 
 
 def _print_end(note: str | None, fresh: Freshness) -> None:
     if note:
-        typer.echo(note)
+        say(note)
     if not fresh.stale:
-        typer.echo(f"state: {_age(fresh)}")
+        say(f"state: {_age(fresh)}")
 
 
 def _free(one: Station) -> str:
@@ -240,9 +240,11 @@ def _availability_text(one: Station) -> str:
     return f"{availability} ({one.remark})" if one.remark else availability
 
 
-def _availability(one: Station) -> str:
+def _availability(one: Station) -> Text:
+    from evcharge.cli.terminal import styled
+
     colors = {"free": "green", "busy": "yellow", "unknown": "dim", "out_of_service": "red"}
-    return f"[{colors[one.availability.value]}]{_availability_text(one)}[/]"
+    return styled(_availability_text(one), colors[one.availability.value])
 
 
 def _bar(value: float, most: float) -> str:

@@ -27,7 +27,7 @@ from evcharge.cli.options import (
     Wait,
     WaitTimeout,
 )
-from evcharge.cli.output import show
+from evcharge.cli.output import print_table, say, show
 
 #: Unknown connector names that are printed.
 _EXAMPLES = 5
@@ -158,9 +158,7 @@ def fit(
     report = {"profile": str(out), "sessions": profile.sessions, "dropped": dict(recording.rejected), **score.to_json()}
 
     def print_text() -> None:
-        typer.echo(
-            f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}"
-        )
+        say(f"{file}: {recording.source} format, {profile.sessions:,} sessions of {profile.evses} EVSEs fitted: {out}")
         print_dropped(recording)
         _print_score(score)
 
@@ -188,7 +186,7 @@ def realism(
         rows = realism_table(recordings, simulated_visits)
     if write is not None:
         write_table(write, rows)
-    typer.echo(markdown(rows), nl=False)
+    say(*markdown(rows).splitlines())
 
 
 def _read(settings: Settings, file: Path, site: Site | None, strict: bool, table: Table) -> Recording:
@@ -273,32 +271,27 @@ def _site(
 def _print_report(report: ReplayReport, recording: Recording) -> None:
     days = sorted(report.ended_on)
     between = f", ended {days[0]} to {days[-1]} UTC" if days else ""
-    typer.echo(f"{report.file}: {report.source} format")
-    typer.echo(
-        f"published {report.sessions:,} sessions of {report.stations} stations as {report.events:,} events{between}"
-    )
-    typer.echo(f"energy {report.energy_delivered_kwh:,.3f} kWh")
+    say(f"{report.file}: {report.source} format")
+    say(f"published {report.sessions:,} sessions of {report.stations} stations as {report.events:,} events{between}")
+    say(f"energy {report.energy_delivered_kwh:,.3f} kWh")
     print_dropped(recording)
-    typer.echo(f"ledger {report.ledger}")
+    say(f"ledger {report.ledger}")
 
 
 def print_dropped(recording: Recording) -> None:
     """Prints why rows were dropped, and which connectors no vocabulary has."""
     for reason, count in sorted(recording.rejected.items()):
         kept = recording.rejected_rows[reason]
-        typer.echo(
-            f"dropped {count} rows: {reason} (rows {', '.join(map(str, kept))}{', …' if count > len(kept) else ''})"
-        )
-        typer.echo(f"  {recording.rejected_details[reason]}")
+        say(f"dropped {count} rows: {reason} (rows {', '.join(map(str, kept))}{', …' if count > len(kept) else ''})")
+        say(f"  {recording.rejected_details[reason]}")
     unknown = recording.unknown_connectors
     if unknown:
         named = ", ".join(f"{name!r} ({count})" for name, count in unknown.most_common(_EXAMPLES))
         more = ", …" if len(unknown) > _EXAMPLES else ""
-        typer.echo(f"{unknown.total()} EVSEs have a connector that is not known: {named}{more}")
+        say(f"{unknown.total()} EVSEs have a connector that is not known: {named}{more}")
 
 
 def _print_score(score: Score) -> None:
-    from rich.console import Console
     from rich.table import Table as Printed
 
     printed = Printed(
@@ -312,4 +305,4 @@ def _print_score(score: Score) -> None:
         row = [f"{one.simulated:.2f}", f"{score.fitted[name]:.2f}", f"{one.low:.2f} to {one.high:.2f}"]
         row = [figure.replace("nan to nan", "does not exist").replace("nan", "-") for figure in row]
         printed.add_row(name.replace("_", " "), *row, "" if one.inside else "outside")
-    Console(width=None if sys.stdout.isatty() else 100).print(printed)
+    print_table(printed, width=None if sys.stdout.isatty() else 100)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evcharge.cli.options import AsJson
-from evcharge.cli.output import plain_table, print_table, show
+from evcharge.cli.output import plain_table, print_table, say, show
 
 if TYPE_CHECKING:
     from evcharge.reference.kaggle import ReferenceFile
@@ -76,7 +76,7 @@ def status(as_json: AsJson = False) -> None:
 
 def _print_held(found: list[Held]) -> None:
     if not found:
-        typer.echo("no reference data yet: `evcharge reference load` loads the bundled stations and models")
+        say("no reference data yet: `evcharge reference load` loads the bundled stations and models")
         return
     table = plain_table("collection", "source", "documents", "removed", "last change")
     for part in found:
@@ -87,21 +87,21 @@ def _print_held(found: list[Held]) -> None:
 
 def _print_bundled(done: dict[str, Upserted]) -> None:
     for name, upserted in done.items():
-        typer.echo(f"bundled {name}: {_counts_text(upserted)}")
+        say(f"bundled {name}: {_counts_text(upserted)}")
 
 
 def _print_loaded(loaded: list[tuple[ReferenceFile, Upserted]], list_refused: bool) -> None:
     for file, upserted in loaded:
-        typer.echo(f"{file.path.name}: {len(file.rows):,} {file.kind} loaded: {_counts_text(upserted)}")
+        say(f"{file.path.name}: {len(file.rows):,} {file.kind} loaded: {_counts_text(upserted)}")
         if file.refused:
             rows = len(file.rows) + len(file.refused)
-            typer.echo(f"  {len(file.refused):,} of {rows:,} rows refused; rows by reason:")
+            say(f"  {len(file.refused):,} of {rows:,} rows refused; rows by reason:")
         for code, texts in file.reasons().items():
-            typer.echo(f"  {code}: {texts.total():,}")
+            say(f"  {code}: {texts.total():,}")
             for text, count in texts.most_common():
-                typer.echo(f"    {count:>6,}  {text}")
+                say(f"    {count:>6,}  {text}")
         for row in file.refused if list_refused else ():
-            typer.echo(f"  line {row.line} ({row.name}): {'; '.join(reason.text for reason in row.reasons)}")
+            say(f"  line {row.line} ({row.name}): {'; '.join(reason.text for reason in row.reasons)}")
 
 
 def _report(file: ReferenceFile, upserted: Upserted, list_refused: bool) -> dict[str, Any]:

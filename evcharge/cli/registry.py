@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evcharge.cli.options import AsJson, Wait, WaitTimeout
-from evcharge.cli.output import log_to_stderr, show
+from evcharge.cli.output import log_to_stderr, say, show
 
 if TYPE_CHECKING:
     from evcharge.registry.feed import LoadReport, PollReport
@@ -106,44 +106,44 @@ def _print_status(found: dict[str, Any]) -> None:
     from evcharge.registry.feed import describe_age
 
     for source, counts in found["sources"].items():
-        typer.echo(f"{source}: {counts['current']:,} stations, {counts['gone']:,} gone")
+        say(f"{source}: {counts['current']:,} stations, {counts['gone']:,} gone")
     if not found["sources"]:
-        typer.echo("no station of AFDC was loaded yet; those of simulations and recorded files are not counted here")
+        say("no station of AFDC was loaded yet; those of simulations and recorded files are not counted here")
     for snapshot in found["snapshots"]:
         as_of = f", as of {snapshot['as_of'][:10]}" if snapshot["as_of"] else ""
-        typer.echo(
+        say(
             f"scope {snapshot['scope']} of {'+'.join(snapshot['sources'])}: {snapshot['current']:,} stations, "
             f"{snapshot['gone']:,} gone; from {snapshot['origin']}{as_of}"
         )
     if found["pending"]:
-        typer.echo(f"{found['pending']:,} rows of a load that was killed wait for the next load")
+        say(f"{found['pending']:,} rows of a load that was killed wait for the next load")
     copy: dict[str, Any] | None = found["last_good_copy"]
     age = describe_age(timedelta(seconds=copy["age_s"])) if copy else None
-    typer.echo(f"last good copy: {age} old, {copy['file']}" if copy else "last good copy of the API: none")
+    say(f"last good copy: {age} old, {copy['file']}" if copy else "last good copy of the API: none")
     last = found["last_poll"]
-    typer.echo(f"last poll: {last['outcome']} at {last['at']}: {last['detail']}" if last else "last poll: none")
+    say(f"last poll: {last['outcome']} at {last['at']}: {last['detail']}" if last else "last poll: none")
 
 
 def _print_poll(report: PollReport) -> None:
     if report.load is None:
-        typer.echo(f"unchanged since {report.last_updated}")
+        say(f"unchanged since {report.last_updated}")
     else:
         _print_load(report.load)
 
 
 def _print_load(report: LoadReport) -> None:
     as_of = f", as of {report.as_of:%Y-%m-%d}" if report.as_of else ""
-    typer.echo(f"{report.origin}: {report.stations:,} electric stations{as_of}, scope {report.scope}")
+    say(f"{report.origin}: {report.stations:,} electric stations{as_of}, scope {report.scope}")
     changes = ", ".join(f"{count:,} {kind}" for kind, count in report.changes.items())
-    typer.echo(f"published {report.published:,} messages: {changes}")
+    say(f"published {report.published:,} messages: {changes}")
     if report.completed:
-        typer.echo(f"completed an earlier load that had been killed: {report.completed:,} messages")
+        say(f"completed an earlier load that had been killed: {report.completed:,} messages")
     if report.not_electric:
-        typer.echo(f"skipped {report.not_electric:,} rows of other fuels")
+        say(f"skipped {report.not_electric:,} rows of other fuels")
     for verb, problems in (("rejected", report.rejected), ("corrected", report.corrected)):
         _print_problems(verb, problems)
     for note in report.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_problems(verb: str, problems: list[Problem]) -> None:
@@ -151,7 +151,7 @@ def _print_problems(verb: str, problems: list[Problem]) -> None:
 
     for reason, rows in by_reason(problems).items():
         shown = ", ".join(map(str, rows[:_ROWS_SHOWN])) + (", …" if len(rows) > _ROWS_SHOWN else "")
-        typer.echo(f"{verb} {len(rows):,} rows: {reason} (rows {shown})")
+        say(f"{verb} {len(rows):,} rows: {reason} (rows {shown})")
         details = [problem for problem in problems if problem.reason == reason]
         for problem in details[:_ROWS_SHOWN]:
-            typer.echo(f"  row {problem.row}: {problem.detail}")
+            say(f"  row {problem.row}: {problem.detail}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcharge.cli.options import AsJson
-from evcharge.cli.output import log_to_stderr, show
+from evcharge.cli.output import log_to_stderr, say, show
 
 if TYPE_CHECKING:
     from evcharge.simulated.live_feed import FeedReport
@@ -191,25 +191,25 @@ def _report(path: Path, result: Result, compare: list[Path]) -> None:
 
 def _print_result(result: Result, out: Path | None, report: Path | None) -> None:
     figures = result.to_json()
-    typer.echo(
+    say(
         f"simulated {result.start_at:%Y-%m-%d %H:%M} to {result.end_at:%Y-%m-%d %H:%M} UTC, {figures['stations']:,} stations: "
         f"{figures['sessions']:,} sessions, {figures['energy_kwh']:,.1f} kWh, {figures['events']:,} events"
     )
-    typer.echo(
+    say(
         f"{figures['visits']:,} visits: {figures['queued']:,} queued ({figures['abandoned']:,} gave up), "
         f"{figures['balked']:,} drove on at once, {figures['rerouted']:,} to another station; "
         f"{figures['failed_starts']:,} failed starts"
     )
     for kind, share in figures["utilisation"].items():
-        typer.echo(f"  plugged in, {kind.replace('_', ' ')}: {share:.1%} of the time")
+        say(f"  plugged in, {kind.replace('_', ' ')}: {share:.1%} of the time")
     for fault, count in figures.get("injected", {}).items():
-        typer.echo(f"  injected, {fault.replace('_', ' ')}: {count:,}")
-    typer.echo(
+        say(f"  injected, {fault.replace('_', ' ')}: {count:,}")
+    say(
         f"{figures['wall_s']:.1f} s, {figures['events_per_s']:,} events/s, {figures['peak_memory_mb']:,.0f} MB; "
         f"ledger hash {figures['ledger_hash']}"
     )
     for path in filter(None, (out, report)):
-        typer.echo(f"see {path}")
+        say(f"see {path}")
 
 
 @app.command()
@@ -233,12 +233,12 @@ def _print_day(report: FeedReport) -> None:
     from evcharge.contracts import SESSION_EVENTS, VEHICLE_TELEMETRY
 
     events, telemetry = report.totals[SESSION_EVENTS.topic], report.totals[VEHICLE_TELEMETRY.topic]
-    typer.echo(
+    say(
         f"{'was simulated already' if report.already_simulated else 'simulated'}: "
-        f"{report.simulated_from:%Y-%m-%d %H:%M} to {report.simulated_until:%Y-%m-%d %H:%M} UTC\n"
+        f"{report.simulated_from:%Y-%m-%d %H:%M} to {report.simulated_until:%Y-%m-%d %H:%M} UTC",
         f"{report.stations} stations, {events.sessions:,} finished sessions, "
         f"{events.energy_wh / 1000:,.3f} kWh, {events.messages:,} events, "
-        f"{telemetry.messages:,} messages of cars from the last hour"
+        f"{telemetry.messages:,} messages of cars from the last hour",
     )
 
 

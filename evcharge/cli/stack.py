@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evcharge.cli.options import AsJson, Yes
-from evcharge.cli.output import plain_table, print_table, show
+from evcharge.cli.output import confirm, plain_table, print_table, say, show
 
 if TYPE_CHECKING:
     from evcharge.cli.progress import Progress
@@ -124,7 +125,11 @@ def logs(
     log = stack.log(stack.known(service).name)
     if not log.exists():
         raise StackError(f"{service} has no log yet ({log})")
-    subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)], check=False)
+    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="backslashreplace") as tail:
+        for line in tail.stdout or ():
+            # servers write their own colours into their logs
+            say(re.sub(r"\x1b\[[\d;]*m", "", line.rstrip("\n")))
 
 
 @app.command()
@@ -132,7 +137,7 @@ def clean(yes: Yes = False) -> None:
     """Stop the servers and remove their data, logs and credentials. What was downloaded or built stays cached."""
     stack = _stack()
     if not yes:
-        typer.confirm(f"Remove everything in {stack.settings.home}?", abort=True)
+        confirm(f"Remove everything in {stack.settings.home}?")
     with _progress() as progress:
         stack.report = progress
         stack.clean()
@@ -154,13 +159,13 @@ def _progress() -> Progress:
 
 def print_checks(checks: list[Check]) -> None:
     """Prints the preflight: one line for each check and one for each remedy."""
-    from rich.markup import escape
+    from evcharge.cli.terminal import lines, styled
 
     table = plain_table(show_header=False)
     style = {"ok": "green", "note": "yellow", "missing": "red"}
     for check in checks:
-        found = escape(check.found) + (f"\n-> {escape(check.remedy)}" if check.remedy else "")
-        table.add_row(f"[{style[check.verdict]}]{check.verdict}[/]", check.what, found)
+        found = lines(check.found, *([f"-> {check.remedy}"] if check.remedy else []))
+        table.add_row(styled(check.verdict, style[check.verdict]), check.what, found)
     print_table(table)
 
 
@@ -169,19 +174,19 @@ def print_left_out(stack: Stack) -> None:
     from evcharge.stack.servers import missing_without
 
     if left_out := stack.left_out():
-        typer.echo(f"profile small: {missing_without(left_out)}")
+        say(f"profile small: {missing_without(left_out)}")
 
 
 def _print_status(stack: Stack, found: list[Status]) -> None:
-    from rich.markup import escape
+    from evcharge.cli.terminal import styled
 
     table = plain_table("service", "healthy", "port", "memory")
     table.add_column("version", overflow="fold")
     table.add_column("note", overflow="fold")
     for status in found:
-        healthy = "[green]yes[/]" if status.healthy else "[red]no[/]"
+        healthy = styled("yes", "green") if status.healthy else styled("no", "red")
         memory = f"{status.memory_mb} MB" if status.memory_mb else ""
         note = status.note if status.healthy else "; ".join(filter(None, (status.detail, status.note)))
-        table.add_row(status.service, healthy, str(status.port or ""), memory, status.version, escape(note))
+        table.add_row(status.service, healthy, str(status.port or ""), memory, status.version, note)
     print_table(table)
     print_left_out(stack)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evcharge.cli.output import plain_logs, say
+
 if TYPE_CHECKING:
     from evcharge.live.stream_runner import StreamProgress
 
@@ -23,6 +25,7 @@ def stream(
     from evcharge.live.stream_runner import run_stream
     from evcharge.settings import load_settings
 
+    plain_logs()
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
@@ -37,6 +40,4 @@ def _print(progress: StreamProgress) -> None:
         age_s = status.age_s(now)
         age = "" if age_s is None else f", {age_s:.1f} s old"
         rows = sum(progress.hours[name].values())
-        typer.echo(
-            f"{now:%H:%M:%S} {name}: {rows:,} rows, {status.lag_rows:,} behind{age}, batch {status.batch_s:.2f} s"
-        )
+        say(f"{now:%H:%M:%S} {name}: {rows:,} rows, {status.lag_rows:,} behind{age}, batch {status.batch_s:.2f} s")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evcharge.cli.output import plain_table, print_table
+from evcharge.cli.output import plain_table, print_table, say
 from evcharge.cli.stack import print_checks, print_left_out
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def up(
         stack.start("simulation")
     if outcome is not None:
         _print_outcome(outcome)
-    typer.echo(f"\nservers healthy after {healthy_s:.0f} s, all done after {time.monotonic() - began:.0f} s")
+    say("", f"servers healthy after {healthy_s:.0f} s, all done after {time.monotonic() - began:.0f} s")
     _print_links(settings)
     print_left_out(stack)
 
@@ -55,14 +55,14 @@ def _print_outcome(outcome: Outcome) -> None:
     for name, figures in verdict.stores.items():
         table.add_row(name, f"{figures.events:,}", f"{figures.sessions:,}", f"{figures.energy_wh / 1000:,.3f}")
     print_table(table)
-    typer.echo(
+    say(
         f"first day: {outcome.ledger_sessions:,} sessions, {outcome.ledger_energy_kwh:,.3f} kWh in the simulation's ledger, "
         f"{outcome.warehouse_sessions:,} sessions, {outcome.warehouse_energy_kwh:,.3f} kWh in ClickHouse"
     )
-    typer.echo(f"{outcome.stations:,} stations in dim_station, {outcome.publications:,} publications in the lake")
+    say(f"{outcome.stations:,} stations in dim_station, {outcome.publications:,} publications in the lake")
     differences = f"{verdict.difference_count} differences, see `evcharge reconcile`"
-    typer.echo(f"reconcile: {'equal' if verdict.equal else differences}")
-    typer.echo("stages: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.stage_s.items()))
+    say(f"reconcile: {'equal' if verdict.equal else differences}")
+    say("stages: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.stage_s.items()))
 
 
 def _print_links(settings: Settings) -> None:

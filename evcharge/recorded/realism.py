@@ -6,6 +6,7 @@ of the real days is the yardstick: no fit can be expected to come nearer to unse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def markdown(rows: Iterable[RealismRow]) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in rows:
         cells = [
-            row.site.replace("|", "\\|"),
+            _in_markdown(row.site),
             f"{row.fitted.value}, {row.score.days.value}",
             f"{row.score.sessions:,}",
             *(_distance_text(*row.score.distances[name]) for name in DISTRIBUTIONS),
@@ -94,6 +95,11 @@ def markdown(rows: Iterable[RealismRow]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _in_markdown(name: str) -> str:
+    """A name of somebody's file, as it is, in one cell."""
+    return re.sub(r"([\\`*_\[\]<>&|])", r"\\\1", " ".join(name.split()))
 
 
 def write_table(path: Path, rows: Iterable[RealismRow]) -> None:

@@ -10,10 +10,10 @@ from math import nan
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from evcharge.cli.output import show
 from evcharge.cli.progress import Progress, wait_for_warehouse
+from evcharge.cli.terminal import PlainConsole
 from evcharge.settings import Settings
 from evcharge.warehouse import wait
 
@@ -37,7 +37,7 @@ def test_what_is_not_json_is_not_printed() -> None:
 
 def test_off_a_terminal_a_service_gets_a_line_for_each_thing_it_does() -> None:
     lines = StringIO()
-    with Progress(Console(file=lines, width=80)) as progress:
+    with Progress(PlainConsole(file=lines, width=80)) as progress:
         for doing in ("starts", "not ready yet: a", "not ready yet: b", "ready"):
             progress("kafka", doing)
     said = [line.partition(" s  ")[2] for line in lines.getvalue().splitlines()]
@@ -51,9 +51,10 @@ def test_waiting_ends_with_a_line_on_stderr(
 
     def loaded(
         _: Settings, offsets: Any, days: Any, timeout_s: float, on_progress: Callable[[wait.Missing], None]
-    ) -> None:
+    ) -> list[date]:
         asked.append((offsets, days, timeout_s))
         on_progress(wait.Missing(unpublished_rows=3, unloaded_days=0, waited_s=500))
+        return []
 
     monkeypatch.setattr(wait, "wait_until_loaded", loaded)
     wait_for_warehouse(settings, {"topic": {0: 7}}, {date(2026, 1, 2)}, 600)
