@@ -7,8 +7,13 @@ A command module imports only typer and the standard library at its top, and eve
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from evcharge.cli import (
     audit,
@@ -25,6 +30,7 @@ from evcharge.cli import (
     up,
 )
 from evcharge.cli.output import say
+from evcharge.cli.plain_text import plain
 
 _HELP = """
 The open EV-charging data platform. Charging stations, sessions and cars go through Kafka into live state, a versioned lake
@@ -49,8 +55,35 @@ Start the platform and ask it: `evcharge up`, then `evcharge nearby --lat 34.05 
 Every command explains itself: `evcharge replay --help`
 """
 
+
+@contextmanager
+def _plain_messages() -> Iterator[None]:
+    try:
+        yield
+    except TyperException as error:
+        error.message = plain(error.message)
+        raise
+
+
+class _Commands(TyperGroup):
+    """The commands. An error about what was typed shows it as it is."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _plain_messages():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _plain_messages():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
-    name="evcharge", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=_HELP
+    name="evcharge",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=_HELP,
 )
 for command in (
     recorded.replay,

@@ -219,6 +219,24 @@ def test_an_error_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert printed == f"evcharge: {SHOWN.replace(chr(92) + 'n', '')}\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["\x1b[31m"],
+        ["lake", "\x1b[31m"],
+        ["simulate", "--\x1b[31m"],
+        ["simulate", "--dirty", "\x1b[31m=1"],
+        ["up", "\x1b[31m"],
+    ],
+    ids=" ".join,
+)
+def test_an_error_about_what_was_typed_shows_it_as_it_is(arguments: list[str]) -> None:
+    printed = CliRunner().invoke(commands.app, arguments)
+    assert printed.exit_code == 2
+    assert steers(printed.output) == ""
+    assert r"\x1b" in printed.output
+
+
 def test_progress_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "1500")
     lines = StringIO()
