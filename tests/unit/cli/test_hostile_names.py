@@ -41,9 +41,9 @@ from evcharge.recorded.replay import ReplayReport
 from evcharge.reference.kaggle import ReferenceFile
 from evcharge.reference.mongodb import Held, Upserted
 from evcharge.registry.feed import LoadReport, PollReport
-from evcharge.settings import PROJECT, Settings
+from evcharge.settings import PROJECT, Settings, load_settings
 from evcharge.stack.preflight import Check
-from evcharge.stack.stack import Status
+from evcharge.stack.stack import Stack, Status
 
 CLI = PROJECT / "evcharge" / "cli"
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -271,6 +271,16 @@ def test_logs_show_their_values_as_they_are(capsys: pytest.CaptureFixture[str]) 
     finally:
         structlog.configure(**before)
     assert r"\x1b]0;title\x07" in capsys.readouterr().err
+
+
+def test_a_servers_log_is_shown_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own colours are left out, whatever else would steer the terminal is shown."""
+    monkeypatch.setenv("EVCHARGE_HOME", str(tmp_path))
+    log = Stack(load_settings()).log("kafka")
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"\x1b[34mINFO\x1b[0m \x1b]0;title\x07 \xff\nnext\n")
+    printed = CliRunner().invoke(commands.app, ["stack", "logs", "kafka"])
+    assert printed.output == "INFO \\x1b]0;title\\x07 \\xff\nnext\n"
 
 
 def test_a_document_of_somebodys_names_stays_a_table() -> None:
