@@ -91,7 +91,7 @@ def test_a_session_of_many_days_reaches_all_of_them(lake: Lake) -> None:
             ]
         )
     )
-    compute(lake, [DAYS[2]])
+    compute(lake, DAYS[1:3])
     stop = stopped(
         session, OTHER, at(7.5), started_at=at(2.5), energy_delivered_kwh=30.0, sequence=2, event_id=f"{session}-2"
     )
