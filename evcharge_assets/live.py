@@ -20,7 +20,9 @@ from evcharge.live.cassandra_schema import columns as table_columns
 from evcharge.live.checks import (
     Finding,
     last_closed_hour,
+    no_dead_letters,
     no_more_busy_than_outlets,
+    no_query_fails,
     provisional_is_final,
     stream_is_fresh,
     stream_keeps_up,
@@ -145,11 +147,17 @@ def _is_fresh_now(client: Any) -> Finding:
     return stream_is_fresh(client, datetime.now(UTC))
 
 
+def _no_query_fails_now(client: Any) -> Finding:
+    return no_query_fails(client, datetime.now(UTC))
+
+
 #: The description and the rule of each check of the station state, by name.
 _STATE_CHECKS: dict[str, tuple[str, Callable[[Any], Finding]]] = {
     "no_more_busy_than_outlets": (no_more_busy_than_outlets.__doc__ or "", no_more_busy_than_outlets),
     "stream_keeps_up": (stream_keeps_up.__doc__ or "", stream_keeps_up),
     "stream_is_fresh": (stream_is_fresh.__doc__ or "", _is_fresh_now),
+    "no_query_fails": (no_query_fails.__doc__ or "", _no_query_fails_now),
+    "no_dead_letters": (no_dead_letters.__doc__ or "", no_dead_letters),
 }
 
 

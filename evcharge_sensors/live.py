@@ -6,7 +6,7 @@ import dagster as dg
 
 from evcharge.connections import ServerDownError
 from evcharge.live.pending_hours import pending_hours
-from evcharge.live.stream_runner import is_running
+from evcharge.live.stream_lock import is_running
 from evcharge_assets.jobs import check_state_job, load_hours_job
 from evcharge_assets.live import STREAM_JOB
 from evcharge_assets.partitions import contiguous, hour_key

@@ -20,6 +20,7 @@ from evcharge.cli import (
     configuration,
     dictionary,
     lake,
+    live,
     queries,
     recorded,
     reference,
@@ -41,7 +42,7 @@ and a warehouse.
 - **Data in:** `simulate` makes charging up, `replay` sends recorded sessions, `registry` and `reference` load stations and
   EV models, `stream` runs the live state outside Dagster.
 
-- **Drivers' questions:** `nearby`, `station`, `traffic`.
+- **Drivers' questions:** `nearby`, `station`, `traffic`. `live` says how current the answers are, and what was refused.
 
 - **Demand:** `fit` learns a site's demand from its sessions, `realism` says how near the simulation comes.
 
@@ -104,6 +105,7 @@ for command in (
 app.add_typer(stack.app, name="stack")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(lake.app, name="lake")
+app.add_typer(live.app, name="live")
 app.add_typer(reference.app, name="reference")
 app.add_typer(registry.app, name="registry")
 

@@ -180,6 +180,8 @@ def print_left_out(stack: Stack) -> None:
 def _print_status(stack: Stack, found: list[Status]) -> None:
     from evcharge.cli.terminal import styled
 
+    from evcharge.cli.live import stream_line
+
     table = plain_table("service", "healthy", "port", "memory")
     table.add_column("version", overflow="fold")
     table.add_column("note", overflow="fold")
@@ -190,3 +192,5 @@ def _print_status(stack: Stack, found: list[Status]) -> None:
         table.add_row(status.service, healthy, str(status.port or ""), memory, status.version, note)
     print_table(table)
     print_left_out(stack)
+    if line := stream_line(stack.settings):
+        typer.echo(line)

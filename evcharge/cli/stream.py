@@ -20,7 +20,8 @@ def stream(
     """Run the live stream here until it is stopped (Ctrl-C or SIGTERM), instead of in Dagster.
 
     It keeps station state and car positions in Elasticsearch current, and hourly usage in Cassandra. A platform runs one
-    stream: this one refuses to start while Dagster's (job `live_stream`) runs.
+    stream: this one refuses to start while Dagster's (job `live_stream`) runs. A query whose store is down is tried again
+    until it is back, and the others go on. `evcharge live status` says in another window how current the state is.
     """
     from evcharge.live.stream_runner import run_stream
     from evcharge.settings import load_settings
@@ -37,7 +38,12 @@ def _print(progress: StreamProgress) -> None:
 
     now = datetime.now(UTC)
     for name, status in progress.statuses.items():
+        failing = f", failing since {status.failing_since}: {status.failing_reason}" if status.failing_since else ""
         age_s = status.age_s(now)
         age = "" if age_s is None else f", {age_s:.1f} s old"
         rows = sum(progress.hours[name].values())
-        say(f"{now:%H:%M:%S} {name}: {rows:,} rows, {status.lag_rows:,} behind{age}, batch {status.batch_s:.2f} s")
+        say(
+            f"{now:%H:%M:%S} {name}: {rows:,} rows, {status.lag_rows:,} behind{age}, batch {status.batch_s:.2f} s{failing}"
+        )
+    if progress.dead_letters:
+        say(f"{now:%H:%M:%S} {progress.dead_letters:,} dead letters: see `evcharge live dead-letters`")

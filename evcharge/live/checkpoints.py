@@ -11,7 +11,7 @@ import orjson
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.kafka_log import LogEnds, topic_states
-from evcharge.live.indices import STATION_STATE, LiveIndex
+from evcharge.live.indices import LiveIndex
 from evcharge.live.stream_inputs import Input, inputs
 from evcharge.settings import Settings
 
@@ -28,25 +28,25 @@ _CHECKPOINT_TROUBLE = (
 )
 
 
-def checkpoint_folder(settings: Settings, input_: Input, index: LiveIndex) -> Path:
-    """The folder of a query's checkpoint while the stream follows `index`."""
-    owner = index.name if input_.alias == STATION_STATE else "always"
+def checkpoint_folder(settings: Settings, input_: Input, index: LiveIndex | None) -> Path:
+    """The folder of a query's checkpoint while the stream follows `index`, which may be None for a query that does not."""
+    owner = index.name if index is not None and input_.follows_index else "always"
     return settings.home / "live" / "checkpoints" / owner / input_.name
 
 
 def has_checkpoints(settings: Settings, index: LiveIndex) -> bool:
     """Whether every query that writes `index` has a checkpoint for it."""
-    folders = (checkpoint_folder(settings, i, index) for i in inputs() if i.alias == STATION_STATE)
+    folders = (checkpoint_folder(settings, i, index) for i in inputs() if i.follows_index)
     return all((folder / "offsets").is_dir() for folder in folders)
 
 
-def starting_offsets(input_: Input, index: LiveIndex, ends: LogEnds) -> str:
+def starting_offsets(input_: Input, index: LiveIndex | None, ends: LogEnds) -> str:
     """Spark's `startingOffsets` for a query without a checkpoint: the offsets that its index began with.
 
     Raises ServerDownError.
     """
-    begins = index.begins_at.get(input_.contract.topic, {})
-    if not begins or input_.alias != STATION_STATE:
+    begins = index.begins_at.get(input_.contract.topic, {}) if index is not None and input_.follows_index else {}
+    if not begins:
         return "earliest"
     # -2 is Spark's number for the earliest offset.
     offsets = {str(p): begins.get(str(p), -2) for p in ends.of(input_.contract.topic)}

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import cassandra
+from evcharge.live.dead_letters import read_letters
 from evcharge.live.indices import documents
-from evcharge.live.stream_status import read_status
+from evcharge.live.stream_status import read_status, read_statuses
 from evcharge.live.usage_tables import FINAL, PROVISIONAL
 from evcharge.settings import Settings
 
@@ -64,6 +65,24 @@ def stream_is_fresh(client: Elasticsearch, now: datetime) -> Finding:
         if age_s is None or age_s > FRESH_WITHIN_S:
             stale.append(f"{query}: {'never ran' if age_s is None else f'{age_s:.0f} s old'}")
     return Finding(not stale, len(stale), stale, "; ".join(stale) or f"all queries within {FRESH_WITHIN_S:.0f} s")
+
+
+def no_query_fails(client: Elasticsearch, now: datetime) -> Finding:
+    """No query of the stream has failed for longer than FRESH_WITHIN_S. The others go on meanwhile."""
+    failing = [
+        f"{status.query}: for {status.failing_s(now):.0f} s, {status.failing_reason}"
+        for status in read_statuses(client)
+        if status.failing_s(now) > FRESH_WITHIN_S
+    ]
+    return Finding(not failing, len(failing), failing, "; ".join(failing) or "no query fails")
+
+
+def no_dead_letters(client: Elasticsearch) -> Finding:
+    """No record waits that a store refused. `evcharge live dead-letters` shows and retries them."""
+    letters = read_letters(client)
+    examples = [f"{letter.letter_id}: {letter.store} {letter.code}: {letter.reason}" for letter in letters[:10]]
+    summary = f"{len(letters):,} records were refused" + (": see `evcharge live dead-letters`" if letters else "")
+    return Finding(not letters, len(letters), examples, summary)
 
 
 def provisional_is_final(settings: Settings, hour: datetime) -> Finding:

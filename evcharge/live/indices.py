@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 STATION_STATE = "station-state"
 VEHICLE_POSITION = "vehicle-position"
 STREAM_STATUS = "stream-status"
+DEAD_LETTERS = "dead-letters"
 
-ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS)
+ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS, DEAD_LETTERS)
 
 #: The version of the documents. An index of another version has to be computed again. A change of the mappings, or of the
 #: vocabulary of connector types, needs a new one.
@@ -80,9 +81,11 @@ def ensure(settings: Settings) -> None:
 
 
 def ensure_alias(client: Elasticsearch, alias: str) -> None:
-    """Makes an empty index for `alias` if the alias has none."""
+    """Makes an empty index for `alias` if the alias has none; adds fields that are new since its index was made."""
     if not client.indices.exists_alias(name=alias):
         promote(client, alias, create(client, alias, {}, ""))
+    elif alias != STATION_STATE:  # computed anew when its format changes
+        client.indices.put_mapping(index=alias, properties=definition(alias)["mappings"]["properties"])
 
 
 def create(client: Elasticsearch, alias: str, begins_at: Offsets, lake_commit: str) -> str:

@@ -84,9 +84,8 @@ def recompute_positions(settings: Settings, spark: SparkSession, event_dates: It
     frame = raw_rows(repository, spark, repository.head().id, contract.topic, list(event_dates))
     if frame is None:
         return 0
-    reports = (
-        in_milliseconds(frame, contract).mapInArrow(PositionWriter(settings, VEHICLE_POSITION), REPORT_DDL).collect()
-    )
+    writer = PositionWriter(settings, VEHICLE_POSITION, judged=True)
+    reports = in_milliseconds(frame, contract).mapInArrow(writer, REPORT_DDL).collect()
     return sum(report.records for report in reports)
 
 

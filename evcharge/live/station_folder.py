@@ -5,6 +5,10 @@ in the meantime (`if_seq_no`). So two queries, or a stream that seemed dead and 
 A document has the offsets that it was computed up to, so a repeated batch changes nothing.
 
 A worker keeps the states that it wrote, with their versions. It reads a document again only if somebody else wrote it since.
+
+A record is refused if the station's state with it cannot be computed, or if Elasticsearch refuses its document. The document
+then keeps its last good state, and the station's other records are folded into that: the same ones in whatever batches they
+come, since each record is judged by the state that the good ones before it made.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -22,8 +27,20 @@ from evcharge.clock import ms_to_iso
 from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.errors import UserError
 from evcharge.live.batch_report import TouchedHours
+from evcharge.live.dead_letters import bury
+from evcharge.live.indices import STATION_STATE
+from evcharge.live.refusals import (
+    Reason,
+    Record,
+    Refusal,
+    StoreBusyError,
+    of_elasticsearch,
+    of_id,
+    of_stream,
+    taken_with_care,
+)
 from evcharge.live.station_state import StationState
-from evcharge.live.worker import IndexGoneError, Record, accepted, gathered, shared_client, spare_the_collector
+from evcharge.live.worker import Operation, bulk, gathered, shared_client, spare_the_collector
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,33 +56,43 @@ CONFLICT_TRIES = 8
 
 @dataclass(frozen=True)
 class StationFolder:
-    """Takes the Arrow batches of a task: rows of one topic, with each station's rows in the order of their offsets."""
+    """Takes the Arrow batches of a task: rows of one topic, with each station's rows in the order of their offsets.
+
+    With `careful` it also finds the records of a batch at which it fails for no known reason.
+    """
 
     settings: Settings
     index: str
     topic: str
+    careful: bool = False
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         spare_the_collector()
         time_field = CONTRACTS[self.topic].event_time
         hours = TouchedHours()
         for rows in gathered(batches):
-            by_station: dict[str, list[Record]] = {}
-            for row in rows:
-                by_station.setdefault(row["station_id"], []).append(row)
             hours.add(row[time_field] for row in rows)
-            self._fold(by_station)
+            client = shared_client(self.settings)
+            bury(
+                client, STATION_STATE, self.topic, taken_with_care(rows, self.take) if self.careful else self.take(rows)
+            )
             # Refreshed here and not by a timer. The documents show at once, and the refresh takes a processor only after the
             # writing, so that questions have the other one. If the index was removed since, the next batch reports it.
-            shared_client(self.settings).indices.refresh(index=self.index, ignore_unavailable=True)
+            client.indices.refresh(index=self.index, ignore_unavailable=True)
         yield hours.report()
 
-    def _fold(self, rows: Mapping[str, Sequence[Record]]) -> None:
+    def take(self, rows: Iterable[Record], *, again: bool = False) -> list[Refusal]:
+        """Folds the rows into their stations' documents; returns the refused ones. With `again` whatever offsets these have."""
+        by_station: dict[str, list[Record]] = {}
+        for row in rows:
+            by_station.setdefault(row["station_id"], []).append(row)
         client, known = shared_client(self.settings), _known_states(self.index)
-        names = list(rows)
+        names = list(by_station)
+        refusals: list[Refusal] = []
         for start in range(0, len(names), DOCUMENTS_PER_REQUEST):
-            part = names[start : start + DOCUMENTS_PER_REQUEST]
-            fold_into(client, self.index, self.topic, {name: rows[name] for name in part}, known)
+            part = {name: by_station[name] for name in names[start : start + DOCUMENTS_PER_REQUEST]}
+            refusals += fold_into(client, self.index, self.topic, part, known, again=again)
+        return refusals
 
 
 class Version(NamedTuple):
@@ -95,39 +122,112 @@ class KnownStates:
             self.held.popitem(last=False)
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A station's records that are still to be folded. `step` of them are tried at once: all, unless some are refused."""
+
+    records: Sequence[Record]
+    step: int
+    conflicts: int = 0
+
+    def tried(self) -> Sequence[Record]:
+        return self.records[: self.step]
+
+    def taken(self) -> None:
+        """After a success: twice as many next time."""
+        self.records = self.records[self.step :]
+        self.step *= 2
+        self.conflicts = 0
+
+    def refused(self) -> Record | None:
+        """After a refusal: fewer next time, until one record is alone, which then leaves and is returned."""
+        if len(self.tried()) > 1:
+            self.step = len(self.tried()) // 2
+            return None
+        (alone,) = self.tried()
+        self.records = self.records[1:]
+        return alone
+
+
 def fold_into(
     client: Elasticsearch,
     index: str,
     topic: str,
     records: Mapping[str, Sequence[Record]],
     known: KnownStates | None = None,
-) -> None:
-    """Folds records (by station, in order of offsets) into the documents of `index`. Raises IndexGoneError, UserError."""
+    *,
+    again: bool = False,
+) -> list[Refusal]:
+    """Folds records (by station, in order of offsets) into the documents of `index`; returns the refused records.
+
+    With `again` records are folded that the state has passed by already. Raises IndexGoneError, UserError.
+    """
     known = KnownStates() if known is None else known
-    waiting = dict(records)
-    for attempt in range(CONFLICT_TRIES):
-        changed = {}
-        for station_id, (state, version) in _states(client, index, waiting, known).items():
-            if fold(state, topic, waiting[station_id]):
+    refusals: list[Refusal] = []
+    waiting = {station_id: _Waiting(rows, len(rows)) for station_id, rows in records.items()}
+    while waiting:
+        outcomes = _try(client, index, topic, {name: left.tried() for name, left in waiting.items()}, known, again)
+        for station_id, outcome in outcomes.items():
+            left = waiting[station_id]
+            if outcome is True:
+                left.taken()
+            elif outcome is not None:
+                alone = left.refused()
+                refusals += [Refusal(alone, outcome)] if alone is not None else []
+            else:
+                left.conflicts += 1
+        waiting = {station_id: left for station_id, left in waiting.items() if left.records}
+        conflicts = max((waiting[name].conflicts for name in waiting if outcomes[name] is None), default=0)
+        if conflicts >= CONFLICT_TRIES:
+            raise UserError(f"{index}: another process wrote {len(waiting)} stations first, {conflicts} times in a row")
+        if conflicts:
+            time.sleep(0.01 * 2**conflicts)
+    return refusals
+
+
+Outcome = Reason | Literal[True] | None
+"""True if a station's records are in its document, the reason if they were refused, None if somebody else wrote it first."""
+
+
+def _try(
+    client: Elasticsearch,
+    index: str,
+    topic: str,
+    records: Mapping[str, Sequence[Record]],
+    known: KnownStates,
+    again: bool,
+) -> dict[str, Outcome]:
+    """Folds and writes once. A state whose records were refused is forgotten: the document is what it was."""
+    outcomes: dict[str, Outcome] = {name: reason for name in records if (reason := of_id(name))}
+    states, unreadable = _states(client, index, [name for name in records if name not in outcomes], known)
+    outcomes |= unreadable
+    changed: dict[str, Versioned] = {}
+    operations = []
+    for station_id, (state, version) in states.items():
+        try:
+            if fold(state, topic, records[station_id], again=again):
+                operations.append(_operation(state, version))
                 changed[station_id] = state, version
             else:
                 known.put(state, version)
-        written = _write(client, index, changed.values())
-        for station_id, new_version in written.items():
-            known.put(changed[station_id][0], new_version)
-        waiting = {station_id: waiting[station_id] for station_id in changed if station_id not in written}
-        if not waiting:
-            return
-        time.sleep(0.02 * 2**attempt)
-    raise UserError(f"{index}: another process wrote {len(waiting)} stations first, {CONFLICT_TRIES} times in a row")
+                outcomes[station_id] = True
+        except Exception as error:
+            outcomes[station_id] = of_stream(error)
+    for station_id, result in zip(changed, bulk(client, index, operations), strict=True):
+        if isinstance(result, Mapping):
+            known.put(changed[station_id][0], Version(result["_seq_no"], result["_primary_term"]))
+            outcomes[station_id] = True
+        else:
+            outcomes[station_id] = result
+    return outcomes
 
 
-def fold(state: StationState, topic: str, records: Iterable[Record]) -> bool:
-    """Applies the records that the state does not have yet; returns whether there were any."""
+def fold(state: StationState, topic: str, records: Iterable[Record], *, again: bool = False) -> bool:
+    """Applies the records that the state does not have yet, or all with `again`; returns whether there were any."""
     is_registry = topic == STATION_REGISTRY.topic
     changed = False
     for record in records:
-        if state.is_new(topic, record["kafka_partition"], record["kafka_offset"]):
+        if state.is_new(topic, record["kafka_partition"], record["kafka_offset"]) or again:
             changed = True
             if is_registry:
                 state.register({name: record[name] for name in record if not name.startswith("kafka_")})
@@ -147,8 +247,10 @@ def _known_states(index: str) -> KnownStates:
     return _known[index]
 
 
-def _states(client: Elasticsearch, index: str, station_ids: Iterable[str], known: KnownStates) -> dict[str, Versioned]:
-    """Each station's state: the kept one, or else the one read from Elasticsearch."""
+def _states(
+    client: Elasticsearch, index: str, station_ids: Iterable[str], known: KnownStates
+) -> tuple[dict[str, Versioned], dict[str, Reason]]:
+    """Each station's state, the kept one or else the one read from Elasticsearch; and why others cannot be read."""
     found, unknown = {}, []
     for station_id in station_ids:
         taken = known.take(station_id)
@@ -156,43 +258,40 @@ def _states(client: Elasticsearch, index: str, station_ids: Iterable[str], known
             unknown.append(station_id)
         else:
             found[station_id] = taken
-    return found | _read(client, index, unknown) if unknown else found
+    if not unknown:
+        return found, {}
+    read, unreadable = _read(client, index, unknown)
+    return found | read, unreadable
 
 
-def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> dict[str, Versioned]:
+def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> tuple[dict[str, Versioned], dict[str, Reason]]:
     answer = client.mget(index=index, ids=station_ids, realtime=True)
     found: dict[str, Versioned] = {}
+    unreadable: dict[str, Reason] = {}
     for entry in answer["docs"]:
         if "error" in entry:
-            raise IndexGoneError(f"{index}: {entry['error'].get('reason', entry['error'])}")
-        if entry["found"]:
-            version = Version(entry["_seq_no"], entry["_primary_term"])
-            found[entry["_id"]] = StationState.from_document(entry["_source"]), version
-        else:
+            # An id that Elasticsearch would refuse was not asked for: the index is gone, or its shard is not there yet.
+            of_elasticsearch(index, HTTPStatus.SERVICE_UNAVAILABLE, entry["error"])
+            raise StoreBusyError(f"{index}: {entry['error'].get('reason', entry['error'])}")
+        if not entry["found"]:
             found[entry["_id"]] = StationState(entry["_id"]), None
-    return found
-
-
-def _write(client: Elasticsearch, index: str, changed: Iterable[Versioned]) -> dict[str, Version]:
-    """Writes the documents. Returns the new versions, without documents that somebody else has written since the read."""
-    # Encoded here, faster than the client would; the client sends bytes as they are.
-    lines: list[Any] = []
-    applied_at = ms_to_iso(time.time_ns() // 1_000_000)
-    for state, version in changed:
-        action: dict[str, Any] = {"_id": state.station_id}
-        if version is None:
-            kind = "create"
+            continue
+        try:
+            state = StationState.from_document(entry["_source"])
+        except Exception as error:
+            unreadable[entry["_id"]] = of_stream(error)
         else:
-            kind = "index"
-            action |= {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term}
-        lines += [orjson.dumps({kind: action}), orjson.dumps(state.document() | {"applied_at": applied_at})]
-    if not lines:
-        return {}
-    answer = client.bulk(index=index, operations=lines, filter_path=_ANSWER_FIELDS)
-    return {
-        result["_id"]: Version(result["_seq_no"], result["_primary_term"])
-        for result in accepted(index, answer["items"])
-    }
+            found[entry["_id"]] = state, Version(entry["_seq_no"], entry["_primary_term"])
+    return found, unreadable
 
 
-_ANSWER_FIELDS = ",".join(f"items.*.{name}" for name in ("status", "_id", "_seq_no", "_primary_term", "error"))
+def _operation(state: StationState, version: Version | None) -> Operation:
+    """The write of a document, on condition that nobody else has written it since it was read."""
+    action: dict[str, Any] = {"_id": state.station_id}
+    if version is not None:
+        action |= {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term}
+    applied_at = ms_to_iso(time.time_ns() // 1_000_000)
+    return (
+        orjson.dumps({"create" if version is None else "index": action}),
+        orjson.dumps(state.document() | {"applied_at": applied_at}),
+    )

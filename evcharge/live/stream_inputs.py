@@ -19,8 +19,9 @@ BATCH_RECORDS = 50_000
 
 @dataclass(frozen=True)
 class Input:
-    """A query of the stream: the good rows of a contract's topic go to a `writer`, made from settings and index name.
+    """A query of the stream: the good rows of a contract's topic go to a `writer`.
 
+    The writer is made from settings, index name, and whether it has to find the records at which its batch fails.
     `alias` is the index that the query writes, empty if it writes none. `look_at` is SQL over Kafka's records: a cheap first
     test of which records are worth parsing. `batch_records` limits one batch.
     """
@@ -28,23 +29,28 @@ class Input:
     name: str
     contract: Contract
     trigger_s: float
-    writer: Callable[[Settings, str], Any]
+    writer: Callable[[Settings, str, bool], Any]
     alias: str = STATION_STATE
     batch_records: int = BATCH_RECORDS
     look_at: str = "true"
+
+    @property
+    def follows_index(self) -> bool:
+        """Whether the query writes `station-state`, and begins anew where its index is replaced."""
+        return self.alias == STATION_STATE
 
 
 def inputs() -> tuple[Input, ...]:
     """The stream's queries. The triggers differ because even a batch without rows costs 0.1 s of processor time."""
     registry, sessions = STATION_REGISTRY.topic, SESSION_EVENTS.topic
     return (
-        Input("registry", STATION_REGISTRY, 1.0, lambda settings, index: StationFolder(settings, index, registry)),
-        Input("stations", SESSION_EVENTS, 0.6, lambda settings, index: StationFolder(settings, index, sessions)),
+        Input("registry", STATION_REGISTRY, 1.0, lambda s, index, careful: StationFolder(s, index, registry, careful)),
+        Input("stations", SESSION_EVENTS, 0.6, lambda s, index, careful: StationFolder(s, index, sessions, careful)),
         Input(
             "vehicles",
             VEHICLE_TELEMETRY,
             2.0,
-            lambda settings, index: PositionWriter(settings),
+            lambda s, index, careful: PositionWriter(s, careful=careful),
             alias=VEHICLE_POSITION,
         ),
         Input(
@@ -52,7 +58,7 @@ def inputs() -> tuple[Input, ...]:
             SESSION_EVENTS,
             # A row costs Cassandra far less in a batch with other rows of its station.
             20.0,
-            lambda settings, index: JournalWriter(settings),
+            lambda s, index, careful: JournalWriter(s, careful),
             alias="",
             batch_records=10 * BATCH_RECORDS,
             # The text as our producers write it: three of four events need no parsing.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
-from evcharge.errors import UserError
+from evcharge.clock import ms_to_iso
 from evcharge.live.stream_inputs import Input
 from evcharge.live.stream_status import AsOf, QueryStatus, progressed
 
@@ -21,62 +22,75 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: How long one query may fail again and again before the stream gives up; the sensor then starts the stream again.
-GIVE_UP_AFTER_S = 300.0
+#: A query that fails is tried again for ever, at last this far apart. It holds up no other query.
 LONGEST_BACKOFF_S = 15.0
-
-
-class StreamError(UserError):
-    """The stream cannot continue, or another one runs."""
+#: After so many failures in a row, the writer looks for the records at which its batch fails. The first ones may be a server
+#: that is just starting.
+CAREFUL_AFTER = 3
 
 
 @dataclass
 class StreamQuery:
     """A query of the stream; `running` is None before its start and between a failure and the next try.
 
-    `hours` counts records by hour of event time (ms) since the last `take_hours`; `failing_since` and `retry_at` are seconds
-    of the monotonic clock.
+    `hours` counts records by hour of event time (ms) since the last `take_hours`; `retry_at` is in seconds of the monotonic
+    clock; `progress` is Spark's last one.
     """
 
     input: Input
     status: QueryStatus
     running: StreamingQuery | None = None
     failures: int = 0
-    failing_since: float = 0.0
     retry_at: float = 0.0
     as_of: AsOf = field(default_factory=AsOf)
     hours: Counter[int] = field(default_factory=Counter)
     records: int = 0
+    progress: Mapping[str, Any] | None = None
+
+    @property
+    def careful(self) -> bool:
+        """Whether the writer has to look for the records at which its batch fails."""
+        return self.failures >= CAREFUL_AFTER
 
     def take_batch(self, batch: DataFrame, _batch_id: int) -> None:
         """Adds up the reports of a batch, for Spark's `foreachBatch`. Collecting the reports makes Spark write the batch."""
         for report in batch.collect():
             self.hours[report.hour_ms] += report.records
             self.records += report.records
-        self.failures = 0
 
     def take_hours(self) -> dict[int, int]:
         """The records by hour since the last call."""
         hours, self.hours = self.hours, Counter()
         return dict(hours)
 
-    def update_status(self, running: StreamingQuery, asked_at: datetime, ends: Mapping[int, int]) -> None:
+    def stop(self) -> None:
+        """Ends the query where it stands; it can be started again."""
+        running, self.running = self.running, None
+        try:
+            if running is not None:
+                running.stop()
+        except Exception as error:
+            # Spark waits for the query's task only so long. The query's next start ends what still runs.
+            log.warning("query did not stop in time", query=self.input.name, reason=failure_reason(str(error)))
+
+    def update_status(self, asked_at: datetime, ends: Mapping[int, int]) -> None:
         """Brings the status up to date, if the log ended at `ends` at the instant `asked_at`."""
         self.as_of.asked(asked_at, ends)
-        last = running.lastProgress
-        progress = None if last is None else orjson.loads(last.json)
-        self.status = replace(progressed(self.status, progress, ends, self.as_of), rows=self.records)
+        last = None if self.running is None else self.running.lastProgress
+        if last is not None:
+            # Spark reports progress once it has finished a batch, or has found nothing new.
+            self.progress = orjson.loads(last.json)
+            self.failures = 0
+            self.status = replace(self.status, failing_since=None, failing_reason=None)
+        self.status = replace(progressed(self.status, self.progress, ends, self.as_of), rows=self.records)
 
     def plan_retry(self, now: float, reason: str) -> None:
-        """Notes a failure and waits longer after each one. Raises StreamError if the query has failed for too long."""
+        """Notes a failure in the status, and waits longer after each one, up to `LONGEST_BACKOFF_S`."""
+        backoff_s = min(2.0 ** min(self.failures, 10), LONGEST_BACKOFF_S)
         self.failures += 1
-        if self.failures == 1:
-            self.failing_since = now
-        failing_s = now - self.failing_since
-        if failing_s > GIVE_UP_AFTER_S:
-            raise StreamError(f"query {self.input.name} has failed for {failing_s:.0f} s: {reason}")
-        backoff_s = min(2.0 ** (self.failures - 1), LONGEST_BACKOFF_S)
         self.retry_at = now + backoff_s
+        since = self.status.failing_since or ms_to_iso(time.time_ns() // 1_000_000)
+        self.status = replace(self.status, failing_since=since, failing_reason=reason)
         log.warning("query failed", query=self.input.name, reason=reason, retry_in_s=backoff_s, failures=self.failures)
 
 

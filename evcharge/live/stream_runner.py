@@ -11,27 +11,29 @@ Each query keeps its offsets in a checkpoint, which belongs to the index that th
 place of `station-state`, the stream follows it from the offsets that it was computed up to. No result depends on a correct
 checkpoint, because every write is idempotent: a checkpoint that is lost, or that Spark refuses, starts again at those offsets.
 Hourly usage is copied from the station documents to Cassandra, so that a Cassandra that is down holds up nothing else.
+
+A query that fails ends no other one. It is tried again until its store is back, and its status says since when it fails and
+why. A record that its store refuses becomes a dead letter (`dead_letters`), and the batch goes on.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
 
-from evcharge import lock
 from evcharge.clock import ms_to_iso
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors, spark_kafka_options
+from evcharge.errors import UserError
 from evcharge.kafka_log import LogEnds
 from evcharge.lake.judge import judged
 from evcharge.live import indices
@@ -43,35 +45,40 @@ from evcharge.live.checkpoints import (
     is_in_log,
     starting_offsets,
 )
+from evcharge.live.dead_letters import count_letters
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, LiveIndex
 from evcharge.live.provisional_usage import UsageWriter
 from evcharge.live.rebuild import in_milliseconds, rebuild_station_state
+from evcharge.live.refusals import IndexGoneError
 from evcharge.live.spark_driver import stream_session
 from evcharge.live.stream_inputs import Input, inputs
-from evcharge.live.stream_query import StreamError, StreamQuery, failure_reason
+from evcharge.live.stream_lock import StreamError, only_one
+from evcharge.live.stream_query import StreamQuery, failure_reason
 from evcharge.live.stream_status import QueryStatus, write_status
 from evcharge.live.vehicle_positions import remove_expired
-from evcharge.live.worker import IndexGoneError
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-    from pyspark.sql.streaming.query import StreamingQuery
 
 log = structlog.get_logger()
 
 #: How often the stream checks its queries and writes how current it is.
 LOOK_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
-LOCK_WAIT_S = 1.0
+USAGE_RETRY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamProgress:
-    """What the stream did since its last report: records by query and hour of event time (ms), and each query's status."""
+    """What the stream did since its last report: records by query and hour of event time (ms), and each query's status.
+
+    `dead_letters` is how many wait; None while Elasticsearch does not say.
+    """
 
     hours: dict[str, dict[int, int]]
     statuses: dict[str, QueryStatus]
+    dead_letters: int | None = None
 
 
 def run_stream(
@@ -87,39 +94,17 @@ def run_stream(
     with only_one(settings):
         spark = stream_session(settings)
         try:
-            while not stop.is_set():
-                stream = _Stream(settings, spark, stop, on_progress, report_every_s)
-                try:
-                    stream.run()
-                except IndexGoneError as error:
-                    log.warning("the stream follows another index", reason=str(error))
-                finally:
-                    stream.close()
+            stream = _Stream(settings, spark, stop, on_progress, report_every_s)
+            try:
+                stream.run()
+            finally:
+                stream.close()
         finally:
             spark.stop()
 
 
-def only_one(settings: Settings) -> AbstractContextManager[None]:
-    """Holds the stream's lock. Raises StreamError if another stream runs."""
-    path = lock_file(settings)
-    # Waits, because `is_running` holds the lock for an instant.
-    return lock.only_one(path, StreamError(f"another stream runs on this platform ({path} is locked)"), LOCK_WAIT_S)
-
-
-def is_running(settings: Settings) -> bool:
-    """Whether some process runs the stream."""
-    return lock.is_held(lock_file(settings))
-
-
-def lock_file(settings: Settings) -> Path:
-    return settings.home / "live" / "stream.lock"
-
-
 class _Stream:
-    """All queries, as long as `station-state` stays the same index."""
-
-    #: The index that the stream follows.
-    index: LiveIndex
+    """All queries. Those that write `station-state` follow `index`; while it is None they wait until there is one."""
 
     def __init__(
         self,
@@ -135,46 +120,43 @@ class _Stream:
         self.ends = LogEnds(settings)
         self.usage = UsageWriter(settings)
         self.usage_thread = ThreadPoolExecutor(1, "usage")
+        self.usage_written: Future[None] | None = None
+        self.usage_at = 0.0
         self.ended = Event()
         self.stream_id = uuid4().hex[:12]
+        self.starts = count(1)
+        self.index: LiveIndex | None = None
         self.queries: list[StreamQuery] = []
 
     def run(self) -> None:
         with elasticsearch_errors(self.settings):
-            for alias in (indices.STREAM_STATUS, VEHICLE_POSITION):
-                indices.ensure_alias(self.client, alias)
-            self.index = self._index_to_follow()
-        started_at = str(ms_to_iso(time.time_ns() // 1_000_000))
-        for input_ in inputs():
-            query = StreamQuery(input_, QueryStatus(input_.name, self.stream_id, self.index.name, started_at))
-            self.queries.append(query)
-            self._start(query)
-        log.info("stream started", stream_id=self.stream_id, index=self.index.name)
-        # In a thread of its own: the hours of many stations take many seconds, and this thread writes the status every second.
-        usage_written = self.usage_thread.submit(self.usage.keep_written, self.client, self.ended)
+            self._ensure_aliases()
+        self.queries = [StreamQuery(input_, self._new_status(input_)) for input_ in inputs()]
+        log.info("stream started", stream_id=self.stream_id)
         expire_at, report_at = 0.0, time.monotonic() + self.report_every_s
-        while not self.stop.wait(LOOK_EVERY_S):
+        while not self.stop.is_set():
             now = time.monotonic()
-            self._check_index()
             for query in self.queries:
                 self._look_after(query, now)
-            if usage_written.done():
-                usage_written.result()
+            # After the queries that need no index: to compute one takes minutes.
+            self._check_index(now)
+            self._look_after_usage(now)
             if now >= expire_at:
                 expire_at = now + EXPIRE_EVERY_S
+                self._attempt("indices were not made", self._ensure_aliases)
                 self._attempt(
                     "positions were not expired", lambda: remove_expired(self.client, time.time_ns() // 1_000_000)
                 )
             if now >= report_at:
                 report_at = now + self.report_every_s
                 self._report()
+            self.stop.wait(LOOK_EVERY_S)
         self._report()
 
     def close(self) -> None:
         self.ended.set()
         for query in self.queries:
-            if query.running is not None:
-                query.running.stop()
+            query.stop()
         self.usage_thread.shutdown()
         self.usage.close()
         self.ends.close()
@@ -182,12 +164,17 @@ class _Stream:
 
     # --- one query ---
 
-    def _start(self, query: StreamQuery) -> None:
+    def _new_status(self, input_: Input) -> QueryStatus:
+        started_at = str(ms_to_iso(time.time_ns() // 1_000_000))
+        return QueryStatus(input_.name, self.stream_id, self.index.name if self.index else "", started_at)
+
+    def _start(self, query: StreamQuery, index: LiveIndex | None) -> None:
+        """Starts a query; `index` is None for one that writes no `station-state`."""
         settings, input_ = self.settings, query.input
         options = spark_kafka_options(settings) | {
             "subscribe": input_.contract.topic,
             "maxOffsetsPerTrigger": str(input_.batch_records),
-            "startingOffsets": starting_offsets(input_, self.index, self.ends),
+            "startingOffsets": starting_offsets(input_, index, self.ends),
         }
         if input_.name == "vehicles":
             # Older positions have expired.
@@ -200,64 +187,125 @@ class _Stream:
         # One task, from the reading on: Spark generates a task's code again for each partition that it reads. The rows are
         # judged and folded within the stream's own plan, which Spark analyses once and not for each batch.
         good = judged(settings, rows.coalesce(1).where(input_.look_at), input_.contract).where("rule_code IS NULL")
-        writer = input_.writer(settings, self.index.name)
+        writer = input_.writer(settings, index.name if index else "", query.careful)
         # Spark keeps workers with different environments apart. So a query's one task gets the same worker, with what it
         # keeps in memory, in every batch.
         self.spark.sparkContext.environment["STREAM_QUERY"] = input_.name
         query.running = (
             in_milliseconds(good, input_.contract)
             .mapInArrow(writer, REPORT_DDL)
-            .writeStream.queryName(f"{input_.name}-{self.stream_id}-{query.failures}")
-            .option("checkpointLocation", checkpoint_folder(settings, input_, self.index).as_uri())
+            .writeStream.queryName(f"{input_.name}-{self.stream_id}-{next(self.starts)}")
+            .option("checkpointLocation", checkpoint_folder(settings, input_, index).as_uri())
             .trigger(processingTime=f"{int(input_.trigger_s * 1000)} milliseconds")
             .foreachBatch(query.take_batch)
             .start()
         )
 
     def _look_after(self, query: StreamQuery, now: float) -> None:
-        """Writes the status of a query that runs; starts a query that failed again once its wait is over."""
-        running = query.running
-        if running is None:
-            if now >= query.retry_at:
-                try:
-                    self._start(query)
-                except ServerDownError as error:
-                    query.plan_retry(now, str(error))
-            return
-        ended_with = running.exception() if not running.isActive else None
-        if ended_with is None:
-            self._attempt("the status was not written", lambda: self._write_status(query, running))
-            return
+        """Starts a query that does not run once its wait is over, notes one that failed, and writes its status."""
+        if query.running is None and now >= query.retry_at and (self.index or not query.input.follows_index):
+            self._try([query], now, lambda: self._start(query, self.index if query.input.follows_index else None))
+        if query.running is not None and not query.running.isActive:
+            self._note_failure(query, now, str(query.running.exception() or "the query ended"))
+        self._attempt("the status was not written", lambda: self._write_status(query))
+
+    def _note_failure(self, query: StreamQuery, now: float, error: str) -> None:
         query.running = None
-        error_text = str(ended_with)
-        if IndexGoneError.__name__ in error_text:
-            raise IndexGoneError(f"{query.status.index} is gone")
-        query.plan_retry(now, failure_reason(error_text))
-        if is_checkpoint_trouble(error_text):
-            self._reset_checkpoint(query.input)
+        query.plan_retry(now, failure_reason(error))
+        self._require_spark(error)
+        if IndexGoneError.__name__ in error:
+            if query.input.follows_index:
+                self._lose_index(f"{query.status.index} is gone")
+            else:
+                self._attempt("indices were not made", self._ensure_aliases)
+        if is_checkpoint_trouble(error):
+            log.warning("checkpoint is removed", query=query.input.name)
+            shutil.rmtree(checkpoint_folder(self.settings, query.input, self.index), ignore_errors=True)
+            if query.input.follows_index:
+                # Kafka may have lost records after the offsets that the index began with: then it is computed anew.
+                self._lose_index(f"the checkpoint of {query.input.name} is of no use")
 
-    def _reset_checkpoint(self, input_: Input) -> None:
-        """Removes a checkpoint. Replaces the index too, if Kafka has lost records after the offsets that it began with."""
-        log.warning("checkpoint is removed", query=input_.name)
-        shutil.rmtree(checkpoint_folder(self.settings, input_, self.index), ignore_errors=True)
-        if input_.alias == STATION_STATE and not is_in_log(self.settings, self.index):
-            rebuild_station_state(self.settings, self.spark)
-            raise IndexGoneError(f"{self.index.name} could not be followed any longer")
+    def _try(self, queries: Sequence[StreamQuery], now: float, call: Callable[[], object]) -> None:
+        """Calls what some queries need. If that fails, these alone wait. Raises StreamError if Spark has ended."""
+        try:
+            call()
+        except Exception as error:
+            self._require_spark(str(error))
+            if not isinstance(error, ServerDownError | UserError):
+                log.exception("query failed")
+            for query in queries:
+                query.plan_retry(now, failure_reason(str(error)))
 
-    def _write_status(self, query: StreamQuery, running: StreamingQuery) -> None:
+    def _require_spark(self, reason: str) -> None:
+        """Raises StreamError if Spark's driver has ended: nothing can run then, and the sensor starts the stream again."""
+        try:
+            ended = self.spark.sparkContext._jsc.sc().isStopped()
+        except Exception:
+            ended = True
+        if ended:
+            raise StreamError(f"the stream's Spark driver has ended: {failure_reason(reason)}")
+
+    def _write_status(self, query: StreamQuery) -> None:
         asked_at = datetime.now(UTC)
-        query.update_status(running, asked_at, self.ends.of(query.input.contract.topic))
+        try:
+            query.update_status(asked_at, self.ends.of(query.input.contract.topic))
+        except (ServerDownError, UserError) as error:
+            log.warning("the lag is unknown", query=query.input.name, reason=str(error))
         write_status(self.client, query.status)
 
     def _attempt(self, failure: str, call: Callable[[], object]) -> None:
         """Calls what the stream can do without for a while: if a server is down, the failure is logged."""
+        from elasticsearch import ApiError
+
         try:
             with elasticsearch_errors(self.settings):
                 call()
-        except ServerDownError as error:
+        except (ServerDownError, ApiError) as error:
             log.warning(failure, reason=str(error))
 
+    def _look_after_usage(self, now: float) -> None:
+        """Keeps the hours written in a thread of its own: those of many stations take many seconds."""
+        written = self.usage_written
+        if written is not None and written.done() and written.exception() is not None:
+            log.warning("hourly usage failed", reason=failure_reason(str(written.exception())))
+            self.usage_written, self.usage_at = None, now + USAGE_RETRY_S
+        # The hours are in `station-state`.
+        if self.usage_written is None and self.index and now >= self.usage_at:
+            self.usage_written = self.usage_thread.submit(self.usage.keep_written, self.client, self.ended)
+
     # --- the index ---
+
+    def _check_index(self, now: float) -> None:
+        """Follows the index behind the alias. The queries that write it wait for one, and begin anew if it was replaced."""
+        if self.index is not None:
+            self._attempt("the index was not checked", self._compare_index)
+        followers = [query for query in self.queries if query.input.follows_index]
+        if self.index is None and all(now >= query.retry_at for query in followers):
+            self._try(followers, now, self._follow_index)
+
+    def _compare_index(self) -> None:
+        index = indices.live_index(self.client, STATION_STATE)
+        if self.index is not None and (index is None or index.name != self.index.name):
+            self._lose_index(f"station-state is now {index.name if index else 'gone'}")
+
+    def _lose_index(self, reason: str) -> None:
+        """Stops the queries that write `station-state`, and no other one."""
+        log.warning("the stream follows another index", reason=reason)
+        self.index = None
+        for query in self.queries:
+            if query.input.follows_index:
+                query.stop()
+
+    def _follow_index(self) -> None:
+        with elasticsearch_errors(self.settings):
+            self.index = self._index_to_follow()
+        log.info("the stream follows an index", index=self.index.name)
+        self.queries = [
+            StreamQuery(query.input, self._new_status(query.input))
+            if query.input.follows_index and query.status.index != self.index.name
+            else query
+            for query in self.queries
+        ]
 
     def _index_to_follow(self) -> LiveIndex:
         """The index behind the alias; computed from the lake first if it is missing or cannot be followed."""
@@ -275,16 +323,13 @@ class _Stream:
             raise StreamError("the station state was computed, but its index is gone")
         return index
 
-    def _check_index(self) -> None:
-        """Raises IndexGoneError if the alias points to another index by now."""
-
-        def check() -> None:
-            index = indices.live_index(self.client, STATION_STATE)
-            if index is None or index.name != self.index.name:
-                raise IndexGoneError(f"station-state is now {index.name if index else 'gone'}")
-
-        self._attempt("the index was not checked", check)
+    def _ensure_aliases(self) -> None:
+        for alias in (indices.STREAM_STATUS, VEHICLE_POSITION, indices.DEAD_LETTERS):
+            indices.ensure_alias(self.client, alias)
 
     def _report(self) -> None:
+        letters: list[int] = []
+        self._attempt("dead letters were not counted", lambda: letters.append(count_letters(self.client)))
         hours = {query.input.name: query.take_hours() for query in self.queries}
-        self.on_progress(StreamProgress(hours, {query.input.name: query.status for query in self.queries}))
+        statuses = {query.input.name: query.status for query in self.queries}
+        self.on_progress(StreamProgress(hours, statuses, *letters))

@@ -26,7 +26,11 @@ SAMPLES = 900
 
 @dataclass(frozen=True, slots=True)
 class QueryStatus:
-    """One query of the stream. `lag_rows` are in Kafka and not in the state; `rows` counts since the stream's start."""
+    """One query of the stream. `lag_rows` are in Kafka and not in the state; `rows` counts since the stream's start.
+
+    `failing_since` is the instant of the first failure after which no batch succeeded, `failing_reason` says why the last one
+    failed; both are None while the query works.
+    """
 
     query: str
     stream_id: str
@@ -37,10 +41,16 @@ class QueryStatus:
     rows: int = 0
     rows_per_s: float = 0.0
     batch_s: float = 0.0
+    failing_since: str | None = None
+    failing_reason: str | None = None
 
     def age_s(self, now: datetime) -> float | None:
         """Seconds since `as_of`; None if there is none yet."""
         return None if self.as_of is None else (now - datetime.fromisoformat(self.as_of)).total_seconds()
+
+    def failing_s(self, now: datetime) -> float:
+        """For how many seconds the query has failed; 0 while it works."""
+        return 0.0 if self.failing_since is None else (now - datetime.fromisoformat(self.failing_since)).total_seconds()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -106,3 +116,11 @@ def read_status(client: Elasticsearch, query: str) -> QueryStatus | None:
         return QueryStatus(**client.get(index=STREAM_STATUS, id=query)["_source"])
     except NotFoundError:
         return None
+
+
+def read_statuses(client: Elasticsearch) -> list[QueryStatus]:
+    """The stored statuses of all queries that ever ran, by name."""
+    hits = client.search(index=STREAM_STATUS, ignore_unavailable=True, sort=[{"query": "asc"}], size=100)["hits"][
+        "hits"
+    ]
+    return [QueryStatus(**hit["_source"]) for hit in hits]

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import pyarrow as pa
 
 from evcharge.clock import HOUR_MS, ms_to_iso
+from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.contracts.vehicle_telemetry import MAX_JUMP_KMH, MIN_JUMP_KM
 from evcharge.live.batch_report import TouchedHours
+from evcharge.live.dead_letters import bury
 from evcharge.live.indices import VEHICLE_POSITION
-from evcharge.live.worker import accepted, records_of, shared_client
+from evcharge.live.refusals import Reason, Record, Refusal, of_id, of_stream, taken_with_care
+from evcharge.live.worker import Operation, bulk, gathered, shared_client
 from evcharge.places import distance_km
 from evcharge.settings import Settings
 
@@ -45,29 +49,61 @@ _tracks: OrderedDict[str, tuple[Place, ...]] = OrderedDict()
 
 @dataclass(frozen=True)
 class PositionWriter:
-    """Takes the Arrow batches of a task: vehicle-telemetry rows with `occurred_at` in ms."""
+    """Takes the Arrow batches of a task: vehicle-telemetry rows with `occurred_at` in ms, a car's in the order of its offsets.
+
+    Rows of the archive are `judged` already. With `careful` it also finds the records of a batch at which it fails for no
+    known reason.
+    """
 
     settings: Settings
     index: str = VEHICLE_POSITION
+    careful: bool = False
+    judged: bool = False
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        newest: dict[str, Mapping[str, Any]] = {}
-        tracks: dict[str, tuple[Place, ...]] = {}
         hours = TouchedHours()
-        for batch in batches:
-            plausible = [row for row in records_of(batch) if not _jumps(row, tracks)]
+        for rows in gathered(batches):
+            tracks: dict[str, tuple[Place, ...]] = {}
+            plausible = rows if self.judged else self._plausible(rows, tracks)
             hours.add(row["occurred_at"] for row in plausible)
-            for row in plausible:
-                known = newest.get(row["vehicle_id"])
-                if known is None or known["occurred_at"] <= row["occurred_at"]:
-                    newest[row["vehicle_id"]] = row
-        rows = list(newest.values())
-        client = shared_client(self.settings)
-        for start in range(0, len(rows), _PER_REQUEST):
-            write_positions(client, self.index, rows[start : start + _PER_REQUEST])
-        # After the writes, so that a batch that fails is judged in the same way when it is repeated.
-        _remember(tracks)
+            refusals = taken_with_care(plausible, self.take) if self.careful else self.take(plausible)
+            bury(shared_client(self.settings), VEHICLE_POSITION, VEHICLE_TELEMETRY.topic, refusals)
+            # After the writes, so that a batch that fails is judged in the same way when it is repeated.
+            _remember(tracks)
         yield hours.report()
+
+    def take(self, rows: Sequence[Record]) -> list[Refusal]:
+        """Writes each car's newest position; returns the refused rows.
+
+        Where the newest is refused, the car's other rows are written, so that the newest good one is known.
+        """
+        newest: dict[str, Record] = {}
+        for row in rows:
+            known = newest.get(row["vehicle_id"])
+            if known is None or known["occurred_at"] <= row["occurred_at"]:
+                newest[row["vehicle_id"]] = row
+        client = shared_client(self.settings)
+        refusals = write_positions(client, self.index, list(newest.values()))
+        cars = {refusal.record["vehicle_id"] for refusal in refusals}
+        others = [row for row in rows if row["vehicle_id"] in cars and row is not newest[row["vehicle_id"]]]
+        return refusals + write_positions(client, self.index, others)
+
+    def _plausible(self, rows: Sequence[Record], tracks: dict[str, tuple[Place, ...]]) -> list[Record]:
+        """The rows to which the car can have driven. Adds the cars' places to `tracks`."""
+        strangers = {row["vehicle_id"] for row in rows if row["vehicle_id"] not in _tracks}
+        tracks.update(_stored_places(shared_client(self.settings), self.index, sorted(strangers)))
+        return [row for row in rows if not _jumps(row, tracks)]
+
+
+def _stored_places(client: Elasticsearch, index: str, vehicle_ids: Sequence[str]) -> Iterator[tuple[str, tuple[Place]]]:
+    """The stored positions of cars that this process has not met: so it judges as the process before it did."""
+    asked = [vehicle_id for vehicle_id in vehicle_ids if of_id(vehicle_id) is None]
+    for start in range(0, len(asked), _PER_REQUEST):
+        ids = asked[start : start + _PER_REQUEST]
+        for entry in client.mget(index=index, ids=ids, source_includes=["location", "occurred_at"])["docs"]:
+            if entry.get("found"):
+                location, at = entry["_source"]["location"], datetime.fromisoformat(entry["_source"]["occurred_at"])
+                yield entry["_id"], (Place(location["lat"], location["lon"], round(at.timestamp() * 1000)),)
 
 
 def is_jump(place: Place, before: Sequence[Place]) -> bool:
@@ -103,20 +139,31 @@ def _remember(tracks: Mapping[str, tuple[Place, ...]]) -> None:
         _tracks.popitem(last=False)
 
 
-def write_positions(client: Elasticsearch, index: str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Writes the positions that are newer than the stored ones; returns how many. Raises IndexGoneError, UserError."""
-    # Encoded here, faster than the client would; the client sends bytes as they are.
-    lines: list[Any] = []
-    for row in rows:
-        action = {"_id": row["vehicle_id"], "version": row["occurred_at"], "version_type": "external_gte"}
-        lines += [orjson.dumps({"index": action}), orjson.dumps(document(row))]
-    if not lines:
-        return 0
-    # `require_alias`: a write to an alias that is gone must not make an index without mappings.
-    answer = client.bulk(
-        index=index, operations=lines, require_alias=True, filter_path="errors,items.*._id,items.*.status,items.*.error"
-    )
-    return sum(1 for _ in accepted(index, answer["items"]))
+def write_positions(client: Elasticsearch, index: str, rows: Sequence[Record]) -> list[Refusal]:
+    """Writes the positions that are newer than the stored ones; returns the refused rows. Raises IndexGoneError, UserError."""
+    refusals: list[Refusal] = []
+    for start in range(0, len(rows), _PER_REQUEST):
+        part: list[Record] = []
+        operations = []
+        for row in rows[start : start + _PER_REQUEST]:
+            reason = of_id(row["vehicle_id"])
+            if reason is not None:
+                refusals.append(Refusal(row, reason))
+                continue
+            try:
+                operations.append(_operation(row))
+                part.append(row)
+            except Exception as error:
+                refusals.append(Refusal(row, of_stream(error)))
+        # `require_alias`: a write to an alias that is gone must not make an index without mappings.
+        results = bulk(client, index, operations, require_alias=True)
+        refusals += [Refusal(row, r) for row, r in zip(part, results, strict=True) if isinstance(r, Reason)]
+    return refusals
+
+
+def _operation(row: Record) -> Operation:
+    action = {"_id": row["vehicle_id"], "version": row["occurred_at"], "version_type": "external_gte"}
+    return orjson.dumps({"index": action}), orjson.dumps(document(row))
 
 
 def document(row: Mapping[str, Any]) -> dict[str, Any]:

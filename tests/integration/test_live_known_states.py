@@ -18,7 +18,8 @@ from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, Contract
 from evcharge.live import indices
 from evcharge.live import station_folder as stations
 from evcharge.live.indices import STATION_STATE
-from evcharge.live.station_folder import IndexGoneError, KnownStates, StationFolder, fold_into
+from evcharge.live.refusals import IndexGoneError
+from evcharge.live.station_folder import KnownStates, StationFolder, fold_into
 from evcharge.live.station_state import StationState
 from evcharge.settings import Settings
 

@@ -35,6 +35,8 @@ def test_hours_and_checks(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         "no_more_busy_than_outlets",
         "stream_keeps_up",
         "stream_is_fresh",
+        "no_query_fails",
+        "no_dead_letters",
     }
     (busy,) = (e for e in evaluations if e.check_name == "no_more_busy_than_outlets")
     assert busy.passed

@@ -14,7 +14,7 @@ from main_log import MainLog
 
 from evcharge.live import pending_hours
 from evcharge.live.pending_hours import ComputedDay, PendingHours
-from evcharge.live.stream_runner import only_one
+from evcharge.live.stream_lock import only_one
 from evcharge.settings import load_settings
 from evcharge_assets.live import STREAM_JOB
 from evcharge_assets.partitions import hour_key
