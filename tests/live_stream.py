@@ -83,6 +83,11 @@ class Stream:
         with elasticsearch(self.settings) as client:
             return read_status(client, query)
 
+    def failing_s(self, query: str) -> float:
+        """For how long a query has failed; 0 while it works."""
+        status = self.status(query)
+        return 0.0 if status is None else status.failing_s(datetime.now(UTC))
+
     def __enter__(self) -> Self:
         self.start()
         return self

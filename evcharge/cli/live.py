@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evcharge.cli.options import AsJson
-from evcharge.cli.output import plain_table, print_table, show
+from evcharge.cli.output import plain_table, print_table, say, show
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -65,8 +65,6 @@ def status(as_json: AsJson = False) -> None:
     now, runs = datetime.now(UTC), is_running(settings)
 
     def print_text() -> None:
-        from rich.text import Text
-
         say(
             "The stream runs." if runs else "No stream runs. Dagster's job live_stream, or `evcharge stream`, is it."
         )
@@ -80,7 +78,7 @@ def status(as_json: AsJson = False) -> None:
                     "unknown" if age_s is None else f"{age_s:.0f} s",
                     f"{found.lag_rows:,} records",
                     f"{found.batch_s:.2f} s",
-                    Text(failing),
+                    failing,
                 )
             print_table(table)
         else:
@@ -109,22 +107,20 @@ def dead_letters(context: typer.Context, as_json: AsJson = False) -> None:
     newest = letters[:_NEWEST_SHOWN]
 
     def print_text() -> None:
-        from rich.text import Text
-
         if not letters:
             say("No dead letters: no store refused a record.")
             return
         table = plain_table("records", "missing in", "refused by", "code")
         for (target, store, code), n in counts:
-            table.add_row(f"{n:,}", target, store, Text(code))
+            table.add_row(f"{n:,}", target, store, code)
         print_table(table)
-        say(f"\nThe newest {len(newest)} of {len(letters):,}:")
+        say("", f"The newest {len(newest)} of {len(letters):,}:")
         table = plain_table("since", "id", "station or car", "reason")
         for letter in newest:
             key = letter.station_id if letter.vehicle_id is None else letter.vehicle_id
-            table.add_row(letter.first_at, Text(letter.letter_id), Text(_short(key or "")), Text(_short(letter.reason)))
+            table.add_row(letter.first_at, letter.letter_id, _short(key or ""), _short(letter.reason))
         print_table(table)
-        say("\n`evcharge live dead-letters show ID` has one whole, `… retry` takes them again.")
+        say("", "`evcharge live dead-letters show ID` has one whole, `… retry` takes them again.")
 
     summary = {"dead_letters": len(letters), "by_reason": groups, "newest": [letter.to_json() for letter in newest]}
     show(summary, as_json, print_text)
@@ -167,6 +163,8 @@ def stream_line(settings: Settings) -> str:
     """One line about the stream for `evcharge stack status`; empty where there are no live stores, or they do not answer."""
     from datetime import UTC, datetime
 
+    from elasticsearch import ApiError
+
     from evcharge.connections import ServerDownError
     from evcharge.errors import UserError
     from evcharge.live.dead_letters import count_letters
@@ -176,7 +174,7 @@ def stream_line(settings: Settings) -> str:
     try:
         with _client(settings) as client:
             statuses, letters = read_statuses(client), count_letters(client)
-    except (ServerDownError, UserError):
+    except (ServerDownError, UserError, ApiError):
         return ""
     now = datetime.now(UTC)
     parts = ["runs" if is_running(settings) else "does not run"]
@@ -211,7 +209,7 @@ def _letters(client: Elasticsearch, letter_id: str | None) -> list[DeadLetter]:
 def _print_letters(letters: list[DeadLetter]) -> None:
     for letter in letters:
         fields: dict[str, Any] = letter.to_json()
-        say("\n".join(f"{name}: {value}" for name, value in fields.items() if value is not None) + "\n")
+        say(*(f"{name}: {value}" for name, value in fields.items() if value is not None), "")
     say(f"{len(letters):,} dead letters")
 
 

@@ -6,25 +6,45 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import TypeVar
 
 import pytest
 from live_stream import Feed, Stream
-from support import Lake
+from support import Lake, evcharge, position, record, send
 
 from evcharge.audit.figures import Sides, disagreements
 from evcharge.audit.live_stores import final_hours, station_documents
-from evcharge.connections import elasticsearch
-from evcharge.contracts import SESSION_EVENTS
+from evcharge.connections import cassandra, elasticsearch
+from evcharge.contracts import SESSION_EVENTS, VEHICLE_TELEMETRY
 from evcharge.lake.ledger import read_ledger
 from evcharge.live import indices
+from evcharge.live.checks import FRESH_WITHIN_S, no_query_fails
+from evcharge.live.dead_letters import count_letters, read_letters
 from evcharge.live.final_usage import write_final_usage
-from evcharge.live.indices import STATION_STATE, live_index
+from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, live_index
+from evcharge.live.journal import TABLE
 from evcharge.live.rebuild import catch_up_station_state
+from evcharge.stack.stack import Stack
 from evcharge.stack.supervisor import Supervisor
 
 VICTIMS = ("the stream", "elasticsearch", "cassandra", "kafka")
+#: Long enough for a dozen failures of a query. How long it may fail has no limit, which a unit test shows for two days.
+AWAY_S = 60.0
+WAIT_S = 180.0
+
+T = TypeVar("T")
+
+
+def wait_for(ask: Callable[[], T], is_so: Callable[[T], bool]) -> T:
+    """Asks until the answer is as expected; returns the last answer."""
+    deadline = time.monotonic() + WAIT_S
+    while not is_so(answer := ask()):
+        assert time.monotonic() < deadline, f"still {answer} after {WAIT_S:.0f} s"
+        time.sleep(1)
+    return answer
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +151,95 @@ def test_a_running_stream_follows_an_index_that_was_replaced(lake: Lake, feed: F
     assert found.name > index.name
     feed.send(200)
     assert_equal(lake, stream, feed)
+
+
+def test_a_cassandra_that_stays_away_ends_no_query(lake: Lake, feed: Feed, stream: Stream) -> None:
+    feed.send(100)
+    stream.wait_until_fresh(datetime.now(UTC), "journal")
+    assert stream.process is not None
+    pid, stack = stream.process.pid, Stack(lake.settings)
+    stack.stop("cassandra")
+    try:
+        away_at = datetime.now(UTC)
+        with feed:
+            # until the journal has failed so often that its waits are the longest
+            failing_s = wait_for(lambda: stream.failing_s("journal"), lambda seconds: seconds > AWAY_S)
+            status = stream.status("journal")
+            assert status is not None
+            assert status.failing_reason is not None
+            assert "cassandra" in status.failing_reason.lower()
+            with elasticsearch(lake.settings) as client:
+                finding = no_query_fails(client, datetime.now(UTC) + timedelta(seconds=FRESH_WITHIN_S))
+            assert not finding.passed
+            assert finding.examples[0].startswith("journal: for ")
+            # the live state moves, as if nothing had happened
+            for query in ("registry", "stations", "vehicles"):
+                stream.wait_until_fresh(away_at + timedelta(seconds=AWAY_S / 2), query)
+                assert stream.failing_s(query) == 0
+            shown = evcharge("live", "status")
+            assert (shown.returncode, "The stream runs." in shown.stdout) == (1, True)
+        print(f"cassandra was away for {failing_s:.0f} s")
+    finally:
+        stack.start("cassandra")
+    back_at = datetime.now(UTC)
+    stream.wait_until_fresh(back_at, "journal")
+    wait_for(lambda: stream.failing_s("journal"), lambda seconds: seconds == 0)
+    # the same stream: nothing ended and began anew
+    assert (stream.process.pid, stream.process.poll()) == (pid, None)
+    assert_equal(lake, stream, feed)
+    sent = [row for row in feed.events[: feed.sent] if row["event_type"] != "meter"]
+    keyspace = lake.settings.cassandra_keyspace
+    newest = sent[-1]
+    with cassandra(lake.settings) as session:
+        found = session.execute(
+            f"SELECT event_id FROM {keyspace}.{TABLE} WHERE station_id = %s AND day = %s",
+            (newest["station_id"], newest["occurred_at"].date()),
+        )
+        assert newest["event_id"] in {row.event_id for row in found}
+
+
+def test_a_record_that_is_refused_stops_neither_its_batch_nor_its_station(
+    lake: Lake, feed: Feed, stream: Stream
+) -> None:
+    feed.send(200)
+    assert_equal(lake, stream, feed)
+    station_id = feed.events[feed.sent]["station_id"]
+    with elasticsearch(lake.settings) as client:
+        good = client.get(index=STATION_STATE, id=station_id)["_source"]
+        # Nobody can read this document: no record of the station can be folded.
+        client.index(index=STATION_STATE, id=station_id, document=good | {"fold": "{"})
+        feed.send(200)
+        # the other stations have their records
+        stream.wait_until_fresh(datetime.now(UTC))
+        letters = read_letters(client)
+        assert letters
+        assert {letter.station_id for letter in letters} == {station_id}
+        assert stream.failing_s("stations") == 0
+        # the cause is mended
+        client.index(index=STATION_STATE, id=station_id, document=good)
+        retried = evcharge("live", "dead-letters", "retry")
+        assert (retried.returncode, retried.stdout.split(",")[0]) == (0, f"{len(letters)} taken")
+        assert count_letters(client) == 0
+    assert_equal(lake, stream, feed)
+
+
+def test_a_lost_index_of_positions_restarts_its_query_alone(lake: Lake, stream: Stream) -> None:
+    stream.wait_until_fresh(datetime.now(UTC), "vehicles")
+    before = stream.status("stations")
+    with elasticsearch(lake.settings) as client:
+        index = live_index(client, VEHICLE_POSITION)
+        assert index is not None
+        client.indices.delete(index=index.name)
+        car = f"kills-{token_hex(3)}"
+        row = position(car, datetime.now(UTC) - timedelta(seconds=1))
+        send(lake.settings, VEHICLE_TELEMETRY.topic, [record(VEHICLE_TELEMETRY, row)])
+        wait_for(lambda: live_index(client, VEHICLE_POSITION), lambda found: found is not None)
+        stream.wait_until_fresh(datetime.now(UTC), "vehicles")
+        assert client.get(index=VEHICLE_POSITION, id=car)["found"]
+    after = stream.status("stations")
+    assert before is not None
+    assert after is not None
+    assert (after.stream_id, after.started_at) == (before.stream_id, before.started_at)
 
 
 def test_the_hours_of_the_stream_are_those_of_the_lake(lake: Lake, feed: Feed, stream: Stream) -> None:
