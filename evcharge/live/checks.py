@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import cassandra
-from evcharge.live.dead_letters import read_letters
+from evcharge.live.dead_letters import count_letters, read_letters
 from evcharge.live.indices import documents
 from evcharge.live.stream_status import read_status, read_statuses
 from evcharge.live.usage_tables import FINAL, PROVISIONAL
@@ -79,10 +79,11 @@ def no_query_fails(client: Elasticsearch, now: datetime) -> Finding:
 
 def no_dead_letters(client: Elasticsearch) -> Finding:
     """No record waits that a store refused. `evcharge live dead-letters` shows and retries them."""
-    letters = read_letters(client)
-    examples = [f"{letter.letter_id}: {letter.store} {letter.code}: {letter.reason}" for letter in letters[:10]]
-    summary = f"{len(letters):,} records were refused" + (": see `evcharge live dead-letters`" if letters else "")
-    return Finding(not letters, len(letters), examples, summary)
+    count = count_letters(client)
+    newest = read_letters(client, limit=10) if count else []
+    examples = [f"{letter.letter_id}: {letter.store} {letter.code}: {letter.reason}" for letter in newest]
+    summary = f"{count:,} records were refused" + (": see `evcharge live dead-letters`" if count else "")
+    return Finding(not count, count, examples, summary)
 
 
 def provisional_is_final(settings: Settings, hour: datetime) -> Finding:

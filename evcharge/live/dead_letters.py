@@ -125,21 +125,22 @@ def count_letters(client: Elasticsearch) -> int:
     return int(client.count(index=DEAD_LETTERS, ignore_unavailable=True)["count"])
 
 
-def read_letters(client: Elasticsearch, *, records: bool = False) -> list[DeadLetter]:
-    """All letters, the newest first; with `records` their records too. At most `MAX_LETTERS` or a few more."""
+def read_letters(client: Elasticsearch, *, limit: int = 2 * MAX_LETTERS, records: bool = False) -> list[DeadLetter]:
+    """The newest letters, the newest first; with `records` their records too. Without a `limit` these are all."""
     letters: list[DeadLetter] = []
     after: list[Any] | None = None
     while True:
+        size = min(_PER_REQUEST, limit - len(letters))
         hits = client.search(
             index=DEAD_LETTERS,
             ignore_unavailable=True,
             sort=[{"first_at": "desc"}, {"letter_id": "asc"}],
             search_after=after,
-            size=_PER_REQUEST,
+            size=size,
             source_excludes=[] if records else ["letter.record"],
         )["hits"]["hits"]
         letters += (DeadLetter(**hit["_source"]["letter"]) for hit in hits)
-        if len(hits) < _PER_REQUEST:
+        if len(hits) < size or len(letters) >= limit:
             return letters
         after = hits[-1]["sort"]
 

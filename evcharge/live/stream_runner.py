@@ -204,7 +204,7 @@ class _Stream:
     def _look_after(self, query: StreamQuery, now: float) -> None:
         """Starts a query that does not run once its wait is over, notes one that failed, and writes its status."""
         if query.running is None and now >= query.retry_at and (self.index or not query.input.follows_index):
-            self._try([query], now, lambda: self._start(query, self.index if query.input.follows_index else None))
+            self._try([query], lambda: self._start(query, self.index if query.input.follows_index else None))
         if query.running is not None and not query.running.isActive:
             self._note_failure(query, now, str(query.running.exception() or "the query ended"))
         self._attempt("the status was not written", lambda: self._write_status(query))
@@ -225,7 +225,7 @@ class _Stream:
                 # Kafka may have lost records after the offsets that the index began with: then it is computed anew.
                 self._lose_index(f"the checkpoint of {query.input.name} is of no use")
 
-    def _try(self, queries: Sequence[StreamQuery], now: float, call: Callable[[], object]) -> None:
+    def _try(self, queries: Sequence[StreamQuery], call: Callable[[], object]) -> None:
         """Calls what some queries need. If that fails, these alone wait. Raises StreamError if Spark has ended."""
         try:
             call()
@@ -234,7 +234,7 @@ class _Stream:
             if not isinstance(error, ServerDownError | UserError):
                 log.exception("query failed")
             for query in queries:
-                query.plan_retry(now, failure_reason(str(error)))
+                query.plan_retry(time.monotonic(), failure_reason(str(error)))
 
     def _require_spark(self, reason: str) -> None:
         """Raises StreamError if Spark's driver has ended: nothing can run then, and the sensor starts the stream again."""
@@ -281,7 +281,7 @@ class _Stream:
             self._attempt("the index was not checked", self._compare_index)
         followers = [query for query in self.queries if query.input.follows_index]
         if self.index is None and all(now >= query.retry_at for query in followers):
-            self._try(followers, now, self._follow_index)
+            self._try(followers, self._follow_index)
 
     def _compare_index(self) -> None:
         index = indices.live_index(self.client, STATION_STATE)
