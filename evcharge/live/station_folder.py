@@ -202,11 +202,12 @@ def _try(
     states, unreadable = _states(client, index, [name for name in records if name not in outcomes], known)
     outcomes |= unreadable
     changed: dict[str, Versioned] = {}
-    operations = []
+    operations: list[Operation] = []
+    applied_at = ms_to_iso(time.time_ns() // 1_000_000)
     for station_id, (state, version) in states.items():
         try:
             if fold(state, topic, records[station_id], again=again):
-                operations.append(_operation(state, version))
+                operations.append(_operation(state, version, applied_at))
                 changed[station_id] = state, version
             else:
                 known.put(state, version)
@@ -285,12 +286,11 @@ def _read(client: Elasticsearch, index: str, station_ids: list[str]) -> tuple[di
     return found, unreadable
 
 
-def _operation(state: StationState, version: Version | None) -> Operation:
+def _operation(state: StationState, version: Version | None, applied_at: str | None) -> Operation:
     """The write of a document, on condition that nobody else has written it since it was read."""
     action: dict[str, Any] = {"_id": state.station_id}
     if version is not None:
         action |= {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term}
-    applied_at = ms_to_iso(time.time_ns() // 1_000_000)
     return (
         orjson.dumps({"create" if version is None else "index": action}),
         orjson.dumps(state.document() | {"applied_at": applied_at}),
