@@ -7,8 +7,9 @@ A document has the offsets that it was computed up to, so a repeated batch chang
 A worker keeps the states that it wrote, with their versions. It reads a document again only if somebody else wrote it since.
 
 A record is refused if the station's state with it cannot be computed, or if Elasticsearch refuses its document. The document
-then keeps its last good state, and the station's other records are folded into that: the same ones in whatever batches they
-come, since each record is judged by the state that the good ones before it made.
+then keeps its last good state, and the station's other records are folded into that. So a restart or a rebuild, which meets
+the same records in other batches, ends likewise. Only a record that is refused for something that a later one of its batch
+replaces goes unnoticed: the document at the end of the batch is good.
 """
 
 from __future__ import annotations

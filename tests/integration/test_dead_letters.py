@@ -93,12 +93,14 @@ def document(client: Elasticsearch, index: str, station_id: str = "st") -> dict[
 def test_a_document_that_is_refused_keeps_its_last_good_state(client: Elasticsearch, index: str, size: int) -> None:
     rows = registrations(40.0, 41.0, NOWHERE, 42.0, NOWHERE, NOWHERE, 43.0, NOWHERE)
     refused = fold_in_parts(client, index, STATION_REGISTRY.topic, rows, size)
-    assert refused == [(offset, "document_parsing_exception") for offset in (2, 4, 5, 7)]
+    assert {code for _, code in refused} == {"document_parsing_exception"}
+    # a bad place that another record of the batch replaces is not noticed
+    assert [offset for offset, _ in refused] == [2, 4, 5, 7] if size == 1 else {7} <= {offset for offset, _ in refused}
     found = document(client, index)
     assert found["location"] == {"lat": 43.0, "lon": -73.9}
     assert found["applied"] == {STATION_REGISTRY.topic: {"0": 7}}
     # again, as after a restart or in a state computed anew: the same ends likewise
-    assert fold_in_parts(client, index, STATION_REGISTRY.topic, rows, 100)[-1] == (7, "document_parsing_exception")
+    assert fold_in_parts(client, index, STATION_REGISTRY.topic, rows, 100) == [(7, "document_parsing_exception")]
     assert document(client, index) == found
 
 
@@ -129,8 +131,7 @@ def test_a_document_that_fails_its_whole_request_holds_up_no_other(
     monkeypatch.setattr(station_folder, "of_id", lambda identifier: None)
     rows = numbered([event("started", NOON, station_id=name) for name in ("a", TOO_LONG, "st")])
     assert fold_in_parts(client, index, TOPIC, rows, 100) == [(1, "action_request_validation_exception")]
-    assert client.count(index=index)["count"] == 0 or document(client, index)
-    assert len(document(client, index, "a")["sessions"]) == 1
+    assert [len(document(client, index, name)["sessions"]) for name in ("a", "st")] == [1, 1]
 
 
 def test_a_document_that_cannot_be_read_holds_up_no_other(client: Elasticsearch, index: str) -> None:
@@ -222,7 +223,7 @@ def test_a_position_is_judged_the_same_by_a_worker_that_knows_nothing_yet(
     platform: Settings, client: Elasticsearch, size: int
 ) -> None:
     car = f"letters-cut-{size}"
-    places = [(40.0, 0), (40.01, 1), (44.5, 2), (40.02, 3), (44.6, 4), (40.03, 5), (45.0, 6)]
+    places = [(40.0, 0), (40.01, 1), (44.5, 2), (40.02, 3), (48.0, 4), (40.03, 5), (52.0, 6)]
     rows = numbered([position(car, latitude, minute) for latitude, minute in places])
     taken = 0
     for start in range(0, len(rows), size):
