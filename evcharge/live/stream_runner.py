@@ -295,6 +295,8 @@ class _Stream:
         for query in self.queries:
             if query.input.follows_index:
                 query.stop()
+                # What was applied went with the index.
+                query.progress = None
 
     def _follow_index(self) -> None:
         with elasticsearch_errors(self.settings):
