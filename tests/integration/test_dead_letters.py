@@ -27,7 +27,7 @@ from evcharge.live.dead_letters import bury, count_letters, read_letter, read_le
 from evcharge.live.dead_letters_retry import retry_letters
 from evcharge.live.indices import DEAD_LETTERS, STATION_STATE, VEHICLE_POSITION
 from evcharge.live.journal import TABLE, JournalWriter
-from evcharge.live.refusals import Reason, Record, Refusal
+from evcharge.live.refusals import Reason, Record, Refusal, taken_with_care
 from evcharge.live.station_folder import KnownStates, StationFolder, fold_into
 from evcharge.live.vehicle_positions import PositionWriter
 from evcharge.settings import Settings
@@ -216,6 +216,18 @@ def test_a_refused_position_leaves_the_newest_good_one(platform: Settings, clien
         (4, "id_length"),
     ]
     assert (latitude_of(client, "letters-1"), latitude_of(client, "letters-2")) == (40.01, 41.0)
+
+
+def test_a_batch_at_which_a_writer_itself_fails_goes_on_without_the_record(
+    platform: Settings, client: Elasticsearch
+) -> None:
+    rows = numbered([position("letters-4", 40.0, 0), position("letters-4", 41.0, 0, occurred_at="soon")])
+    writer = PositionWriter(platform)
+    with pytest.raises(TypeError):
+        writer.take(rows)
+    (refusal,) = taken_with_care(rows, writer.take)
+    assert refusal.record["kafka_offset"] == 1
+    assert latitude_of(client, "letters-4") == 40.0
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
