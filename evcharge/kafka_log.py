@@ -1,10 +1,11 @@
-"""Kafka's topics: their ids, where their logs start and end, and the records in between."""
+"""Kafka's topics: their ids, where their logs start and end, the records in between, and what is cut off or appended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,12 +14,13 @@ from evcharge.errors import UserError
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
-    from kafka import KafkaConsumer
+    from kafka import KafkaAdminClient, KafkaConsumer
 
 #: A third of the minute that Dagster gives a sensor's tick, in which `topic_states` runs.
 _ADMIN_TIMEOUT_MS = 20_000
 _POLL_TIMEOUT_MS = 10_000
 _POLL_RECORDS = 20_000
+_DELIVERY_TIMEOUT_MS = 30_000
 
 
 class TopicMissingError(UserError):
@@ -37,30 +39,86 @@ class TopicState:
 
 def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]:
     """The state of each topic, by name. Raises ServerDownError; TopicMissingError if a topic does not exist."""
-    from kafka.admin import KafkaAdminClient, OffsetSpec
+    from kafka.admin import OffsetSpec
     from kafka.structs import TopicPartition
+
+    with _admin(settings) as admin:
+        found = {}
+        for description in admin.describe_topics(topics):
+            name = description["name"]
+            if description.get("error_code"):
+                raise TopicMissingError(f"topic {name} does not exist in Kafka; `evcharge stack up` makes it")
+            partitions = [TopicPartition(name, p["partition_index"]) for p in description["partitions"]]
+            first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+            last = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+            found[name] = TopicState(
+                topic=name,
+                topic_id=str(UUID(str(description["topic_id"]))),
+                log_start={tp.partition: first[tp].offset for tp in partitions},
+                log_end={tp.partition: last[tp].offset for tp in partitions},
+            )
+        return found
+
+
+def delete_before(settings: Settings, topic: str, offsets: Mapping[int, int]) -> None:
+    """Deletes the records before the given offset of each partition. Raises ServerDownError."""
+    from kafka.structs import TopicPartition
+
+    with _admin(settings) as admin:
+        admin.delete_records({TopicPartition(topic, p): offset for p, offset in offsets.items()})
+
+
+@contextmanager
+def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
+    from kafka import KafkaAdminClient
 
     with kafka_errors(settings):
         timeouts = {"request_timeout_ms": _ADMIN_TIMEOUT_MS, "bootstrap_timeout_ms": CONNECT_TIMEOUT_S * 1000}
         admin = KafkaAdminClient(**kafka_options(settings), **timeouts)
         try:
-            found = {}
-            for description in admin.describe_topics(topics):
-                name = description["name"]
-                if description.get("error_code"):
-                    raise TopicMissingError(f"topic {name} does not exist in Kafka; `evcharge stack up` makes it")
-                partitions = [TopicPartition(name, p["partition_index"]) for p in description["partitions"]]
-                first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
-                last = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-                found[name] = TopicState(
-                    topic=name,
-                    topic_id=str(UUID(str(description["topic_id"]))),
-                    log_start={tp.partition: first[tp].offset for tp in partitions},
-                    log_end={tp.partition: last[tp].offset for tp in partitions},
-                )
-            return found
+            yield admin
         finally:
             admin.close()
+
+
+def first_record_at(state: TopicState, settings: Settings, partition: int) -> datetime | None:
+    """When Kafka took the first record that a partition still has; None if it has none. Raises ServerDownError."""
+    start = state.log_start[partition]
+    if start == state.log_end[partition]:
+        return None
+    with log_records(settings, state.topic, {partition: start + 1}) as (_, records):
+        record = next(records, None)
+    return None if record is None else datetime.fromtimestamp(record.timestamp / 1000, UTC)
+
+
+def append_records(
+    settings: Settings, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]
+) -> list[tuple[int, int]]:
+    """Appends records, each a key and a value, and waits until Kafka has all. Returns partition and offset of each.
+
+    The key chooses the partition, as for every other producer. Raises ServerDownError: then Kafka may have some of them.
+    """
+    from kafka import KafkaProducer
+
+    with kafka_errors(settings):
+        producer = KafkaProducer(
+            **kafka_options(settings),
+            acks="all",
+            compression_type="lz4",
+            # what came in with the topics' limit has to go out again
+            max_request_size=9 * 1024 * 1024,
+            bootstrap_timeout_ms=CONNECT_TIMEOUT_S * 1000,
+            max_block_ms=_ADMIN_TIMEOUT_MS,
+            request_timeout_ms=_ADMIN_TIMEOUT_MS,
+            delivery_timeout_ms=_DELIVERY_TIMEOUT_MS,
+        )
+        try:
+            futures = [producer.send(topic, value=value, key=key) for key, value in records]
+            producer.flush(timeout=2 * _DELIVERY_TIMEOUT_MS / 1000)
+            sent = [future.get(timeout=0) for future in futures]
+        finally:
+            producer.close(timeout=CONNECT_TIMEOUT_S)
+    return [(metadata.partition, metadata.offset) for metadata in sent]
 
 
 class LogEnds:

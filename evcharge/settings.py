@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = ""
     kafka_user: str = "evcharge"
     kafka_password: SecretStr = SecretStr("")
+    kafka_retention_h: int = Field(
+        168, ge=1, description="hours that Kafka keeps a record after it was published; unpublished ones stay"
+    )
     kafka_partitions: int = Field(4, ge=1, le=1_000, description="partitions of a topic when it is created")
 
     minio_endpoint: str = ""
@@ -123,6 +126,13 @@ class Settings(BaseSettings):
     publish_interval_s: int = Field(60, ge=1, description="age of the last publication after which fewer rows will do")
     telemetry_interval_s: int = Field(
         300, ge=1, description="the same for cars' positions, which the live state shows long before"
+    )
+    publish_timeout_s: int = Field(
+        1_800, ge=60, description="after this a hanging publication is ended and tried again"
+    )
+    load_timeout_s: int = Field(14_400, ge=60, description="the same for a load or a rebuild")
+    down_publish_s: int = Field(
+        120, ge=0, description="seconds at most that `evcharge stack down` publishes what waits; 0: it does not"
     )
     publish_attempts: int = Field(3, ge=1, description="attempts at a range before it is parked")
     quarantine_share_limit: float = Field(0.2, ge=0, le=1, description="quarantined share that stops a merge")

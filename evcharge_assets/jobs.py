@@ -7,18 +7,22 @@ from typing import Any
 import dagster as dg
 
 from evcharge.contracts import CONTRACTS
+from evcharge.lake.parked import publish_job_name
 from evcharge.reference.mongodb import EV_MODELS, STATIONS
-from evcharge_assets.kafka import simulated_key, snake
+from evcharge.settings import load_settings
+from evcharge_assets.kafka import simulated_key
 from evcharge_assets.lake import archive_key, candidate_key
 from evcharge_assets.live import HOURLY_USAGE, STATION_STATE, live_stream_job
 from evcharge_assets.reference import collection_key
 from evcharge_assets.registry import poll_registry_job
 from evcharge_assets.warehouse import table_key
 
-
-def publish_job_name(topic: str) -> str:
-    return f"publish_{snake(topic)}"
-
+_settings = load_settings()
+#: Dagster's run monitoring ends a run that takes longer than this tag says, in seconds; a sensor asks for it again. The
+#: stream's run has no such tag.
+TIME_LIMIT_TAG = "dagster/max_runtime"
+_PUBLISH_LIMIT = {TIME_LIMIT_TAG: str(_settings.publish_timeout_s)}
+_LOAD_LIMIT = {TIME_LIMIT_TAG: str(_settings.load_timeout_s)}
 
 publish_jobs = [
     dg.define_asset_job(
@@ -26,7 +30,7 @@ publish_jobs = [
         selection=dg.AssetSelection.assets(candidate_key(topic), archive_key(topic)),
         description=f"Publishes a range of {topic}: candidate, blocking checks, merge.",
         executor_def=dg.in_process_executor,
-        tags={"evcharge/topic": topic},
+        tags={"evcharge/topic": topic, **_PUBLISH_LIMIT},
     )
     for topic in CONTRACTS
 ]
@@ -36,6 +40,7 @@ load_days_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(table_key("fact_charging_sessions"), table_key("dim_vehicle")),
     description="Loads UTC days of sessions from main's head into ClickHouse.",
     executor_def=dg.in_process_executor,
+    tags=_LOAD_LIMIT,
 )
 
 load_positions_job = dg.define_asset_job(
@@ -43,6 +48,7 @@ load_positions_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(table_key("fact_vehicle_positions")),
     description="Loads UTC days of connected cars' positions from main's head into ClickHouse.",
     executor_def=dg.in_process_executor,
+    tags=_LOAD_LIMIT,
 )
 
 load_stations_job = dg.define_asset_job(
@@ -50,6 +56,7 @@ load_stations_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(table_key("dim_station"), collection_key(STATIONS)),
     description="Loads the stations from main's head into ClickHouse and MongoDB.",
     executor_def=dg.in_process_executor,
+    tags=_LOAD_LIMIT,
 )
 
 load_reference_job = dg.define_asset_job(
@@ -57,6 +64,7 @@ load_reference_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(collection_key(EV_MODELS), table_key("dim_ev_model")),
     description="Loads the EV models of the reference data into ClickHouse.",
     executor_def=dg.in_process_executor,
+    tags=_LOAD_LIMIT,
 )
 
 load_hours_job = dg.define_asset_job(
@@ -64,6 +72,7 @@ load_hours_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(HOURLY_USAGE),
     description="Computes the final hours of UTC days from main's head into Cassandra.",
     executor_def=dg.in_process_executor,
+    tags=_LOAD_LIMIT,
 )
 
 rebuild_state_job = dg.define_asset_job(
@@ -71,6 +80,7 @@ rebuild_state_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(STATION_STATE),
     description="Folds the lake's records that the station state lacks into it; rebuilds a missing index.",
     executor_def=dg.in_process_executor,
+    tags=_LOAD_LIMIT,
 )
 
 check_state_job = dg.define_asset_job(

@@ -10,8 +10,11 @@ from typing import Any
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from kafka.errors import KafkaError
 
+from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
+from evcharge.errors import UserError
 from evcharge.lake import publish
 from evcharge.lake.archive import ReplanError
 from evcharge.lake.candidate import Manifest, write_candidate
@@ -20,6 +23,7 @@ from evcharge.lake.ledger import LedgerError, OffsetRange
 from evcharge.lake.locate import candidate_of_run, published_in_hour
 from evcharge.lake.planner import plan
 from evcharge.lake.repository import Repository
+from evcharge.lake.retention import forget_published, is_first_of_day
 from evcharge.settings import Settings
 from evcharge_assets.columns import contract_columns
 from evcharge_assets.kafka import OWNER, snake, topic_key
@@ -139,10 +143,14 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
             if found is None:
                 manifests = list(published_in_hour(repository, topic, hour))
                 return dg.MaterializeResult(metadata=_publication_metadata(manifests) | {"verified": True})
+            closed = _closed_gates(context, platform.settings(), repository, topic, found)
+            if closed:
+                raise dg.Failure("; ".join(closed), allow_retries=False)
             try:
                 published = publish.merge(repository, found[0])
             except (ReplanError, LedgerError) as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
+            _forget_published(context, platform.settings(), repository, found[0])
         verb = "merged as" if published.merged_now else "already published at"
         context.log.info(f"{published.manifest.publication_id} {verb} commit {published.merge_commit}")
         return dg.MaterializeResult(
@@ -172,6 +180,35 @@ def find_candidate(run: dg.DagsterRun, repository: Repository, topic: str) -> tu
     return found
 
 
+def _closed_gates(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    repository: Repository,
+    topic: str,
+    found: tuple[Manifest, str],
+) -> list[str]:
+    """Rule and message of each gate that the run's candidate does not pass.
+
+    A run whose own checks passed them all has judged it. A run without them, as when only the archive is executed again,
+    judges it here.
+    """
+    events = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    evaluations = [e.dagster_event.asset_check_evaluation_data for e in events if e.dagster_event is not None]
+    passed = {e.check_name for e in evaluations if e.asset_key == candidate_key(topic) and e.passed}
+    return [] if passed >= {gate.name for gate in GATES} else publish.closed_gates(settings, repository, *found)
+
+
+def _forget_published(
+    context: dg.AssetExecutionContext, settings: Settings, repository: Repository, manifest: Manifest
+) -> None:
+    """Once a day and topic, after a merge: cuts Kafka's log. What fails here fails no publication and waits a day."""
+    try:
+        if is_first_of_day(repository, manifest):
+            forget_published(settings, repository, manifest.topic)
+    except (ServerDownError, UserError, KafkaError) as error:
+        context.log.warning(f"published records stay in Kafka for another day: {error}")
+
+
 def _gate_check(topic: str, gate: Gate) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=candidate_key(topic),
@@ -181,11 +218,12 @@ def _gate_check(topic: str, gate: Gate) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
         settings, repository = platform.settings(), platform.repository()
-        found = find_candidate(context.run, repository, topic)
-        if found is None:
-            hour = ingest_hour(context.run.tags.get("dagster/partition", ""))
-            return _verify_published(settings, repository, topic, gate, hour)
-        verdict = gate.judge(settings, repository, *found)
+        with platform.naming_servers(context, "minio", "lakefs"):
+            found = find_candidate(context.run, repository, topic)
+            if found is None:
+                hour = ingest_hour(context.run.tags.get("dagster/partition", ""))
+                return _verify_published(settings, repository, topic, gate, hour)
+            verdict = gate.judge(settings, repository, *found)
         figures = {k: dg.MetadataValue.json(v) if isinstance(v, list | dict) else v for k, v in verdict.figures.items()}
         return dg.AssetCheckResult(
             passed=verdict.passed,

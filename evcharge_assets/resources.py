@@ -13,12 +13,10 @@ from dagster_pyspark import LazyPySparkResource
 
 from evcharge.connections import ServerDownError
 from evcharge.lake.candidate import RunIdentity
+from evcharge.lake.parked import SERVER_DOWN_TAG
 from evcharge.lake.repository import Repository
 from evcharge.settings import IS_CLONE, PROJECT, Settings, load_settings
 from evcharge.stack.health import unhealthy_servers
-
-#: Tag of a run that failed because a server was down. Such a run does not count among the attempts at its range.
-SERVER_DOWN_TAG = "evcharge/server_down"
 
 
 class Platform(dg.ConfigurableResource):
@@ -32,7 +30,9 @@ class Platform(dg.ConfigurableResource):
 
     @contextmanager
     def naming_servers(
-        self, context: dg.OpExecutionContext | dg.AssetExecutionContext, *services: str
+        self,
+        context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+        *services: str,
     ) -> Iterator[None]:
         """If a server is down, turns any error into one that names the server and its log, and tags the run.
 
@@ -40,6 +40,9 @@ class Platform(dg.ConfigurableResource):
         """
         try:
             yield
+        except dg.Failure:
+            # says already why
+            raise
         except Exception as error:
             settings = self.settings()
             down = [str(error)] if isinstance(error, ServerDownError) else unhealthy_servers(settings, services)

@@ -7,16 +7,14 @@ import dagster as dg
 from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS
 from evcharge.lake.ledger import LedgerError, OffsetRange, RangePosition, read_ledger
+from evcharge.lake.parked import RANGE_TAG, publish_job_name, range_of
 from evcharge.lake.planner import plan
 from evcharge.lake.repository import Repository
-from evcharge_assets.jobs import publish_job_name
 from evcharge_assets.kafka import snake, topic_key
 from evcharge_assets.lake import candidate_key
 from evcharge_assets.partitions import hour_key
 from evcharge_assets.resources import Platform
 from evcharge_sensors.runs import FAILED, recent_runs, server_was_down, why_wait
-
-RANGE_TAG = "evcharge/range"
 
 
 def planning_sensor(topic: str) -> dg.SensorDefinition:
@@ -34,6 +32,8 @@ def planning_sensor(topic: str) -> dg.SensorDefinition:
             return dg.SkipReason(waits)
         settings, repository = platform.settings(), platform.repository()
         try:
+            # also before a failed range is repeated: rows that have left the log since would fail it for ever
+            planned = plan(settings, repository, topic)
             again = _failed_range(repository, topic, records)
             if again is not None:
                 attempts = _attempts(context.instance, topic, again)
@@ -44,7 +44,6 @@ def planning_sensor(topic: str) -> dg.SensorDefinition:
                         f"`evcharge lake release {topic}` sends its rows to quarantine"
                     )
                 return dg.SensorResult(run_requests=[_request(context.instance, topic, again)])
-            planned = plan(settings, repository, topic)
         except (ServerDownError, LedgerError) as error:
             # not raised: Dagster's page would show a traceback instead of this one line
             context.log.error(str(error))
@@ -90,9 +89,7 @@ def _failed_range(repository: Repository, topic: str, records: list[dg.RunRecord
     planned_runs = [r for r in records if RANGE_TAG in r.dagster_run.tags]
     if not planned_runs or planned_runs[0].dagster_run.status not in FAILED:
         return None
-    op = candidate_key(topic).to_python_identifier()
-    config: Any = planned_runs[0].dagster_run.run_config
-    planned = OffsetRange.from_json(config["ops"][op]["config"]["offset_range"])
+    planned = range_of(planned_runs[0].dagster_run.run_config)
     is_next = read_ledger(repository, topic).position_of(planned) is RangePosition.NEXT
     return planned if is_next else None
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from evcharge_assets.resources import SERVER_DOWN_TAG
+from evcharge.lake.parked import counts_as_attempt
 
 #: How long a sensor waits after failures. Each failure doubles the wait, up to the last value: a server may need a while to
 #: come back.
@@ -46,7 +46,7 @@ def backoff_left_s(records: list[dg.RunRecord], now: datetime | None = None) -> 
 
 
 def server_was_down(record: dg.RunRecord) -> bool:
-    return SERVER_DOWN_TAG in record.dagster_run.tags
+    return not counts_as_attempt(record.dagster_run.tags)
 
 
 def range_request(job_name: str, first: str, last: str) -> dg.RunRequest:

@@ -116,14 +116,15 @@ class Ledger:
     def path(topic: str) -> str:
         return f"_ledger/{topic}.json"
 
-    def position_of(self, planned: OffsetRange) -> RangePosition:
-        """Whether the range is published, is the next one to publish, or is void.
+    def published(self, partition: int) -> int:
+        """Up to which offset (exclusive) a partition is published. One that the ledger does not have begins at 0."""
+        return self.offsets.get(partition, 0)
 
-        A partition that the ledger does not have is new: the range may begin at any of its offsets.
-        """
-        if self.topic_id == planned.topic_id and all(self.offsets.get(p, 0) >= o for p, o in planned.end.items()):
+    def position_of(self, planned: OffsetRange) -> RangePosition:
+        """Whether the range is published, is the next one to publish, or is void."""
+        if self.topic_id == planned.topic_id and all(self.published(p) >= o for p, o in planned.end.items()):
             return RangePosition.PUBLISHED
-        follows = all(self.offsets.get(p, o) == o for p, o in planned.start.items())
+        follows = all(self.published(p) == o for p, o in planned.start.items())
         return RangePosition.NEXT if self.topic_id in ("", planned.topic_id) and follows else RangePosition.VOID
 
     def after(self, planned: OffsetRange, attempt: int) -> Ledger:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.kafka_log import TopicMissingError, TopicState, topic_states
+from evcharge.lake.gaps import described, gaps
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
@@ -64,24 +65,17 @@ def plan(
 
 def _check(ledger: Ledger, state: TopicState) -> int:
     """Number of rows that wait in the log. Raises LedgerError if ledger and log contradict each other."""
-    if ledger.topic_id and ledger.topic_id != state.topic_id:
+    found = gaps(ledger, state)
+    if found:
         raise LedgerError(
-            f"topic {state.topic} was made anew (id {state.topic_id}, the ledger knows {ledger.topic_id}); "
-            "its offsets now stand for other rows, so nothing is published"
+            f"{'; '.join(described(state.topic, found))}; `evcharge lake accept-gap {state.topic}` says what is lost "
+            "and lets the topic go on"
         )
-    for partition, published in ledger.offsets.items():
-        start, end = state.log_start.get(partition), state.log_end.get(partition)
-        if start is None or end is None:
-            raise LedgerError(f"topic {state.topic} lost partition {partition}, published up to {published}")
-        if published < start:
-            raise LedgerError(f"{state.topic}-{partition}: offsets {published} to {start - 1} left the log unpublished")
-        if published > end:
-            raise LedgerError(f"{state.topic}-{partition}: published up to {published}, but the log ends at {end}")
-    return sum(end - ledger.offsets.get(p, state.log_start[p]) for p, end in state.log_end.items())
+    return sum(end - ledger.published(p) for p, end in state.log_end.items())
 
 
 def _next_range(state: TopicState, ledger: Ledger, max_rows: int, now: datetime) -> OffsetRange:
-    start = {p: ledger.offsets.get(p, state.log_start[p]) for p in sorted(state.log_end)}
+    start = {p: ledger.published(p) for p in sorted(state.log_end)}
     lag = {p: state.log_end[p] - start[p] for p in start}
     total = sum(lag.values())
     # Each partition gives its share of a backlog, so that no partition falls behind the others.

@@ -13,6 +13,8 @@ the merge main's ledger covers the range.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from evcharge.errors import UserError
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+#: So many failed attempts at a range can be looked at.
+BRANCHES_KEPT = 3
+#: A merge deletes at most so many branches, each in some 10 ms. What an older version left goes with later merges.
+BRANCHES_DELETED = 100
+
+
 class GateClosedError(UserError):
     """A gate stopped the merge. The message names its rule."""
 
@@ -39,9 +47,22 @@ def next_attempt(repository: Repository, planned: OffsetRange) -> int | None:
 
 
 def free_attempt(repository: Repository, planned: OffsetRange) -> int:
-    """The attempt number after the highest one that left a branch: no branch is used twice."""
-    names = (name for name, _ in repository.branches(planned.branch_prefix))
-    return max((int(name.removeprefix(planned.branch_prefix)) for name in names), default=0) + 1
+    """The attempt number after the highest one that left a branch: no branch is used twice.
+
+    Of the branches that earlier attempts at the range left, only the newest BRANCHES_KEPT stay. The highest number is among
+    them, so it is never given again, although the Spark job of a killed client may still write to a branch that is gone.
+    """
+    prefix = planned.branch_prefix
+    attempts = sorted(int(name.removeprefix(prefix)) for name, _ in repository.branches(prefix))
+    for attempt in attempts[:-BRANCHES_KEPT]:
+        repository.delete_branch(planned.branch(attempt))
+    return max(attempts, default=0) + 1
+
+
+def _other_ranges(repository: Repository, planned: OffsetRange) -> Iterator[str]:
+    """Branches of the topic's other ranges."""
+    names = (name for name, _ in repository.branches(f"ingest-{planned.topic}-"))
+    return (name for name in names if not name.startswith(planned.branch_prefix))
 
 
 def closed_gates(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> list[str]:
@@ -51,10 +72,17 @@ def closed_gates(settings: Settings, repository: Repository, manifest: Manifest,
 
 
 def merge(repository: Repository, manifest: Manifest, on_step: OnStep = lambda step: None) -> Published:
-    """Merges a candidate that passed its gates, then deletes its branch. Raises ReplanError, LedgerError."""
+    """Merges a candidate that passed its gates, then deletes its branch. Raises ReplanError, LedgerError.
+
+    Branches of the topic's earlier ranges, which failed attempts left, are deleted too: main has passed these ranges.
+    """
+    # listed before the merge: a range that is planned after it is not among them
+    earlier = list(islice(_other_ranges(repository, manifest.offsets), BRANCHES_DELETED))
     published = merge_candidate(repository, manifest)
     on_step("merged")
     discard_branch(repository, published)
+    for branch in earlier:
+        repository.delete_branch(branch)
     on_step("branch deleted")
     return published
 

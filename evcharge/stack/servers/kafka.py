@@ -20,11 +20,12 @@ from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, require_
 
 #: A message over the limit of a single row still has to reach the quarantine (design: 8 MB).
 TOPIC_MESSAGE_BYTES = 8 * 1024 * 1024
-TOPIC_RETENTION_MS = 7 * 24 * 3600 * 1000
 TOPIC_CONFIGS = {
     "cleanup.policy": "delete",
     "max.message.bytes": str(TOPIC_MESSAGE_BYTES),
-    "retention.ms": str(TOPIC_RETENTION_MS),
+    # Kafka knows no ledger: it would delete what is not published yet. `evcharge/lake/retention.py` deletes the rest.
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
     # a producer's clock may be wrong, so Kafka's clock decides what lies in the future
     "message.timestamp.type": "LogAppendTime",
 }

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 from uuid import uuid4
 
 import dagster as dg
 import pytest
 from lake_in_memory import JOB, TOPIC, LakeInMemory, manifest_of
 
-from evcharge.lake.candidate import Manifest
+from evcharge.lake import publish
+from evcharge.lake.candidate import Manifest, RunIdentity
 from evcharge.lake.gates import GATES
 from evcharge.lake.ledger import OffsetRange
+from evcharge.settings import load_settings
+from evcharge_assets import lake as lake_assets
 from evcharge_assets.lake import archive_key, candidate_key, find_candidate
 from evcharge_assets.partitions import hour_key
 from evcharge_sensors.plan import run_config
@@ -46,8 +50,8 @@ def test_a_run_searches_the_branches_for_its_candidate_once(
     run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange
 ) -> None:
     assert run_job(request(planned)).success
-    # for the number of the attempt, then for the four checks and the archive together
-    assert lake.listings == [f"ingest-{TOPIC}-{planned.hash}-", f"ingest-{TOPIC}-"]
+    # for the number of the attempt, then for the four checks and the archive together, then for what the merge passes
+    assert lake.listings == [f"ingest-{TOPIC}-{planned.hash}-", *[f"ingest-{TOPIC}-"] * 2]
 
 
 def test_the_next_attempt_is_judged_by_its_own_candidate(
@@ -59,6 +63,55 @@ def test_the_next_attempt_is_judged_by_its_own_candidate(
     assert run_job(request(planned)).success
     assert [manifest.attempt for manifest in manifests] == [1, 2]
     assert lake.merged == [planned.branch(2)]
+
+
+@pytest.mark.parametrize("stray", [["stray.parquet"], []], ids=["closed", "open"])
+def test_the_archive_alone_judges_the_gates_itself(
+    stray: list[str],
+    publish_job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    lake: LakeInMemory,
+    manifests: list[Manifest],
+    planned: OffsetRange,
+) -> None:
+    """As when only the archive's step of a run is executed again: none of the checks is a part of it."""
+    run_id = str(uuid4())
+    lake_assets.write_candidate(load_settings(), lake, cast(Any, None), planned, 1, RunIdentity(run_id, run_id, "test"))
+    lake.stray = stray
+    done = publish_job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        run_config={},
+        partition_key=hour_key(planned.planned_at),
+        asset_selection=[archive_key(TOPIC)],
+        raise_on_error=False,
+    )
+    assert not done.get_asset_check_evaluations()
+    assert lake.merged == ([] if stray else [planned.branch(1)])
+    if stray:
+        failure = done.failure_data_for_node(archive_key(TOPIC).to_python_identifier())
+        assert failure is not None
+        assert failure.error is not None
+        assert "DIFF_IS_MANIFEST: 4 paths changed, 1 unexpected" in failure.error.message
+
+
+def test_a_merge_deletes_what_attempts_at_earlier_ranges_left(
+    run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange, following: OffsetRange
+) -> None:
+    for attempt in (1, 2):
+        lake.leave_candidate(manifest_of(planned, attempt, root_run_id="another"))
+    lake.publish(planned)
+    assert run_job(request(following)).success
+    assert lake.merged == [following.branch(1)]
+    assert not lake.candidates
+
+
+def test_an_outage_leaves_three_branches_and_uses_none_twice(lake: LakeInMemory, planned: OffsetRange) -> None:
+    for attempt in range(1, 31):
+        assert publish.free_attempt(lake, planned) == attempt
+        lake.leave_candidate(manifest_of(planned, attempt))
+    assert publish.free_attempt(lake, planned) == 31
+    assert sorted(lake.candidates) == [planned.branch(attempt) for attempt in (28, 29, 30)]
 
 
 def test_a_published_range_is_verified_and_not_written_again(

@@ -32,7 +32,10 @@ def planned(start: dict[int, int], end: dict[int, int], topic_id: str = "id") ->
         pytest.param(LEDGER, planned({0: 100, 1: 50}, {0: 120, 1: 60}, "new"), "void", id="follows, of a new topic"),
         pytest.param(LEDGER, planned({0: 0, 1: 0}, {0: 100, 1: 50}, "new"), "void", id="covered, of a new topic"),
         pytest.param(
-            LEDGER, planned({0: 100, 1: 50, 2: 7}, {0: 100, 1: 50, 2: 9}), "next", id="rows in a new partition only"
+            LEDGER, planned({0: 100, 1: 50, 2: 0}, {0: 100, 1: 50, 2: 9}), "next", id="rows in a new partition only"
+        ),
+        pytest.param(
+            LEDGER, planned({0: 100, 1: 50, 2: 7}, {0: 100, 1: 50, 2: 9}), "void", id="skips rows of a new partition"
         ),
         pytest.param(
             LEDGER, planned({0: 0, 1: 0, 2: 0}, {0: 100, 1: 50, 2: 9}), "void", id="published but for a new partition"
@@ -41,7 +44,7 @@ def planned(start: dict[int, int], end: dict[int, int], topic_id: str = "id") ->
             LEDGER, planned({0: 0, 1: 0, 2: 0}, {0: 100, 1: 50, 2: 0}), "published", id="a new partition without rows"
         ),
         pytest.param(NOTHING, planned({0: 0, 1: 0}, {0: 100, 1: 50}), "next", id="nothing is published"),
-        pytest.param(NOTHING, planned({0: 30, 1: 0}, {0: 100, 1: 50}), "next", id="the log begins later"),
+        pytest.param(NOTHING, planned({0: 30, 1: 0}, {0: 100, 1: 50}), "void", id="skips the first rows"),
     ],
 )
 def test_position_of_a_range(ledger: Ledger, offsets: OffsetRange, position: str) -> None:
