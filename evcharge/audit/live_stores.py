@@ -8,7 +8,7 @@ in quarantine that came before the station was registered.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -43,14 +43,17 @@ HOURS_GRACE = timedelta(hours=1)
 Cut = Mapping[int, int]
 
 
-def station_documents(settings: Settings, repository: Repository, commit: str, overdue: Cut) -> Sides:
+def station_documents(
+    settings: Settings, repository: Repository, commit: str, overdue: Cut, left_out: Collection[str] = ()
+) -> Sides:
     """The documents of Elasticsearch against the lake at `commit`. Raises ServerDownError.
 
-    Session events below `overdue` must be in a document, whatever offsets the document names.
+    Session events below `overdue` must be in a document, whatever offsets the document names. Stations in `left_out` are not
+    compared: the stream may have read events of theirs that the lake never got.
     """
     ledgers = {topic: read_ledger(repository, topic, commit).offsets for topic in TOPICS}
     rows = {topic: _by_station(_rows(repository, commit, topic)) for topic in TOPICS}
-    unregistered = _quarantined_stations(repository, commit)
+    unregistered = _quarantined_stations(repository, commit).union(left_out)
     with elasticsearch_errors(settings), elasticsearch(settings) as client:
         found = {d["station_id"]: d for d in documents(client, {"match_all": {}}, ["*"])}
     found_here: dict[StationHour, Figures] = {}

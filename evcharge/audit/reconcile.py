@@ -28,16 +28,20 @@ from evcharge.audit.session_rows import (
     from_offsets,
     kafka_rows,
     lake_events,
+    moved,
     one_row_per_event,
     places,
     producer_rows,
+    split_at,
     where,
     without,
 )
 from evcharge.clock import DAY_MS
 from evcharge.connections import clickhouse, clickhouse_errors
+from evcharge.lake.gaps import accepted_gaps
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
+from evcharge.lake.requeue import requeued_places
 from evcharge.settings import Settings
 from evcharge.warehouse.tables import FACT
 
@@ -71,6 +75,8 @@ class Reconciliation:
     quarantined: int
     days_behind: list[str]
     stations_ahead: int = 0
+    #: Events in the producers' ledgers that left Kafka's log unpublished, in gaps that were accepted.
+    lost: int = 0
     difference_count: int = 0
     differences: list[Difference] = field(default_factory=list)
 
@@ -87,7 +93,8 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
     events, quarantined = lake_events(repository, head)
     lake = one_row_per_event(events)
     on_step("producers' ledgers")
-    sent = without(below(producer_rows(settings), cut), quarantined)
+    sent = without(below(moved(producer_rows(settings), requeued_places(repository, TOPIC, head)), cut), quarantined)
+    lost, sent = split_at(sent, accepted_gaps(repository, TOPIC, head))
     on_step("Kafka")
     kafka, log_start = kafka_rows(settings, cut, quarantined)
     on_step("ClickHouse")
@@ -99,6 +106,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
 
     # A producer outside the platform keeps no ledger here: only stations that a ledger names can be compared with one.
     def ledgered(rows: pa.Table) -> pa.Table:
+        rows = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=lost["key"])))
         return rows.filter(pc.is_in(rows["station_id"], value_set=pc.unique(sent["station_id"])))
 
     # An event that was sent again is known by its first record. Once that left the log, Kafka only has the later one.
@@ -118,7 +126,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
     ahead = 0
     if settings.profile == "full":
         on_step("Elasticsearch")
-        documents = station_documents(settings, repository, head, overdue)
+        documents = station_documents(settings, repository, head, overdue, set(lost["station_id"].to_pylist()))
         on_step("Cassandra")
         live = {
             "elasticsearch": documents,
@@ -134,6 +142,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
         cut={str(p): o for p, o in sorted(cut.items())},
         stores=totals,
         quarantined=len(quarantined),
+        lost=lost.num_rows,
         days_behind=[d.isoformat() for d in behind],
         stations_ahead=ahead,
         difference_count=len(differences),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from evcharge.contracts import SESSION_EVENTS
 from evcharge.contracts.times import read_time
 from evcharge.feeds.sent_ledger import read_sent
 from evcharge.kafka_log import log_records
+from evcharge.lake.gaps import Gap
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset
@@ -154,6 +156,22 @@ def from_offsets(rows: pa.Table, start: dict[int, int]) -> pa.Table:
 def without(rows: pa.Table, records: set[tuple[int, int]]) -> pa.Table:
     """Rows of other records than these."""
     return where(rows, [place not in records for place in places(rows)])
+
+
+def moved(rows: pa.Table, to: Mapping[tuple[int, int], tuple[int, int]]) -> pa.Table:
+    """The rows, each of them at the place to which its record was sent again."""
+    if not to:
+        return rows
+    new = [to.get(place, place) for place in places(rows)]
+    for name, values in (("partition", [p for p, _ in new]), ("offset", [o for _, o in new])):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(values, pa.int64()))
+    return rows
+
+
+def split_at(rows: pa.Table, gaps: Sequence[Gap]) -> tuple[pa.Table, pa.Table]:
+    """The rows that lie in one of the gaps, and the others."""
+    lost = [any(gap.partition == p and gap.first <= o < gap.end for gap in gaps) for p, o in places(rows)]
+    return where(rows, lost), where(rows, [not is_lost for is_lost in lost])
 
 
 def places(rows: pa.Table) -> list[tuple[int, int]]:

@@ -59,6 +59,8 @@ def _print_verdict(verdict: Reconciliation, code: int) -> None:
         )
     print_table(table)
     say(f"{verdict.quarantined} records in quarantine; cut at offsets {verdict.cut}")
+    if verdict.lost:
+        say(f"{verdict.lost} events were lost in accepted gaps of Kafka's log, and are not compared")
     if verdict.days_behind:
         say(f"not loaded yet, compared as of their last load: {', '.join(verdict.days_behind)}")
     if verdict.stations_ahead:

@@ -12,10 +12,12 @@ from evcharge.cli.options import AsJson, Yes
 from evcharge.cli.output import confirm, say, show
 
 if TYPE_CHECKING:
+    from evcharge.lake.candidate import RunIdentity
     from evcharge.lake.repository import Commit
 
 app = typer.Typer(no_args_is_help=True, help="Read the raw archive in lakeFS: its publications, branches, differences.")
 
+Topic = Annotated[str, typer.Argument(help="The topic: session-events, station-registry or vehicle-telemetry.")]
 Ref = Annotated[str, typer.Argument(help="A branch or a commit.")]
 #: Commits show the start of their ids, as git does.
 _SHORT_ID = 12
@@ -30,13 +32,11 @@ def log(
     """List main's commits, newest first: publications with their rows, what was quarantined, and the Dagster run."""
     from itertools import islice
 
-    from evcharge.contracts import CONTRACTS
-    from evcharge.errors import UserError
     from evcharge.lake.repository import Repository
     from evcharge.settings import load_settings
 
-    if topic and topic not in CONTRACTS:
-        raise UserError(f"{topic} is not a topic; there are {', '.join(CONTRACTS)}")
+    if topic:
+        _require_topic(topic)
     commits = (c for c in Repository(load_settings()).log() if not topic or c.metadata.get("topic") == topic)
     newest = list(islice(commits, count))
     rows = [
@@ -79,49 +79,145 @@ def diff(left: Ref, right: Ref, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def publish() -> None:
+    """Publish what waits in Kafka now, without waiting for more of it. Exit code 1: something still waits.
+
+    Dagster's sensors do this by themselves every minute. It does not need Dagster, and does no harm beside it.
+    """
+    from evcharge.connections import spark_session
+    from evcharge.lake.publish import publish_waiting
+    from evcharge.lake.repository import Repository
+    from evcharge.settings import load_settings
+
+    settings = load_settings()
+    run = _run_identity("publish")
+    # flushed: `evcharge stack down` shows these lines as they come
+    if not publish_waiting(
+        settings, Repository(settings), spark_session(settings), run, lambda line: print(line, flush=True)
+    ):
+        raise typer.Exit(1)
+
+
+@app.command()
 def release(
-    topic: Annotated[str, typer.Argument(help="The topic: session-events, station-registry or vehicle-telemetry.")],
+    topic: Topic,
     keep_good: Annotated[
         bool, typer.Option("--keep-good", help="Publish the good rows, whatever the share of bad ones.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Release whatever waits, though no range is parked and without asking Dagster."),
     ] = False,
     yes: Yes = False,
 ) -> None:
     """Send a range that cannot be published to quarantine, under the rule RELEASED, so that the topic moves on.
 
-    A range is parked after it failed three times (EVCHARGE_PUBLISH_ATTEMPTS). Quarantine keeps its rows, as bytes, with their
-    offsets. Nothing is lost, but the rows do not reach the warehouse.
+    A range is parked after it failed three times (EVCHARGE_PUBLISH_ATTEMPTS) although all servers ran. Quarantine keeps its
+    rows, as bytes, with their offsets. Nothing is lost, but the rows do not reach the warehouse: `evcharge lake requeue` can
+    send them again.
 
     If only the quarantined share stopped the range, use --keep-good. It publishes the good rows, and quarantines each bad one
     under its own rule.
     """
-    from datetime import UTC, datetime
-
     from evcharge.connections import spark_session
-    from evcharge.contracts import CONTRACTS
-    from evcharge.errors import UserError
-    from evcharge.lake.candidate import RunIdentity
-    from evcharge.lake.locate import parked_range
+    from evcharge.lake.parked import parked_range
+    from evcharge.lake.planner import plan
     from evcharge.lake.publish import publish_range
     from evcharge.lake.repository import Repository
     from evcharge.settings import load_settings
 
-    if topic not in CONTRACTS:
-        raise UserError(f"{topic} is not a topic; there are {', '.join(CONTRACTS)}")
+    _require_topic(topic)
     settings = load_settings()
     repository = Repository(settings)
-    parked = parked_range(repository, topic, settings.publish_attempts)
+    parked = plan(settings, repository, topic, eager=True).range if force else parked_range(settings, repository, topic)
     if parked is None:
-        raise UserError(
-            f"{topic}: no range failed {settings.publish_attempts} times; `evcharge lake branches` lists what attempts left"
-        )
+        say(f"{topic}: no rows wait")
+        return
     if not yes:
         fate = "its bad rows go to quarantine, the good ones to main" if keep_good else "all of them go to quarantine"
         confirm(f"{parked.publication_id}, {parked.rows} rows: {fate}. Release it?")
     accepting = settings.model_copy(update={"quarantine_share_limit": 1.0} if keep_good else {})
-    run = RunIdentity(f"release-{datetime.now(UTC):%Y%m%dT%H%M%S}", "release", "command")
-    published = publish_range(accepting, repository, spark_session(settings), parked, run, release=not keep_good)
+    published = publish_range(
+        accepting, repository, spark_session(settings), parked, _run_identity("release"), release=not keep_good
+    )
     manifest = published.manifest
     say(f"{manifest.publication_id}: {manifest.rows_good} rows published, {manifest.rows_quarantined} in quarantine")
+
+
+@app.command("accept-gap")
+def accept_gap(topic: Topic, yes: Yes = False) -> None:
+    """Say which rows left Kafka's log before they were published, note the loss on main, and let the topic go on.
+
+    Planning refuses a topic with such a gap. Nothing brings these rows back, unless their producer sends them again.
+    """
+    from evcharge.lake.gaps import accept, find_loss
+    from evcharge.lake.repository import Repository
+    from evcharge.settings import load_settings
+
+    _require_topic(topic)
+    settings = load_settings()
+    repository = Repository(settings)
+    loss = find_loss(settings, repository, topic)
+    if loss is None:
+        say(f"{topic} has no gap: its log has everything that is not published")
+        return
+    since = f"after {loss.published_at:%Y-%m-%d %H:%M} UTC" if loss.published_at else "before anything was published"
+    for gap in loss.gaps:
+        begins = loss.log_begins[gap.partition]
+        until = f" and before {begins:%Y-%m-%d %H:%M} UTC" if begins else ""
+        say(
+            f"{topic}-{gap.partition}: {gap.rows:,} rows, offsets {gap.first} to {gap.end - 1}, taken {since}{until}"
+        )
+    if not yes:
+        typer.confirm(f"{loss.rows:,} rows are lost. Accept this and go on?", abort=True)
+    commit = accept(repository, loss)
+    say(f"{loss.rows:,} rows are noted as lost in commit {commit[:_SHORT_ID]}; {topic} goes on")
+
+
+@app.command()
+def requeue(
+    topic: Topic,
+    rule: Annotated[str, typer.Option(help="The rule under which the rows are in quarantine.")] = "UNKNOWN_STATION",
+) -> None:
+    """Send rows from quarantine to Kafka again, if they keep every rule by now: their station is registered since, say.
+
+    Rows that still break a rule stay. A row that was sent again is marked, so a second call does nothing. The copies are
+    published like any other record.
+    """
+    from evcharge.cli.progress import spinner
+    from evcharge.connections import spark_session
+    from evcharge.lake.repository import Repository
+    from evcharge.lake.requeue import Requeued
+    from evcharge.lake.requeue import requeue as send_again
+    from evcharge.settings import load_settings
+
+    _require_topic(topic)
+    settings = load_settings()
+    with spinner("judging the rows in quarantine") as status:
+
+        def update(so_far: Requeued) -> None:
+            status.update(f"{so_far.sent:,} rows sent again, {so_far.kept:,} stay")
+
+        done = send_again(settings, Repository(settings), spark_session(settings), topic, rule, update)
+    say(f"{topic}: {done.sent:,} rows of {rule} sent again, {done.kept:,} still break a rule and stay")
+
+
+def _require_topic(topic: str) -> None:
+    """Raises UserError if there is no such topic."""
+    from evcharge.contracts import CONTRACTS
+    from evcharge.errors import UserError
+
+    if topic not in CONTRACTS:
+        raise UserError(f"{topic} is not a topic; there are {', '.join(CONTRACTS)}")
+
+
+def _run_identity(command: str) -> RunIdentity:
+    """Stands for a Dagster run where a command publishes."""
+    from datetime import UTC, datetime
+
+    from evcharge.lake.candidate import RunIdentity
+
+    return RunIdentity(f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%S}", command, "command")
 
 
 def _print_commits(commits: list[Commit]) -> None:

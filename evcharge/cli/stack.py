@@ -69,10 +69,19 @@ def provision() -> None:
 
 
 @app.command()
-def down() -> None:
-    """Stop the servers cleanly. Their data stay."""
+def down(
+    publish: Annotated[bool, typer.Option(help="Publish what waits in Kafka before.")] = True,
+) -> None:
+    """Stop the servers cleanly. Their data stay.
+
+    What waits in Kafka is published before, for at most EVCHARGE_DOWN_PUBLISH_S seconds. What is left stays in Kafka until it
+    is published.
+    """
     with _progress() as progress:
-        _stack(progress).down()
+        stack = _stack(progress)
+        left = stack.down(publish_within_s=stack.settings.down_publish_s if publish else 0)
+    if left:
+        say(f"not everything is published: {left}. The rest stays in Kafka until it is", err=True)
 
 
 @app.command()
@@ -178,9 +187,8 @@ def print_left_out(stack: Stack) -> None:
 
 
 def _print_status(stack: Stack, found: list[Status]) -> None:
-    from evcharge.cli.terminal import styled
-
     from evcharge.cli.live import stream_line
+    from evcharge.cli.terminal import styled
 
     table = plain_table("service", "healthy", "port", "memory")
     table.add_column("version", overflow="fold")
@@ -193,4 +201,4 @@ def _print_status(stack: Stack, found: list[Status]) -> None:
     print_table(table)
     print_left_out(stack)
     if line := stream_line(stack.settings):
-        typer.echo(line)
+        say(line)

@@ -13,15 +13,17 @@ the merge main's ledger covers the range.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from evcharge.contracts import CONTRACTS
 from evcharge.errors import UserError
-from evcharge.lake.archive import Published, discard_branch, merge_candidate, published_manifest
+from evcharge.lake.archive import Published, ReplanError, discard_branch, merge_candidate, published_manifest
 from evcharge.lake.candidate import Manifest, OnStep, RunIdentity, write_candidate
 from evcharge.lake.gates import GATES
-from evcharge.lake.ledger import OffsetRange, RangePosition, read_ledger
+from evcharge.lake.ledger import LedgerError, OffsetRange, RangePosition, read_ledger
+from evcharge.lake.planner import plan
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
 
@@ -85,6 +87,38 @@ def merge(repository: Repository, manifest: Manifest, on_step: OnStep = lambda s
         repository.delete_branch(branch)
     on_step("branch deleted")
     return published
+
+
+def publish_waiting(
+    settings: Settings,
+    repository: Repository,
+    spark: SparkSession,
+    run: RunIdentity,
+    on_progress: Callable[[str], None] = lambda line: None,
+) -> bool:
+    """Publishes what waits on every topic, without waiting for more of it. Returns whether nothing waits any more.
+
+    `on_progress` gets a line about each publication, and about each topic that cannot be published. Raises ServerDownError.
+    """
+    done = True
+    # in the order of planning: sessions need their stations
+    for topic in CONTRACTS:
+        try:
+            while (planned := plan(settings, repository, topic, eager=True)).range is not None:
+                on_progress(f"{topic}: {planned.lag_rows:,} rows wait")
+                try:
+                    publish_range(settings, repository, spark, planned.range, run)
+                except (ReplanError, LedgerError):
+                    # somebody else was faster; if ledger and log contradict each other, the next plan says so
+                    continue
+            waits = planned.lag_rows > 0
+            reason = planned.reason
+        except (GateClosedError, LedgerError) as error:
+            waits, reason = True, str(error)
+        if waits:
+            on_progress(f"{topic} is not published: {reason}")
+            done = False
+    return done
 
 
 def publish_range(

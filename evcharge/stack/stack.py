@@ -19,6 +19,7 @@ from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.errors import StackError
 from evcharge.stack.files import private_files
 from evcharge.stack.provision import Provisioner
+from evcharge.stack.publishing import publish_waiting
 from evcharge.stack.servers import LIVE_STORES, SERVERS, STORES, bootstrap, definitions, in_profile, prepare
 from evcharge.stack.servers.base import Server
 from evcharge.stack.servers.probing import explain
@@ -28,6 +29,8 @@ POLL_INTERVAL_S = 0.5
 #: How long a server may take from its start until it is healthy.
 READY_WITHIN_S = 120
 LOG_LINES_SHOWN = 15
+#: What sends rows and what asks for runs.
+SOURCES_OF_RUNS = ("simulation", "dagster-daemon")
 #: supervisord's words for a server that it no longer restarts
 _GIVEN_UP = ("FATAL", "UNKNOWN")
 
@@ -102,16 +105,26 @@ class Stack:
         own = [name for name, server in in_profile(self.settings).items() if not server.external]
         Provisioner(self.settings, self.report).run(own)
 
-    def down(self) -> None:
-        """Stops every server, first those that need others, and then supervisord. The data stay."""
+    def down(self, publish_within_s: float = 0) -> str:
+        """Stops every server, first those that need others, and then supervisord. The data stay.
+
+        What waits in Kafka is published before, for at most so many seconds. Returns why not everything is published; empty
+        if nothing waits any more, or if nothing should be published or runs.
+        """
         if not self.settings.credentials_file.exists():
-            return
+            return ""
         with self._locked():
             supervisor = Supervisor(self.settings)
             names = [process.name for process in supervisor.processes().values() if process.pid]
+            left = ""
+            if publish_within_s and names:
+                # so that nothing is sent or planned beside it
+                supervisor.stop_together([name for name in names if name in SOURCES_OF_RUNS], self.report)
+                left = publish_waiting(self.settings, publish_within_s, self.report)
             supervisor.stop_together([name for name in names if name not in SERVERS], self.report)
             supervisor.stop_together([name for name in names if name in SERVERS], self.report)
             supervisor.shutdown()
+        return left
 
     def clean(self) -> None:
         """Stops everything and removes the platform's data, logs and credentials."""

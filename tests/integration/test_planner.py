@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 
 import pytest
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from support import Lake, Record, meter, record, send, station
 
 from evcharge.connections import kafka_options
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.errors import UserError
 from evcharge.kafka_log import TopicMissingError, TopicState, topic_states
+from evcharge.lake.gaps import Gap, accept, accepted_gaps, find_loss
 from evcharge.lake.ledger import Ledger, LedgerError, read_ledger
 from evcharge.lake.planner import plan
 
@@ -164,7 +166,70 @@ def test_published_rows_may_leave_the_log(lake: Lake, scratch: str, admin: Kafka
 
 def test_unpublished_rows_that_left_the_log_are_reported(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
     admin.delete_records({TopicPartition(scratch, 0): 8})
-    with pytest.raises(LedgerError, match=f"^{scratch}-0: offsets 5 to 7 left the log unpublished$"):
+    message = (
+        f"^{scratch}-0: offsets 5 to 7 left the log unpublished; `evcharge lake accept-gap {scratch}` says what is lost"
+    )
+    with pytest.raises(LedgerError, match=message):
+        lake.plan(scratch)
+
+
+def test_an_accepted_gap_is_on_main_and_planning_goes_on(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
+    admin.delete_records({TopicPartition(scratch, 0): 8})
+    loss = find_loss(lake.settings, lake.repository, scratch)
+    assert loss is not None
+    assert (loss.gaps, loss.rows) == ([Gap(0, 5, 8)], 3)
+    begins = loss.log_begins[0]
+    assert loss.published_at is not None
+    assert begins is not None
+    assert datetime.now(UTC) - timedelta(minutes=10) < begins < loss.published_at
+    accept(lake.repository, loss)
+    assert accepted_gaps(lake.repository, scratch) == [Gap(0, 5, 8)]
+    assert "offset" in lake.repository.head().metadata["gaps"]
+    assert not [name for name, _ in lake.repository.branches("accept-gap-")]
+    planned = lake.plan(scratch)
+    assert (planned.start, planned.end) == ({0: 8}, {0: 10})
+    assert find_loss(lake.settings, lake.repository, scratch) is None
+
+
+def test_a_gap_is_accepted_as_it_was_shown(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
+    """A publication, or another call, came between."""
+    admin.delete_records({TopicPartition(scratch, 0): 8})
+    loss = find_loss(lake.settings, lake.repository, scratch)
+    assert loss is not None
+    _publish_up_to(lake, loss.state, 7)
+    with pytest.raises(UserError, match="main's ledger has moved meanwhile"):
+        accept(lake.repository, loss)
+    assert not accepted_gaps(lake.repository, scratch)
+
+
+def test_a_first_publication_skips_no_rows(lake: Lake, admin: KafkaAdminClient) -> None:
+    topic = f"plan-scratch-{token_hex(3)}"
+    _create(lake, admin, topic)
+    try:
+        send(lake.settings, topic, [Record(b"key", b"{}")] * 10)
+        assert lake.plan(topic).start == {0: 0}
+        admin.delete_records({TopicPartition(topic, 0): 4})
+        with pytest.raises(LedgerError, match=f"^{topic}-0: offsets 0 to 3 left the log unpublished"):
+            lake.plan(topic)
+        loss = find_loss(lake.settings, lake.repository, topic)
+        assert loss is not None
+        assert loss.published_at is None
+        accept(lake.repository, loss)
+        assert lake.plan(topic).start == {0: 4}
+    finally:
+        admin.delete_topics([topic])
+
+
+def test_a_new_partition_skips_no_rows(lake: Lake, scratch: str, admin: KafkaAdminClient) -> None:
+    lake.publish_waiting()
+    admin.create_partitions({scratch: 2})
+    producer = KafkaProducer(**kafka_options(lake.settings))
+    for _ in range(6):
+        producer.send(scratch, b"{}", partition=1).get(timeout=10)
+    producer.close()
+    assert lake.plan(scratch).start == {0: 5, 1: 0}
+    admin.delete_records({TopicPartition(scratch, 1): 2})
+    with pytest.raises(LedgerError, match=f"^{scratch}-1: offsets 0 to 1 left the log unpublished"):
         lake.plan(scratch)
 
 

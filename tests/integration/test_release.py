@@ -1,4 +1,4 @@
-"""`evcharge lake release`: what to do with a range that failed its attempts."""
+"""`evcharge lake release`: what to do with a range that failed its attempts. Which range is parked, Dagster's runs say."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from support import NOON, RUN, Lake, Record, evcharge, meter, record, station
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.candidate import write_candidate
 from evcharge.lake.ledger import OffsetRange, read_ledger
-from evcharge.lake.locate import parked_range
 
 STATION = "release-1"
 
 
 @pytest.fixture
-def parked(lake: Lake) -> OffsetRange:
-    """A range that failed three times: nine good rows and three broken ones on three branches, the first left early."""
+def failed(lake: Lake) -> OffsetRange:
+    """A range whose three attempts left their branches: nine good rows and three broken ones."""
     lake.register(station(STATION))
     good = [record(SESSION_EVENTS, meter(f"release-{n}", STATION, occurred_at=NOON)) for n in range(9)]
     planned = lake.send([*good, *[Record(b"x", b"{")] * 3])
@@ -25,24 +24,21 @@ def parked(lake: Lake) -> OffsetRange:
     return planned
 
 
-def test_a_parked_range_is_found_once_it_failed_often_enough(lake: Lake, parked: OffsetRange) -> None:
+def test_branches_do_not_make_a_range_a_parked_one(lake: Lake, failed: OffsetRange) -> None:
     topic = SESSION_EVENTS.topic
-    assert parked_range(lake.repository, topic, attempts=4) is None
-    found = parked_range(lake.repository, topic, attempts=3)
-    assert found is not None
-    assert found.hash == parked.hash
+    refused = evcharge("lake", "release", topic, "--yes")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("evcharge: dagster-webserver at "), "nobody can say that it is parked"
+    assert read_ledger(lake.repository, topic).offsets == failed.start
 
-    ended = evcharge("lake", "release", topic, "--keep-good", "--yes")
-
+    ended = evcharge("lake", "release", topic, "--keep-good", "--force", "--yes")
     assert ended.returncode == 0, ended.stderr
     assert "9 rows published, 3 in quarantine" in ended.stdout
-    assert read_ledger(lake.repository, topic).offsets == parked.end
-    rows = lake.rows_of(parked)
+    assert read_ledger(lake.repository, topic).offsets == failed.end
+    rows = lake.rows_of(failed)
     assert (len(rows["raw"]), len(rows["quarantine"])) == (9, 3)
-    again = evcharge("lake", "release", topic, "--yes")
-    assert again.returncode == 1
-    assert "no range failed 3 times" in again.stderr
-    assert read_ledger(lake.repository, topic).offsets == parked.end
+    again = evcharge("lake", "release", topic, "--force", "--yes")
+    assert again.stdout == "session-events: no rows wait\n"
 
 
 def test_an_unknown_topic_is_named(lake: Lake) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -10,21 +12,23 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._daemon.monitoring import run_monitoring
 from lake_in_memory import JOB, TOPIC, LakeInMemory, PlatformInMemory
 
 from evcharge.connections import ServerDownError
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import LedgerError, OffsetRange
+from evcharge.lake.parked import RANGE_TAG, SERVER_DOWN_TAG
 from evcharge.lake.planner import Plan
 from evcharge.settings import load_settings
 from evcharge_assets import lake as lake_assets
-from evcharge_assets import resources
+from evcharge_assets.jobs import TIME_LIMIT_TAG
 from evcharge_assets.kafka import topic_key
 from evcharge_assets.lake import archive_key, candidate_key
 from evcharge_assets.partitions import hour_key
 from evcharge_sensors import plan as planning
 from evcharge_sensors import runs
-from evcharge_sensors.plan import RANGE_TAG, planning_sensor, run_config
+from evcharge_sensors.plan import planning_sensor, run_config
 
 #: Without QUEUED, which Dagster lets only a run of a code server have.
 UNFINISHED = tuple(s for s in NOT_FINISHED_STATUSES if s != dg.DagsterRunStatus.QUEUED)
@@ -170,7 +174,7 @@ def test_a_dead_server_does_not_use_attempts_up(
     tick: Tick, offer: Offer, instance: dg.DagsterInstance, planned: OffsetRange
 ) -> None:
     for _ in range(2 * load_settings().publish_attempts):
-        record(instance, planned, dg.DagsterRunStatus.FAILURE, **{resources.SERVER_DOWN_TAG: "lakefs"})
+        record(instance, planned, dg.DagsterRunStatus.FAILURE, **{SERVER_DOWN_TAG: "lakefs"})
     assert planned_by(request(tick())) == planned
 
 
@@ -260,3 +264,52 @@ def test_a_success_ends_the_pause(instance: dg.DagsterInstance, planned: OffsetR
         dg.DagsterRunStatus.FAILURE,
     ]
     assert runs.backoff_left_s(records) == 0
+
+
+def test_a_gap_is_named_before_a_failed_range_is_repeated(
+    tick: Tick, instance: dg.DagsterInstance, planned: OffsetRange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The range's rows have left Kafka: to try it again, or to release it, would fail for ever."""
+
+    def gap(*_: object) -> Plan:
+        raise LedgerError("session-events-0: offsets 0 to 9 left the log unpublished")
+
+    monkeypatch.setattr(planning, "plan", gap)
+    for _ in range(load_settings().publish_attempts):
+        record(instance, planned, dg.DagsterRunStatus.FAILURE)
+    result = tick()
+    assert isinstance(result, dg.SkipReason)
+    assert result.skip_message == "session-events-0: offsets 0 to 9 left the log unpublished"
+
+
+def test_a_run_that_hangs_is_ended_and_its_range_asked_for_again(
+    tick: Tick,
+    offer: Offer,
+    publish_job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    planned: OffsetRange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offer(planned)
+    limit_s = load_settings().publish_timeout_s
+    assert publish_job.tags[TIME_LIMIT_TAG] == str(limit_s)
+    run = dg.DagsterRun(
+        job_name=JOB,
+        run_id=str(uuid4()),
+        run_config=run_config(TOPIC, planned),
+        tags={RANGE_TAG: planned.hash, TIME_LIMIT_TAG: publish_job.tags[TIME_LIMIT_TAG]},
+    )
+    instance.add_run(run)
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, JOB), run.run_id)
+
+    def monitored(after_s: float) -> dg.DagsterRunStatus:
+        now = time.time() + after_s
+        monkeypatch.setattr(run_monitoring, "get_current_timestamp", lambda: now)
+        (found,) = runs.recent_runs(instance, JOB)
+        run_monitoring.check_run_timeout(instance, found, logging.getLogger(), 0)
+        return runs.recent_runs(instance, JOB)[0].dagster_run.status
+
+    assert monitored(limit_s - 10) is dg.DagsterRunStatus.STARTED
+    assert "is not finished" in str(tick())
+    assert monitored(limit_s + 10) is dg.DagsterRunStatus.FAILURE
+    assert planned_by(request(tick())) == planned
