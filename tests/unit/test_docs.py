@@ -81,7 +81,7 @@ def test_commands_exist(path: Path) -> None:
 def test_options_exist(path: Path) -> None:
     # typer has its own copy of click, whose classes have no public names
     def options(command: Any) -> set[str]:
-        own = {option for parameter in command.params for option in parameter.opts}
+        own = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
         return own.union(*(options(sub) for sub in getattr(command, "commands", {}).values()))
 
     for line in re.findall(r"\bevcharge [a-z].*", code(path)):
