@@ -198,6 +198,20 @@ def test_publish_of_a_void_range_is_refused(lake: Lake, batch: Reference) -> Non
     assert [len(rows) for rows in lake.rows_of(planned).values()] == [batch.good, sum(batch.quarantined.values())]
 
 
+def test_what_killed_attempts_leave_is_bounded_and_goes(lake: Lake, batch: Reference) -> None:
+    planned = lake.send(batch.records)
+    for attempt in range(1, 6):
+        assert free_attempt(lake.repository, planned) == attempt
+        lake.repository.create_branch(planned.branch(attempt))
+    published = lake.publish(planned)
+    assert published.manifest.attempt == 6
+    assert_published_once(lake, planned, batch)
+    left = [name for name, _ in lake.repository.branches(planned.branch_prefix)]
+    assert left == [planned.branch(attempt) for attempt in (3, 4, 5)]
+    lake.publish(lake.send(batch.records))
+    assert not list(lake.repository.branches(f"ingest-{planned.topic}-"))
+
+
 def _candidate(lake: Lake, planned: OffsetRange) -> Manifest:
     attempt = free_attempt(lake.repository, planned)
     return write_candidate(lake.settings, lake.repository, lake.spark, planned, attempt, RUN)[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ import dagster as dg
 import pytest
 from lake_in_memory import JOB, TOPIC, LakeInMemory, manifest_of
 
+from evcharge.connections import ServerDownError
 from evcharge.lake import publish
 from evcharge.lake.candidate import Manifest, RunIdentity
 from evcharge.lake.gates import GATES
@@ -104,6 +107,31 @@ def test_a_merge_deletes_what_attempts_at_earlier_ranges_left(
     assert run_job(request(following)).success
     assert lake.merged == [following.branch(1)]
     assert not lake.candidates
+
+
+@pytest.mark.parametrize(("days", "cut"), [(0, []), (1, [TOPIC]), (40, [TOPIC])])
+def test_the_first_publication_of_a_day_cuts_the_log(
+    days: int,
+    cut: list[str],
+    run_job: RunJob,
+    lake: LakeInMemory,
+    manifests: list[Manifest],
+    planned: OffsetRange,
+    following: OffsetRange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kafka is down at that instant: the publication is on main, so its run does not fail."""
+    asked = []
+
+    def kafka_is_down(_settings: object, _repository: object, topic: str) -> None:
+        asked.append(topic)
+        raise ServerDownError("kafka at 127.0.0.1:1 does not answer")
+
+    monkeypatch.setattr(lake_assets, "forget_published", kafka_is_down)
+    lake.publish(replace(planned, planned_at=following.planned_at - timedelta(days=days)))
+    assert run_job(request(following)).success
+    assert asked == cut
+    assert lake.merged == [following.branch(1)]
 
 
 def test_an_outage_leaves_three_branches_and_uses_none_twice(lake: LakeInMemory, planned: OffsetRange) -> None:
