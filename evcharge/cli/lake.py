@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcharge.cli.options import AsJson, Yes
-from evcharge.cli.output import confirm, say, show
+from evcharge.cli.output import confirm, log_to_stderr, say, show
 
 if TYPE_CHECKING:
     from evcharge.lake.candidate import RunIdentity
@@ -89,12 +89,12 @@ def publish() -> None:
     from evcharge.lake.repository import Repository
     from evcharge.settings import load_settings
 
+    # the lines on stdout are what `evcharge stack down` shows
+    log_to_stderr()
     settings = load_settings()
     run = _run_identity("publish")
-    # flushed: `evcharge stack down` shows these lines as they come
-    if not publish_waiting(
-        settings, Repository(settings), spark_session(settings), run, lambda line: print(line, flush=True)
-    ):
+    all_done = publish_waiting(settings, Repository(settings), spark_session(settings), run, say)
+    if not all_done:
         raise typer.Exit(1)
 
 
@@ -165,11 +165,9 @@ def accept_gap(topic: Topic, yes: Yes = False) -> None:
     for gap in loss.gaps:
         begins = loss.log_begins[gap.partition]
         until = f" and before {begins:%Y-%m-%d %H:%M} UTC" if begins else ""
-        say(
-            f"{topic}-{gap.partition}: {gap.rows:,} rows, offsets {gap.first} to {gap.end - 1}, taken {since}{until}"
-        )
+        say(f"{topic}-{gap.partition}: {gap.rows:,} rows, offsets {gap.first} to {gap.end - 1}, taken {since}{until}")
     if not yes:
-        typer.confirm(f"{loss.rows:,} rows are lost. Accept this and go on?", abort=True)
+        confirm(f"{loss.rows:,} rows are lost. Accept this and go on?")
     commit = accept(repository, loss)
     say(f"{loss.rows:,} rows are noted as lost in commit {commit[:_SHORT_ID]}; {topic} goes on")
 
@@ -196,7 +194,7 @@ def requeue(
     with spinner("judging the rows in quarantine") as status:
 
         def update(so_far: Requeued) -> None:
-            status.update(f"{so_far.sent:,} rows sent again, {so_far.kept:,} stay")
+            status.say(f"{so_far.sent:,} rows sent again, {so_far.kept:,} stay")
 
         done = send_again(settings, Repository(settings), spark_session(settings), topic, rule, update)
     say(f"{topic}: {done.sent:,} rows of {rule} sent again, {done.kept:,} still break a rule and stay")

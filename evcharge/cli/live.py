@@ -65,9 +65,7 @@ def status(as_json: AsJson = False) -> None:
     now, runs = datetime.now(UTC), is_running(settings)
 
     def print_text() -> None:
-        say(
-            "The stream runs." if runs else "No stream runs. Dagster's job live_stream, or `evcharge stream`, is it."
-        )
+        say("The stream runs." if runs else "No stream runs. Dagster's job live_stream, or `evcharge stream`, is it.")
         if statuses:
             table = plain_table("query", "age", "behind", "batch", "failing")
             for found in statuses:

@@ -53,7 +53,8 @@ def publish_waiting(settings: Settings, within_s: float, report: Callable[[str, 
         finally:
             limit.cancel()
         errors.seek(0)
-        said = errors.read().strip().splitlines()
+        # the rest of what it says there is its log
+        said = [text.removeprefix("evcharge: ") for text in errors.read().splitlines() if text.startswith("evcharge: ")]
     report("publish", "ready")
     if ended_late:
         return f"it took longer than {within_s:.0f} s"
