@@ -81,7 +81,7 @@ def down(
         stack = _stack(progress)
         left = stack.down(publish_within_s=stack.settings.down_publish_s if publish else 0)
     if left:
-        say(f"not everything is published: {left}. The rest stays in Kafka until it is", err=True)
+        say(f"Kafka may have unpublished rows, and keeps them until they are published: {left}", err=True)
 
 
 @app.command()

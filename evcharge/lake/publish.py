@@ -78,12 +78,12 @@ def merge(repository: Repository, manifest: Manifest, on_step: OnStep = lambda s
 
     Branches of the topic's earlier ranges, which failed attempts left, are deleted too: main has passed these ranges.
     """
-    # listed before the merge: a range that is planned after it is not among them
+    # listed before the merge, and void after it. If another attempt has merged, a following range may be among them.
     earlier = list(islice(_other_ranges(repository, manifest.offsets), BRANCHES_DELETED))
     published = merge_candidate(repository, manifest)
     on_step("merged")
     discard_branch(repository, published)
-    for branch in earlier:
+    for branch in earlier if published.merged_now else ():
         repository.delete_branch(branch)
     on_step("branch deleted")
     return published
