@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import Enum
@@ -14,19 +15,35 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from evcharge.audit.reconcile import Reconciliation
 from evcharge.audit.trace import Trace
 from evcharge.cli import app as commands
-from evcharge.cli import audit, configuration, lake, queries, recorded, reference, registry, simulate, stack, stream, up
+from evcharge.cli import (
+    audit,
+    configuration,
+    lake,
+    live,
+    queries,
+    recorded,
+    reference,
+    registry,
+    simulate,
+    stack,
+    stream,
+    up,
+)
 from evcharge.cli.output import log_to_stderr, say
 from evcharge.cli.plain_text import plain
 from evcharge.cli.progress import Progress, spinner
 from evcharge.cli.terminal import PlainConsole, PlainStatus, styled
 from evcharge.errors import UserError
 from evcharge.lake.repository import Commit
+from evcharge.live.dead_letters import DeadLetter
+from evcharge.live.dead_letters_retry import Retried
 from evcharge.live.stream_runner import StreamProgress
 from evcharge.live.stream_status import QueryStatus
 from evcharge.main_job import Outcome
@@ -91,7 +108,9 @@ def made(hint: Any, name: str = "") -> Any:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint))
     simple = {str: HOSTILE, Any: HOSTILE, int: 1, float: 1.5, bool: True, datetime: NOW, date: NOW.date()}
-    return Path(HOSTILE) if hint is Path else simple[hint]
+    # what was sent is counted, not shown
+    simple |= {Path: Path(HOSTILE), pa.Table: None}
+    return simple[hint]
 
 
 def made_of(cls: type, **given: Any) -> Any:
@@ -119,6 +138,12 @@ REGISTRY = {
     "last_good_copy": {"age_s": 1.0, "file": HOSTILE},
     "last_poll": {"outcome": HOSTILE, "at": HOSTILE, "detail": HOSTILE},
 }
+RECORDING = types.SimpleNamespace(
+    rejected={HOSTILE: 2},
+    rejected_rows={HOSTILE: [1]},
+    rejected_details={HOSTILE: HOSTILE},
+    unknown_connectors=Counter({HOSTILE: 1}),
+)
 PRINTERS: dict[Callable[..., None], Callable[[Settings], tuple[Any, ...]]] = {
     audit._print_verdict: lambda _: (made_of(Reconciliation), 1),
     audit._print_trace: lambda settings: (
@@ -130,14 +155,16 @@ PRINTERS: dict[Callable[..., None], Callable[[Settings], tuple[Any, ...]]] = {
     ),
     lake._print_commits: lambda _: ([made_of(Commit, metadata={"run_id": "\x1b[31m", "event_dates": '["\\u001b"]'})],),
     lake._print_lines: lambda _: ([HOSTILE],),
+    live._print_letters: lambda _: ([made_of(DeadLetter, record="{}")],),
+    live._print_retried: lambda _: (Retried([], [made_of(DeadLetter)], [made_of(DeadLetter)]),),
     queries._print_nearby: lambda _: (made_of(NearbyAnswer, question=NearbyQuestion(1.0, 1.0, 1.0)),),
     queries._print_station: lambda _: (made_of(StationAnswer),),
     queries._print_traffic: lambda _: (made_of(TrafficAnswer),),
     queries._print_day: lambda _: (made_of(DayComparison),),
     queries._print_heading: lambda _: (made_of(Station), NOW),
     queries._print_end: lambda _: (HOSTILE, made_of(StationAnswer).fresh),
-    recorded._print_report: lambda _: (made_of(ReplayReport),),
-    recorded._print_dropped: lambda _: ({HOSTILE: 2}, {HOSTILE: [1]}),
+    recorded._print_report: lambda _: (made_of(ReplayReport), RECORDING),
+    recorded.print_dropped: lambda _: (RECORDING,),
     recorded._print_score: lambda _: (made_of(Score),),
     reference._print_held: lambda _: ([made_of(Held)],),
     reference._print_bundled: lambda _: ({HOSTILE: Upserted()},),
@@ -164,6 +191,8 @@ SHOW_NO_NAME = {recorded._print_score, queries._print_day, up._print_outcome, au
 
 class Left:
     """A stack that is whole."""
+
+    settings = load_settings(profile="small")
 
     def left_out(self) -> list[str]:
         return []
