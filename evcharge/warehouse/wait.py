@@ -134,7 +134,7 @@ def loaded_sessions(settings: Settings, sessions: pa.Table) -> int:
     if not sessions.num_rows:
         return 0
     ends = pc.min_max(sessions["occurred_at"]).as_py()
-    stations = pc.unique(sessions["station_id"]).to_pylist()
+    stations = tuple(pc.unique(sessions["station_id"]).to_pylist())
     with clickhouse_errors(settings):
         rows = clickhouse(settings).execute(
             f"SELECT station_id, session_id FROM {FACT} WHERE station_id IN %(stations)s "
