@@ -347,7 +347,8 @@ def test_pending_days_are_those_touched_since_their_load(lake: Lake) -> None:
     both = [stopped(f"pending-{MARK}-{n}", COAST, day) for n, day in enumerate((first, second))]
     lake.publish(lake.send_events(both))
     assert pending() == pending(since=idle) == (days, False)
-    assert pending(since=pending_loads(lake.settings, lake.repository, idle).cursor) == (days, False)
+    # the cursor of an earlier version, a commit alone, is not believed
+    assert pending(since=lake.repository.head().id) == (days, False)
 
     lake.load(days[:1])
     assert pending() == pending(since=idle) == (days[1:], False)
