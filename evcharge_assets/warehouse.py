@@ -120,7 +120,7 @@ def session_assets(settings: Settings) -> list[Any]:
     """The session facts and the vehicles that they name, which one load fills, and their checks."""
     fact, vehicle = (
         _common("fact_charging_sessions", "One row per finished session (CDR), by UTC day of its end."),
-        _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds those that are new."),
+        _common("dim_vehicle", "One row per vehicle that ever charged; a day's load adds and corrects its own."),
     )
     deps = [any_hour_of(topic) for topic in (SESSION_EVENTS.topic, STATION_REGISTRY.topic)]
 
@@ -144,7 +144,14 @@ def session_assets(settings: Settings) -> list[Any]:
             )
         common: dict[str, Any] = {"lake_commit": report.lake_commit, "days": len(days)}
         yield dg.MaterializeResult(
-            asset_key=table_key("fact_charging_sessions"), metadata=common | {"dagster/row_count": report.rows}
+            asset_key=table_key("fact_charging_sessions"),
+            metadata=common
+            | {
+                "dagster/row_count": report.rows,
+                # `stopped` records of these days that are no fact, because their session has one
+                "resent": report.resent,
+                "second_ends": report.second_ends,
+            },
         )
         yield dg.MaterializeResult(
             asset_key=table_key("dim_vehicle"), metadata=common | {"new_vehicles": report.new_vehicles}
@@ -163,12 +170,18 @@ def _day_check(rule: DayRule) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
         first, last = _checked_days(context)
-        rows, examples = broken_rows(clickhouse(platform.settings()), rule, first, last)
+        client = clickhouse(platform.settings())
+        rows, examples = broken_rows(client, rule, first, last)
         return dg.AssetCheckResult(
             passed=rows == 0,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{rule.code}: {rows} rows of {first} to {last}",
-            metadata={"rule": rule.code, "rows": rows, "examples": dg.MetadataValue.json(examples)},
+            description=f"{rule.code}: {rows} sessions of {first} to {last}",
+            metadata={
+                "rule": rule.code,
+                "rows": rows,
+                "examples": dg.MetadataValue.json(examples),
+                **(rule.figures(client, first, last) if rule.figures else {}),
+            },
         )
 
     return check

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING
+
+from evcharge.warehouse.session_identity import uncounted_between
+from evcharge.warehouse.tables import ENDS, FACT
 
 if TYPE_CHECKING:
     from clickhouse_driver import Client
@@ -12,20 +16,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DayRule:
-    """A query for the ids of sessions that break the rule and ended on the UTC days %(first)s to %(last)s."""
+    """A query for the ids of sessions that break the rule and ended on the UTC days %(first)s to %(last)s.
+
+    `figures` gives more about these days, by name.
+    """
 
     code: str
     description: str
     session_ids: str
+    figures: Callable[[Client, date, date], dict[str, int]] | None = None
 
 
 _DAYS = "toDate(ended_at, 'UTC') BETWEEN %(first)s AND %(last)s"
+_ENDED = "ended_on BETWEEN %(first)s AND %(last)s"
 
 DAY_RULES = (
     DayRule(
         "SESSION_IS_UNIQUE",
-        "A session has one row.",
-        f"SELECT session_id FROM fact_charging_sessions WHERE {_DAYS} GROUP BY session_id HAVING count() > 1",
+        "A session, which is its station and its session id, has one row in the whole table.",
+        # its other rows are on days on which it has ended as well
+        f"""SELECT session_id FROM {FACT}
+        WHERE (station_id, session_id) IN (SELECT station_id, session_id FROM {FACT} WHERE {_DAYS})
+        AND ({_DAYS} OR toDate(ended_at, 'UTC') IN (
+            SELECT ended_on FROM {ENDS} WHERE (station_id, session_id) IN (
+                SELECT station_id, session_id FROM {FACT} WHERE {_DAYS})))
+        GROUP BY station_id, session_id HAVING count() > 1""",
+    ),
+    DayRule(
+        "SESSION_ENDS_ONCE",
+        "A session has one `stopped` event. Of several the first in Kafka counts.",
+        f"""SELECT session_id FROM {ENDS}
+        WHERE (station_id, session_id) IN (SELECT station_id, session_id FROM {ENDS} WHERE {_ENDED})
+        GROUP BY station_id, session_id HAVING uniqExact(sequence) > 1""",
+        # all records that do not count, by reason
+        lambda client, first, last: asdict(uncounted_between(client, first, last)),
     ),
     DayRule(
         "NO_OVERLAP_ON_EVSE",
@@ -34,20 +58,20 @@ DAY_RULES = (
             SELECT session_id, started_at, max(ended_at) OVER (
                 PARTITION BY station_id, evse_id ORDER BY started_at, ended_at
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_ended_at
-            FROM fact_charging_sessions WHERE {_DAYS}
+            FROM {FACT} WHERE {_DAYS}
         ) WHERE previous_ended_at > started_at""",
     ),
     DayRule(
         "ENERGY_FITS_POWER",
         "A session's mean power is at most the strongest connector's power, with 5 % for meter tolerance.",
-        f"""SELECT session_id FROM fact_charging_sessions AS f INNER JOIN dim_station AS s ON s.station_id = f.station_id
+        f"""SELECT session_id FROM {FACT} AS f INNER JOIN dim_station AS s ON s.station_id = f.station_id
         WHERE {_DAYS} AND s.max_power_kw IS NOT NULL AND f.duration_s > 0
         AND toFloat64(f.energy_delivered_kwh) > s.max_power_kw * f.duration_s / 3600 * 1.05 + 0.1""",
     ),
     DayRule(
         "STATION_IS_KNOWN",
         "Every session's station is in dim_station.",
-        f"""SELECT session_id FROM fact_charging_sessions
+        f"""SELECT session_id FROM {FACT}
         WHERE {_DAYS} AND station_id NOT IN (SELECT station_id FROM dim_station)""",
     ),
 )

@@ -12,10 +12,11 @@ from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.settings import Settings
-from evcharge.warehouse.staging import TableByDay, query, replace_days
+from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, query, replace_days
 from evcharge.warehouse.tables import POSITIONS, LoadReport
 
 if TYPE_CHECKING:
+    from clickhouse_driver import Client
     from pyspark.sql import SparkSession
 
 log = structlog.get_logger()
@@ -69,7 +70,7 @@ SELECT
 FROM {rows}
 """
 
-_POSITIONS = TableByDay(POSITIONS, "occurred_at", STAGING_TABLE, _FROM_STAGING)
+_POSITIONS = TableByDay(POSITIONS, "occurred_at", STAGING_TABLE)
 
 
 def load_vehicle_positions(
@@ -89,6 +90,11 @@ def load_vehicle_positions(
     commit = repository.head().id
     telemetry = raw_rows(repository, spark, commit, VEHICLE_TELEMETRY.topic, [d.isoformat() for d in wanted])
     rows = None if telemetry is None else query(spark, SPARK_QUERY, telemetry=telemetry)
-    rows_by_day = replace_days(settings, _POSITIONS, commit, rows, wanted, run_id, on_step)
+
+    def fill_days(client: Client, staging: Staging) -> list[date]:
+        client.execute(_FROM_STAGING.format(days=staging.days, rows=staging.rows), settings=ANY_DAYS)
+        return []
+
+    rows_by_day = replace_days(settings, _POSITIONS, commit, rows, wanted, run_id, on_step, fill_days)
     log.info("positions loaded", run_id=run_id, commit=commit, days=len(wanted), rows=sum(rows_by_day.values()))
     return LoadReport(commit, rows_by_day)

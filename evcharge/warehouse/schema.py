@@ -6,9 +6,15 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.settings import Settings
+from evcharge.warehouse.staging import mutate
+from evcharge.warehouse.tables import ENDS, FACT
+
+if TYPE_CHECKING:
+    from clickhouse_driver import Client
 
 SQL = Path(__file__).parent / "sql"
 
@@ -48,12 +54,23 @@ def apply(settings: Settings) -> None:
             f"CREATE DATABASE IF NOT EXISTS {settings.clickhouse_database}"
         )
         client = clickhouse(settings)
+        _reload_before_identity(client)
         for file in sorted(SQL.glob("*.sql")):
             for statement in statements(file):
                 client.execute(statement)
         first = date.fromisoformat(settings.event_days_from)
         last = date(datetime.now(UTC).year + YEARS_AHEAD, 1, 1)
         client.execute(_FILL_TIME, {"first": first, "hours": (last - first).days * 24})
+
+
+def _reload_before_identity(client: Client) -> None:
+    """Makes every day of sessions pending in a warehouse of a version without `session_end`: only a load can fill it.
+
+    It comes before that table is made, so that a kill in between loses nothing.
+    """
+    existing = {name for (name,) in client.execute("SHOW TABLES")}
+    if "loaded_day" in existing and ENDS not in existing:
+        mutate(client, "loaded_day", "DELETE WHERE table_name IN %(values)s", [FACT])
 
 
 def statements(file: Path) -> list[str]:

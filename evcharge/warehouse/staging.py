@@ -7,7 +7,7 @@ old or new. It is repeated, because `loaded_day` does not name its commit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from secrets import token_hex
@@ -24,20 +24,42 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _INSERT_ROWS = 200_000
+#: Values in one mutation. With ids of 512 bytes it has half a megabyte of text, twice ClickHouse's default limit.
+_MUTATED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class TableByDay:
-    """A table whose partitions are the UTC days of the column `day`, and the SQL of its staging.
+    """A table whose partitions are the UTC days of the column `day`.
 
-    Spark fills a table made by `create_rows` (placeholder: name). `copy_rows` (placeholders: days, rows) copies it into a
-    table like the target.
+    Spark fills a staging table made by `create_rows` (placeholder: name).
     """
 
     name: str
     day: str
     create_rows: str
-    copy_rows: str
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """The names of one load's staging tables: `rows` as Spark sends them, `days` like the target, and others by `named`."""
+
+    prefix: str
+
+    @property
+    def rows(self) -> str:
+        return self.named("rows")
+
+    @property
+    def days(self) -> str:
+        return self.named("days")
+
+    def named(self, name: str) -> str:
+        return f"{self.prefix}_{name}"
+
+
+#: A replay of a year touches more days at once than ClickHouse's default limit.
+ANY_DAYS = {"max_partitions_per_insert_block": 0}
 
 
 def query(spark: SparkSession, sql: str, **frames: DataFrame | None) -> DataFrame:
@@ -57,58 +79,80 @@ def replace_days(
     days: list[date],
     run_id: str,
     on_step: Callable[[str], None],
-    before_swap: Callable[[Client, str], None] = lambda client, rows_table: None,
+    fill_days: Callable[[Client, Staging], Iterable[date]],
 ) -> dict[date, int]:
     """Replaces the days by `rows` and marks them as loaded from `commit`. Returns each day's number of rows.
 
-    `before_swap` gets the staging table with the rows. Raises ServerDownError.
+    `fill_days` fills the staging table `days` from `rows`. It returns other days that it filled too: they are replaced, and
+    count as loaded from the commit that they were loaded from before. Raises ServerDownError.
     """
     with clickhouse_errors(settings):
         client = clickhouse(settings)
-        rows_table, days_table = _staging_names(client, table.name, run_id)
+        staging = _new_staging(client, table.name, run_id)
         try:
-            client.execute(table.create_rows.format(name=rows_table))
-            client.execute(f"CREATE TABLE {days_table} AS {table.name}")
+            client.execute(table.create_rows.format(name=staging.rows))
+            client.execute(f"CREATE TABLE {staging.days} AS {table.name}")
             on_step("staging created")
             if rows is not None:
-                _insert_from_spark(settings, rows, rows_table)
+                _insert_from_spark(settings, rows, staging.rows)
             on_step("staging filled")
-            # a replay of a year touches more days at once than ClickHouse's default limit
-            any_days = {"max_partitions_per_insert_block": 0}
-            client.execute(table.copy_rows.format(days=days_table, rows=rows_table), settings=any_days)
-            counts = dict(client.execute(f"SELECT toDate({table.day}, 'UTC'), count() FROM {days_table} GROUP BY 1"))
-            before_swap(client, rows_table)
-            rows_by_day = {}
-            for day in days:
-                rows_by_day[day] = counts.get(day, 0)
+            others = list(fill_days(client, staging))
+            on_step("days filled")
+            counts = dict(client.execute(f"SELECT toDate({table.day}, 'UTC'), count() FROM {staging.days} GROUP BY 1"))
+            for day in [*days, *others]:
                 # REPLACE PARTITION refuses a source without rows
                 action = (
-                    f"REPLACE PARTITION '{day}' FROM {days_table}" if rows_by_day[day] else f"DROP PARTITION '{day}'"
+                    f"REPLACE PARTITION '{day}' FROM {staging.days}" if day in counts else f"DROP PARTITION '{day}'"
                 )
                 client.execute(f"ALTER TABLE {table.name} {action}")
                 on_step(f"day {day} replaced")
+            for commit_before, day in _commits(client, table.name, others):
+                mark_loaded(client, table.name, commit_before, {day: counts.get(day, 0)}, run_id)
+            rows_by_day = {day: counts.get(day, 0) for day in days}
             mark_loaded(client, table.name, commit, rows_by_day, run_id)
             on_step("loaded_day written")
         finally:
             client.disconnect()
-            client = clickhouse(settings)
-            for staging in (rows_table, days_table):
-                client.execute(f"DROP TABLE IF EXISTS {staging}")
+            _drop_staging(clickhouse(settings), f"{staging.prefix}_")
     return rows_by_day
 
 
-def replace_all(client: Client, table: str, rows: list[dict[str, Any]], run_id: str) -> None:
-    """Replaces all rows of a table without partitions; the rows all have the same columns."""
-    staging, _ = _staging_names(client, table, run_id)
+def replace_all(
+    client: Client,
+    table: str,
+    rows: list[dict[str, Any]],
+    run_id: str,
+    before_swap: Callable[[str], None] = lambda staging: None,
+) -> None:
+    """Replaces all rows of a table without partitions; the rows all have the same columns.
+
+    `before_swap` gets the name of the staging table that has the rows.
+    """
+    staging = _new_staging(client, table, run_id)
     try:
-        client.execute(f"CREATE TABLE {staging} AS {table}")
+        client.execute(f"CREATE TABLE {staging.rows} AS {table}")
         if rows:
-            client.execute(f"INSERT INTO {staging} ({', '.join(rows[0])}) VALUES", rows)
-            client.execute(f"ALTER TABLE {table} REPLACE PARTITION tuple() FROM {staging}")
+            client.execute(f"INSERT INTO {staging.rows} ({', '.join(rows[0])}) VALUES", rows)
+            before_swap(staging.rows)
+            client.execute(f"ALTER TABLE {table} REPLACE PARTITION tuple() FROM {staging.rows}")
         else:
             client.execute(f"TRUNCATE TABLE {table}")
     finally:
-        client.execute(f"DROP TABLE IF EXISTS {staging}")
+        _drop_staging(client, f"{staging.prefix}_")
+
+
+def mutate(client: Client, table: str, action: str, values: Sequence[Any], /, **parameters: Any) -> None:
+    """Runs `ALTER TABLE table action` for all `values` (placeholder: values), and waits until it is done.
+
+    The values are in the statement. A subquery could fail for ever: ClickHouse goes on with a mutation whose client was
+    killed, and the next load drops the staging tables.
+    """
+    for start in range(0, len(values), _MUTATED):
+        client.execute(
+            f"ALTER TABLE {table} {action}",
+            {**parameters, "values": values[start : start + _MUTATED]},
+            settings={"mutations_sync": 2, "max_query_size": 2**22},
+        )
 
 
 def mark_loaded(client: Client, table: str, commit: str, rows_by_day: dict[date, int], run_id: str) -> None:
@@ -118,6 +162,11 @@ def mark_loaded(client: Client, table: str, commit: str, rows_by_day: dict[date,
         "INSERT INTO loaded_day (table_name, date, lake_commit, row_count, run_id, loaded_at) VALUES",
         [(table, day, commit, rows, run_id, now) for day, rows in rows_by_day.items()],
     )
+
+
+def mark_unloaded(client: Client, table: str, days: Sequence[date]) -> None:
+    """Forgets in `loaded_day` that the days were loaded, so that they are loaded again."""
+    mutate(client, "loaded_day", "DELETE WHERE table_name = %(table)s AND date IN %(values)s", days, table=table)
 
 
 def _insert_from_spark(settings: Settings, rows: DataFrame, table: str) -> None:
@@ -145,10 +194,26 @@ def _numpy(column: pa.Array) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
-def _staging_names(client: Client, table: str, run_id: str) -> tuple[str, str]:
-    """Names of this run's staging tables, after dropping those that killed runs left (loads run one at a time)."""
-    for (left,) in client.execute(f"SHOW TABLES LIKE 'staging_{table}_%'"):
-        client.execute(f"DROP TABLE IF EXISTS {left}")
+def _commits(client: Client, table: str, days: list[date]) -> list[tuple[str, date]]:
+    """The commits that the days were loaded from; a day that is not marked as loaded has none."""
+    if not days:
+        return []
+    found: list[tuple[str, date]] = client.execute(
+        "SELECT lake_commit, date FROM loaded_day FINAL WHERE table_name = %(table)s AND date IN %(days)s",
+        {"table": table, "days": days},
+    )
+    return found
+
+
+def _new_staging(client: Client, table: str, run_id: str) -> Staging:
+    """Names for this run's staging tables, after dropping those that killed runs left (loads run one at a time)."""
+    _drop_staging(client, f"staging_{table}_")
     # A name is never used twice: the Spark job of a killed load may still be inserting when the same run retries the step.
-    suffix = re.sub(r"\W", "", run_id)[:16] + "_" + token_hex(4)
-    return f"staging_{table}_{suffix}_rows", f"staging_{table}_{suffix}_days"
+    run = re.sub(r"\W", "", run_id)[:16]
+    return Staging(f"staging_{table}_{run}_{token_hex(4)}")
+
+
+def _drop_staging(client: Client, prefix: str) -> None:
+    found = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, %(prefix)s)"
+    for (left,) in client.execute(found, {"prefix": prefix}):
+        client.execute(f"DROP TABLE IF EXISTS {left}")

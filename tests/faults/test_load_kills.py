@@ -17,7 +17,13 @@ STATION = f"load-kill-{token_hex(3)}"
 #: Days of this module's sessions. No other test has sessions on them.
 FIRST, SECOND = (NOON + timedelta(days=300 + n) for n in range(2))
 DAYS = [FIRST.date(), SECOND.date()]
-GAPS = ("staging created", "staging filled", *(f"day {day} replaced" for day in DAYS), "loaded_day written")
+GAPS = (
+    "staging created",
+    "staging filled",
+    "days filled",
+    *(f"day {day} replaced" for day in DAYS),
+    "loaded_day written",
+)
 
 
 def sessions(generation: int) -> list[Row]:
@@ -60,7 +66,7 @@ def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]],
     with stuck.Victim(stuck.load, (lake.settings, DAYS, "killed-run"), block_at=gap) as victim:
         victim.reach(gap)
         victim.kill()
-    if gap in GAPS[:2]:
+    if gap in GAPS[:3]:
         assert facts(lake) == before
     if gap != "loaded_day written":
         assert set(DAYS) <= set(pending_loads(lake.settings, lake.repository).days)
@@ -78,3 +84,25 @@ def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]],
     ) == [(day, report.lake_commit, report.rows_by_day[day]) for day in DAYS]
     assert lake.query("SHOW TABLES LIKE 'staging_%'") == []
     assert not set(DAYS) & set(pending_loads(lake.settings, lake.repository).days)
+
+
+@pytest.mark.parametrize("gap", ["days filled", f"day {DAYS[1]} replaced", f"day {DAYS[0]} replaced"])
+def test_a_fact_leaves_its_day_although_the_load_was_killed(
+    lake: Lake, expected: dict[str, tuple[int, str]], gap: str
+) -> None:
+    """Its record on the second day is the first in Kafka, and the first day is loaded before."""
+    session = f"{STATION}-moved-{token_hex(3)}"
+    lake.publish(lake.send_events([stopped(session, STATION, SECOND), stopped(session, STATION, FIRST)]))
+
+    def ended() -> list[tuple[Any, ...]]:
+        return lake.query(f"SELECT ended_at FROM {FACT} WHERE session_id = %(session)s", session=session)
+
+    lake.load(DAYS[:1])
+    assert ended() == [(FIRST,)]
+    with stuck.Victim(stuck.load, (lake.settings, DAYS[1:], "killed-run"), block_at=gap) as victim:
+        victim.reach(gap)
+        victim.kill()
+    assert set(DAYS[1:]) <= set(pending_loads(lake.settings, lake.repository).days)
+    lake.load_waiting()
+    assert ended() == [(SECOND,)]
+    assert lake.query("SHOW TABLES LIKE 'staging_%'") == []

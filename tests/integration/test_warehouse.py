@@ -22,6 +22,7 @@ from evcharge.connections import clickhouse
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA, raw_prefix
 from evcharge.settings import Settings
+from evcharge.warehouse import schema
 from evcharge.warehouse.day_rules import DAY_RULES, broken_rows
 from evcharge.warehouse.load_stations import load_stations
 from evcharge.warehouse.pending_loads import pending_loads
@@ -75,6 +76,7 @@ WEAK, KNOWN, NEWEST = (f"wh-{name}-{MARK}" for name in ("weak", "known", "newest
 #: The rules count every session of a day, so each run has another day of the four years before all other sessions.
 RULES_DAY = at("2019-01-01T00:00:00") + timedelta(days=int(MARK, 16) % 1461)
 RETRACTED_DAY = date(2024, 5, 5)
+RETRACTED_CAR = f"car-retracted-{MARK}"
 
 FULL_STATION = station(
     "wh-full",
@@ -165,7 +167,9 @@ def loaded(lake: Lake) -> Loaded:
             for n, (start, name, _, _) in enumerate(LOCAL_TIMES)
         ),
         *(stopped(f"energy-{MARK}-{n}", NOWHERE, energy_delivered_kwh=e) for n, e in enumerate(ENERGIES)),
-        *(stopped(f"retracted-{MARK}-{n}", COAST, at("2024-05-05T10:00:00")) for n in range(3)),
+        *(stopped(f"retracted-{MARK}-{n}", COAST, at("2024-05-05T10:00:00"), ev_id=RETRACTED_CAR) for n in range(3)),
+        # what counts once the retracted end of its session is gone
+        stopped(f"retracted-{MARK}-0", COAST, at("2024-06-06T10:00:00"), ev_id=RETRACTED_CAR),
         *RULES_EVENTS,
         *AGAIN,
         *AGAIN,
@@ -296,7 +300,7 @@ def test_loading_again_changes_nothing(lake: Lake) -> None:
         return [facts, vehicles, marks]
 
     before = state()
-    assert len(before[0]) >= len(RULES_EVENTS)
+    assert len(before[0]) >= len(RULES_EVENTS) - 1
     report = lake.load([day])
     assert (report.rows_by_day, report.new_vehicles) == ({day: len(before[0])}, 0)
     assert state() == before
@@ -305,7 +309,9 @@ def test_loading_again_changes_nothing(lake: Lake) -> None:
 def test_a_day_that_becomes_empty_is_dropped(lake: Lake) -> None:
     """A retraction moves the rows to quarantine as RETRACTED and announces the day."""
     day = RETRACTED_DAY
-    assert len(sessions(lake, "retracted")) == 3
+    first_seen = f"SELECT first_seen_date FROM dim_vehicle FINAL WHERE vehicle_id = '{RETRACTED_CAR}'"
+    assert {row["ended_at"].date() for row in sessions(lake, "retracted")} == {day}
+    assert (len(sessions(lake, "retracted")), lake.query(first_seen)) == (3, [(day,)])
     raw = list(lake.repository.paths("main", raw_prefix(SESSION_EVENTS.topic, day.isoformat())))
 
     def retract(branch: str) -> None:
@@ -324,7 +330,9 @@ def test_a_day_that_becomes_empty_is_dropped(lake: Lake) -> None:
     lake.craft(f"retract-{MARK}", retract, metadata)
     assert pending_loads(lake.settings, lake.repository).days == [day]
     lake.load_waiting()
-    assert sessions(lake, "retracted") == []
+    # the same event on another day had not counted before
+    assert [row["ended_at"] for row in sessions(lake, "retracted")] == [at("2024-06-06T10:00:00")]
+    assert lake.query(first_seen) == [(date(2024, 6, 6),)]
     assert lake.query(f"SELECT count() FROM {FACT} WHERE toDate(ended_at) = %(day)s", day=day) == [(0,)]
     partitions = "SELECT count() FROM system.parts WHERE table = %(fact)s AND active AND partition = %(day)s"
     assert lake.query(partitions, fact=FACT, day=day.isoformat()) == [(0,)]
@@ -365,15 +373,137 @@ def test_pending_days_are_those_touched_since_their_load(lake: Lake) -> None:
 
 def test_day_rules_find_the_offenders(lake: Lake, loaded: Loaded) -> None:
     before, after = loaded.offenders_before, offenders(lake)
-    assert before["SESSION_IS_UNIQUE"] == after["SESSION_IS_UNIQUE"] == (1, [f"twice-{MARK}"])
-    # the two rows of one session overlap each other, too
-    overlapping = sorted(f"{name}-{MARK}" for name in ("twice", "within", "also-within"))
-    assert before["NO_OVERLAP_ON_EVSE"] == after["NO_OVERLAP_ON_EVSE"] == (3, overlapping)
+    assert before["SESSION_IS_UNIQUE"] == after["SESSION_IS_UNIQUE"] == (0, [])
+    assert before["SESSION_ENDS_ONCE"] == after["SESSION_ENDS_ONCE"] == (1, [f"twice-{MARK}"])
+    overlapping = sorted(f"{name}-{MARK}" for name in ("within", "also-within"))
+    assert before["NO_OVERLAP_ON_EVSE"] == after["NO_OVERLAP_ON_EVSE"] == (2, overlapping)
     # the sessions were loaded before their stations
-    assert before["STATION_IS_KNOWN"] == (len(RULES_EVENTS), sorted(event["session_id"] for event in RULES_EVENTS))
+    ids = sorted({event["session_id"] for event in RULES_EVENTS})
+    assert before["STATION_IS_KNOWN"] == (len(ids), ids)
     assert before["ENERGY_FITS_POWER"] == (0, [])
     assert after["STATION_IS_KNOWN"] == (0, [])
     assert after["ENERGY_FITS_POWER"] == (1, [f"strong-{MARK}"])
+
+
+def test_a_session_with_two_rows_is_found(lake: Lake) -> None:
+    day = RULES_DAY.date()
+    lake.query(f"INSERT INTO {FACT} SELECT * FROM {FACT} WHERE session_id = 'long-{MARK}'")
+    assert offenders(lake)["SESSION_IS_UNIQUE"] == (1, [f"long-{MARK}"])
+    lake.load([day])
+    assert offenders(lake)["SESSION_IS_UNIQUE"] == (0, [])
+
+
+#: Days of which each is loaded before the next, by the name of the order. Numbers are days of a month of its own.
+ORDERS = {"together": [[2, 20]], "singly": [[2], [20]], "reversed": [[20], [2]], "again": [[20], [2], [20], [2]]}
+
+
+@pytest.fixture(scope="module")
+def same_ids(lake: Lake, loaded: Loaded) -> dict[str, list[tuple[Any, ...]]]:
+    """For each order, the events of two sites with the same ids, published; the facts that they must become."""
+    events, expected = [], {}
+    for number, order in enumerate(ORDERS):
+        early, late = (at(f"2024-0{number + 1}-{day:02}T20:00:00") for day in (2, 20))
+        first, second = (f"wh-{order}-{name}-{MARK}" for name in ("a", "b"))
+        lake.register(station(first), station(second))
+
+        def end(name: str, where: str, day: datetime, energy_kwh: float, sequence: int = 1) -> Row:
+            return stopped(
+                f"{name}-{MARK}",
+                where,
+                day,
+                energy_delivered_kwh=energy_kwh,
+                sequence=sequence,
+                event_id=f"{name}-{MARK}-{sequence}",
+            )
+
+        events += [
+            # the same event on another day, and a second end on another day: the first in Kafka counts
+            *(end("moved", first, late, 1), end("moved", first, early, 2), end("moved", first, early, 3)),
+            *(end("ended", first, early, 4), end("ended", first, late, 5, sequence=2)),
+            # another site's sessions of these names, one on the same day and one on another
+            *(end("moved", second, late, 6), end("ended", second, late, 7)),
+        ]
+        expected[order] = [
+            (first, f"ended-{MARK}", early, 4),
+            (first, f"moved-{MARK}", late, 1),
+            (second, f"ended-{MARK}", late, 7),
+            (second, f"moved-{MARK}", late, 6),
+        ]
+    lake.publish(lake.send_events(events))
+    return expected
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_session_counts_once_whatever_days_are_loaded_together(
+    lake: Lake, same_ids: dict[str, list[tuple[Any, ...]]], order: str
+) -> None:
+    month = list(ORDERS).index(order) + 1
+    days = [date(2024, month, day) for day in (2, 20)]
+    for group in ORDERS[order]:
+        lake.load([date(2024, month, day) for day in group])
+    facts = (
+        f"SELECT station_id, session_id, ended_at, toUInt8(energy_delivered_kwh) FROM {FACT} "
+        "WHERE startsWith(station_id, %(order)s) ORDER BY station_id, session_id"
+    )
+    assert lake.query(facts, order=f"wh-{order}-") == same_ids[order]
+    marks = (
+        f"SELECT date, row_count FROM loaded_day FINAL WHERE table_name = '{FACT}' AND date IN %(days)s ORDER BY date"
+    )
+    counts = (
+        f"SELECT toDate(ended_at, 'UTC') AS day, count() FROM {FACT} WHERE day IN %(days)s GROUP BY day ORDER BY day"
+    )
+    assert lake.query(marks, days=days) == lake.query(counts, days=days)
+    report = lake.load(days)
+    assert (report.resent, report.second_ends) == (2, 1)
+    assert lake.query(facts, order=f"wh-{order}-") == same_ids[order]
+    client = clickhouse(lake.settings)
+    unique, once = (rule for rule in DAY_RULES if rule.code in ("SESSION_IS_UNIQUE", "SESSION_ENDS_ONCE"))
+    assert broken_rows(client, unique, *days) == (0, [])
+    assert broken_rows(client, once, *days) == (1, [f"ended-{MARK}"])
+    assert once.figures is not None
+    assert once.figures(client, *days) == {"resent": 2, "second_ends": 1}
+    client.disconnect()
+
+
+def test_a_corrected_time_zone_corrects_its_facts(lake: Lake, loaded: Loaded) -> None:
+    moved, stays = (f"wh-zone-{name}-{MARK}" for name in ("moved", "stays"))
+    ended = at("2024-09-10T10:30:00")
+    lake.register(station(moved), station(stays))
+    lake.publish(lake.send_events([stopped(f"zone-{MARK}-{n}", name, ended) for n, name in enumerate((moved, stays))]))
+    lake.load_waiting()
+    lake.register(station(moved, time_zone="Pacific/Auckland", observed_at=at("2025-02-02T00:00:00")))
+    lake.load_waiting()
+    assert [tuple(row.values()) for row in sessions(lake, "zone", "station_id, time_zone, local_date, local_hour")] == [
+        (moved, "Pacific/Auckland", date(2024, 9, 10), 21),
+        (stays, "America/Los_Angeles", date(2024, 9, 10), 2),
+    ]
+    assert not pending_loads(lake.settings, lake.repository).days
+
+
+def test_a_vehicle_has_its_first_day_and_newest_model_in_any_order(lake: Lake, loaded: Loaded) -> None:
+    car = f"car-order-{MARK}"
+    times = [at(f"2024-09-{day}T10:00:00") for day in (11, 12, 13)]
+    models = ["model-z", "model-a", None]
+    events = [
+        stopped(f"car-{MARK}-{n}", COAST, day, ev_id=car, ev_model_id=model)
+        for n, (day, model) in enumerate(zip(times, models, strict=True))
+    ]
+    lake.publish(lake.send_events(events))
+    first, second, third = (day.date() for day in times)
+
+    def known() -> list[tuple[Any, ...]]:
+        return lake.query(
+            "SELECT ev_model_id, first_seen_date FROM dim_vehicle FINAL WHERE vehicle_id = %(car)s", car=car
+        )
+
+    assert lake.load([third]).new_vehicles == 1
+    assert known() == [("", third)]
+    assert lake.load([first]).new_vehicles == 0
+    assert known() == [("model-z", first)]
+    lake.load([second])
+    assert known() == [("model-a", first)]
+    lake.load([first, third])
+    assert known() == [("model-a", first)]
 
 
 def test_dim_time_has_every_hour_once(lake: Lake) -> None:
@@ -458,3 +588,23 @@ def test_tables_views_and_columns_have_comments(lake: Lake) -> None:
         lake.query(f"SELECT table, name FROM system.columns WHERE {here.format(name='table')} AND comment = ''") == []
     )
     assert lake.query(f"SELECT count() > 70 FROM system.columns WHERE {here.format(name='table')}") == [(1,)]
+
+
+def test_a_warehouse_without_identities_is_loaded_again(lake: Lake, loaded: Loaded) -> None:
+    """An earlier version had no `session_end`, and a session on two days was two facts."""
+    lake.publish_waiting()
+    lake.load_waiting()
+    every = f"SELECT * FROM {FACT} ORDER BY ALL"
+    facts, ends = lake.query(every), lake.query("SELECT * FROM session_end FINAL ORDER BY ALL")
+    lake.query("DROP TABLE session_end SYNC")
+    lake.query(
+        f"INSERT INTO {FACT} SELECT * REPLACE (ended_at + INTERVAL 1 DAY AS ended_at) FROM {FACT} "
+        f"WHERE session_id = 'full-{MARK}'"
+    )
+    schema.apply(lake.settings)
+    assert at("2024-08-20T00:00:00").date() in pending_loads(lake.settings, lake.repository).days
+    schema.apply(lake.settings)
+    lake.load_waiting()
+    assert lake.query("SELECT * FROM session_end FINAL ORDER BY ALL") == ends
+    lake.load([date(2024, 8, 21)])
+    assert lake.query(every) == facts

@@ -43,7 +43,7 @@ ALTER TABLE dim_station
 CREATE TABLE IF NOT EXISTS dim_vehicle
 (
     vehicle_id          String COMMENT 'Vehicle (ev_id of the events); key; empty: the source does not tell',
-    ev_model_id         LowCardinality(String) COMMENT 'Vehicle model; empty where unknown',
+    ev_model_id         LowCardinality(String) COMMENT 'Vehicle model, as the newest session that names one has it; empty where unknown',
     first_seen_date     Date COMMENT 'UTC day of the first session that ended'
 )
 ENGINE = ReplacingMergeTree ORDER BY vehicle_id
@@ -66,7 +66,7 @@ COMMENT 'One row per vehicle model of the reference data';
 
 CREATE TABLE IF NOT EXISTS fact_charging_sessions
 (
-    session_id           String COMMENT 'Session; one row each',
+    session_id           String COMMENT 'Session; one row for each station and session id',
     station_id           String COMMENT 'Station, key of dim_station',
     evse_id              String COMMENT 'EVSE within the station',
     connector_id         String COMMENT 'Connector of the EVSE; empty where unknown',
@@ -84,10 +84,29 @@ CREATE TABLE IF NOT EXISTS fact_charging_sessions
     soc_start_percent    Nullable(Float64) COMMENT 'Battery level at the start, percent; null where the source does not tell',
     soc_end_percent      Nullable(Float64) COMMENT 'Battery level at the end, percent; null where the source does not tell',
     end_reason           LowCardinality(String) COMMENT 'Why it stopped (OCPP 2.0.1 ReasonEnumType); empty where the source does not tell',
-    publication_id       LowCardinality(String) COMMENT 'Publication of the lake that brought the stopped event'
+    publication_id       LowCardinality(String) COMMENT 'Publication of the lake that brought the stopped event',
+    ev_model_id          LowCardinality(String) COMMENT 'Vehicle model as the session names it; empty where unknown'
 )
 ENGINE = MergeTree PARTITION BY toDate(ended_at, 'UTC') ORDER BY (station_id, started_at, session_id)
 COMMENT 'One row per finished charging session (CDR); partition = UTC day of ended_at';
+
+-- a warehouse that was made before this column existed lacks it
+ALTER TABLE fact_charging_sessions
+    ADD COLUMN IF NOT EXISTS ev_model_id LowCardinality(String) COMMENT 'Vehicle model as the session names it; empty where unknown';
+
+CREATE TABLE IF NOT EXISTS session_end
+(
+    station_id       String COMMENT 'Station of the session',
+    session_id       String COMMENT 'Session, unique within its station',
+    topic_generation Int32 COMMENT 'Counts the topics of one name',
+    kafka_partition  Int32 COMMENT 'Kafka partition of the record',
+    kafka_offset     Int64 COMMENT 'Offset of the record in its partition',
+    sequence         Int32 COMMENT 'Place of the event in its session: the same for a re-sent event',
+    ended_on         Date COMMENT 'UTC day of the end that the record names'
+)
+ENGINE = ReplacingMergeTree ORDER BY (station_id, session_id, topic_generation, kafka_partition, kafka_offset)
+SETTINGS index_granularity = 256
+COMMENT 'One row per stopped record of the loaded days: of a session the first one in Kafka counts, the others do not';
 
 CREATE TABLE IF NOT EXISTS fact_vehicle_positions
 (

@@ -1,6 +1,6 @@
 CREATE OR REPLACE VIEW v_charging_sessions
 (
-    session_id           String COMMENT 'Session; one row each',
+    session_id           String COMMENT 'Session; one row for each station and session id',
     station_id           String COMMENT 'Station, key of dim_station',
     station_name         String COMMENT 'Name shown to drivers',
     city                 LowCardinality(String) COMMENT 'City; empty where unknown',
