@@ -17,7 +17,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from evcharge.audit.figures import Figures, Sides, by_station_hour, disagreements, total_of_hours, total_of_rows
 from evcharge.audit.live_stores import final_hours, station_documents
@@ -25,11 +24,14 @@ from evcharge.audit.session_rows import (
     TOPIC,
     below,
     fact_rows,
+    found_in,
     from_offsets,
     kafka_rows,
-    lake_events,
+    lake_rows,
     moved,
+    of_other_producers,
     one_row_per_event,
+    one_row_per_session,
     places,
     producer_rows,
     split_at,
@@ -66,13 +68,17 @@ class Difference:
 
 @dataclass
 class Reconciliation:
-    """The verdict: `equal` is true if every store agrees, `empty` if there was nothing to compare."""
+    """The verdict: `equal` is true if every store agrees, `empty` if there was nothing to compare.
+
+    `other_producers` counts the lake's events that no ledger here has.
+    """
 
     equal: bool
     empty: bool
     cut: dict[str, int]
     stores: dict[str, Figures]
     quarantined: int
+    other_producers: int
     days_behind: list[str]
     stations_ahead: int = 0
     #: Events in the producers' ledgers that left Kafka's log unpublished, in gaps that were accepted.
@@ -90,38 +96,34 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
     head = repository.head().id
     cut = read_ledger(repository, TOPIC, head).offsets
     on_step("lake")
-    events, quarantined = lake_events(repository, head)
-    lake = one_row_per_event(events)
+    archived, quarantined = lake_rows(repository, head)
+    lake = one_row_per_event(archived)
     on_step("producers' ledgers")
-    sent = without(below(moved(producer_rows(settings), requeued_places(repository, TOPIC, head)), cut), quarantined)
-    lost, sent = split_at(sent, accepted_gaps(repository, TOPIC, head))
+    ledgered = moved(producer_rows(settings), requeued_places(repository, TOPIC, head))
+    lost, sent = split_at(without(below(ledgered, cut), quarantined), accepted_gaps(repository, TOPIC, head))
     on_step("Kafka")
-    kafka, log_start = kafka_rows(settings, cut, quarantined)
+    logged, log_start = kafka_rows(settings, cut, quarantined)
+    kafka = one_row_per_event(logged)
     on_step("ClickHouse")
     with clickhouse_errors(settings):
         facts = fact_rows(settings)
         loaded = _loaded_cuts(settings, repository)
     overdue = _overdue_cut(repository, head)
-    at_load, behind = _at_load(lake.filter(lake["session"]), loaded, overdue)
+    at_load, behind = _at_load(archived.filter(archived["session"]), loaded, overdue)
 
-    # A producer outside the platform keeps no ledger here: only stations that a ledger names can be compared with one.
-    def ledgered(rows: pa.Table) -> pa.Table:
-        rows = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=lost["key"])))
-        return rows.filter(pc.is_in(rows["station_id"], value_set=pc.unique(sent["station_id"])))
-
-    # An event that was sent again is known by its first record. Once that left the log, Kafka only has the later one.
-    sent_before = below(sent, log_start)
-    still_in_log = kafka.filter(pc.invert(pc.is_in(kafka["key"], value_set=sent_before["key"])))
+    # Each record of a ledger must be in the log, or in the lake once it left the log. What other producers sent is no
+    # difference, also at our stations: their ledgers may be on another machine, or they have none.
+    in_log, before_log = from_offsets(sent, log_start), below(sent, log_start)
     pairs = (
-        ("kafka", "producers", ledgered(still_in_log), from_offsets(sent, log_start)),
-        ("lake", "producers", ledgered(below(lake, log_start)), sent_before),
-        ("lake", "kafka", one_row_per_event(from_offsets(events, log_start)), kafka),
+        ("kafka", "producers", found_in(in_log, logged), in_log),
+        ("lake", "producers", found_in(before_log, archived), before_log),
+        ("lake", "kafka", one_row_per_event(from_offsets(archived, log_start)), kafka),
         ("clickhouse", "lake", facts, at_load),
     )
     differences: list[Difference] = []
     for store, against, found, expected in pairs:
         differences += _differences(store, against, Sides(by_station_hour(found), by_station_hour(expected)))
-    stores = {"producers": sent, "kafka": kafka, "lake": lake, "clickhouse": facts}
+    stores = {"producers": one_row_per_event(sent), "kafka": kafka, "lake": lake, "clickhouse": facts}
     totals = {name: total_of_rows(rows) for name, rows in stores.items()}
     ahead = 0
     if settings.profile == "full":
@@ -142,6 +144,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
         cut={str(p): o for p, o in sorted(cut.items())},
         stores=totals,
         quarantined=len(quarantined),
+        other_producers=of_other_producers(lake, ledgered),
         lost=lost.num_rows,
         days_behind=[d.isoformat() for d in behind],
         stations_ahead=ahead,
@@ -178,14 +181,15 @@ def _overdue_cut(repository: Repository, head: str) -> dict[int, int]:
 
 
 def _at_load(
-    finished: pa.Table, loaded: dict[date, dict[int, int]], overdue: dict[int, int]
+    ends: pa.Table, loaded: dict[date, dict[int, int]], overdue: dict[int, int]
 ) -> tuple[pa.Table, list[date]]:
-    """The lake's finished sessions that the facts should have, keyed like them, and the days that are behind.
+    """The finished sessions that the facts should have by the lake's `ends`, keyed like them, and the days that are behind.
 
-    The facts should have what each day's load saw, and what is overdue. A day that has not begun is never overdue.
+    The facts should have what each day's load saw, and what is overdue. A day that has not begun is never overdue. Of these
+    ends the first of each session counts.
     """
-    days = (finished["at"].to_numpy() // DAY_MS).astype("datetime64[D]").astype(object)
-    rows = [(day, partition, offset) for day, (partition, offset) in zip(days, places(finished), strict=True)]
+    days = (ends["at"].to_numpy() // DAY_MS).astype("datetime64[D]").astype(object)
+    rows = [(day, partition, offset) for day, (partition, offset) in zip(days, places(ends), strict=True)]
     seen = [offset < loaded.get(day, {}).get(partition, 0) for day, partition, offset in rows]
     behind = sorted({day for (day, _, _), was_seen in zip(rows, seen, strict=True) if not was_seen})
     last = (datetime.now(UTC) - LOAD_GRACE).date()
@@ -193,7 +197,5 @@ def _at_load(
         was or (day <= last and offset < overdue.get(partition, 0))
         for (day, partition, offset), was in zip(rows, seen, strict=True)
     ]
-    # an event's id is its session's id and a number
-    sessions = pc.replace_substring_regex(finished["key"], r"-\d+$", "")
-    keyed = finished.set_column(finished.schema.get_field_index("key"), "key", sessions)
-    return where(keyed, due), behind
+    counted = one_row_per_session(where(ends, due))
+    return counted.set_column(counted.schema.get_field_index("key"), "key", counted["session_id"]), behind

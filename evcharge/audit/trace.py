@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
 
 from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.contracts import SESSION_EVENTS
+from evcharge.errors import UserError
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset, raw_prefixes
 from evcharge.settings import Settings
+from evcharge.warehouse.tables import ENDS
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What each store knows of a session. `events` are in their order, re-sent ones included."""
+    """What each store knows of a session. `events` are in their order, with those that do not count."""
 
+    station_id: str
     session_id: str
     events: list[dict[str, Any]]
     publications: list[dict[str, str]]
     fact: dict[str, Any] | None
 
 
-def trace(settings: Settings, session_id: str) -> Trace | None:
-    """The session's path through the platform; None if no store knows it. Raises ServerDownError."""
+def trace(settings: Settings, session_id: str, station_id: str | None = None) -> Trace | None:
+    """The session's path through the platform; None if no store knows it.
+
+    Raises ServerDownError, and UserError that names the stations where several have a session of this id.
+    """
     repository = Repository(settings)
     head = repository.head().id
+    here = "session_id = %(session)s" + ("" if station_id is None else " AND station_id = %(station)s")
+    session = {"session": session_id, "station": station_id}
     with clickhouse_errors(settings):
-        rows, columns = clickhouse(settings).execute(
-            "SELECT * FROM v_charging_sessions WHERE session_id = %(id)s", {"id": session_id}, with_column_types=True
+        client = clickhouse(settings)
+        rows, columns = client.execute(
+            f"SELECT * FROM v_charging_sessions WHERE {here}", session, with_column_types=True
         )
-    fact = dict(zip((name for name, _ in columns), rows[0], strict=True)) if rows else None
-    events = _events(repository, head, session_id, fact)
-    if not events and fact is None:
+        ends = client.execute(f"SELECT DISTINCT ended_on FROM {ENDS} WHERE {here}", session)
+    facts = [dict(zip((name for name, _ in columns), row, strict=True)) for row in rows]
+    events = _events(repository, head, session_id, _days(facts[0], ends) if len(facts) == 1 else None)
+    stations = {event["station_id"] for event in events} | {fact["station_id"] for fact in facts}
+    if station_id is not None:
+        stations &= {station_id}
+    if not stations:
         return None
+    if len(stations) > 1:
+        names = ", ".join(sorted(stations))
+        raise UserError(f"several stations have a session {session_id}: {names}. Choose one with --station")
+    (station_id,) = stations
+    events = [event for event in events if event["station_id"] == station_id]
     wanted = {event["publication_id"] for event in events}
     publications = []
     for commit in repository.log(head):
@@ -47,22 +65,24 @@ def trace(settings: Settings, session_id: str) -> Trace | None:
             )
         if not wanted:
             break
-    return Trace(session_id, events, publications, fact)
+    return Trace(station_id, session_id, events, publications, facts[0] if facts else None)
 
 
-def _events(repository: Repository, commit: str, session_id: str, fact: dict[str, Any] | None) -> list[dict[str, Any]]:
-    days = None
-    if fact is not None:
-        # a session's events lie between its arrival in the queue and its end
-        first = (fact["started_at"] - timedelta(seconds=fact["queue_wait_s"] or 0)).date()
-        count = (fact["ended_at"].date() - first).days + 1
-        days = [(first + timedelta(days=n)).isoformat() for n in range(count)]
+def _days(fact: dict[str, Any], ends: list[tuple[date]]) -> list[str]:
+    """The UTC days of the session's events: from its arrival in the queue to its end, and those of ends that do not count."""
+    first = (fact["started_at"] - timedelta(seconds=fact["queue_wait_s"] or 0)).date()
+    count = (fact["ended_at"].date() - first).days + 1
+    days = {first + timedelta(days=n) for n in range(count)} | {day for (day,) in ends}
+    return [day.isoformat() for day in sorted(days)]
+
+
+def _events(repository: Repository, commit: str, session_id: str, days: list[str] | None) -> list[dict[str, Any]]:
     files = archive_dataset(repository, commit, raw_prefixes(SESSION_EVENTS.topic, days))
     if files is None:
         return []
     columns = (
-        *("sequence", "event_type", "occurred_at", "energy_delivered_kwh", "kafka_partition", "kafka_offset"),
-        "publication_id",
+        *("station_id", "sequence", "event_type", "occurred_at", "energy_delivered_kwh", "kafka_partition"),
+        *("kafka_offset", "publication_id"),
     )
     found = files.to_table(columns=list(columns), filter=pc.field("session_id") == session_id)
     return found.sort_by([("sequence", "ascending"), ("kafka_offset", "ascending")]).to_pylist()

@@ -36,6 +36,7 @@ def reconcile(as_json: AsJson = False) -> None:
 
 def trace(
     session_id: Annotated[str, typer.Argument(help="A session's id, e.g. from v_charging_sessions.")],
+    station: Annotated[str | None, typer.Option(help="Its station, where several have a session of this id.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Follow one session: its events and their Kafka offsets, branch, lake commit, Dagster run, fact row."""
@@ -44,10 +45,10 @@ def trace(
     from evcharge.settings import load_settings
 
     settings = load_settings()
-    found = follow(settings, session_id)
+    found = follow(settings, session_id, station)
     if found is None:
         raise UserError(f"no store knows session {session_id}")
-    content = {name: getattr(found, name) for name in ("session_id", "events", "publications", "fact")}
+    content = {name: getattr(found, name) for name in ("session_id", "station_id", "events", "publications", "fact")}
     show(content, as_json, lambda: _print_trace(settings, found))
 
 
@@ -61,6 +62,8 @@ def _print_verdict(verdict: Reconciliation, code: int) -> None:
     say(f"{verdict.quarantined} records in quarantine; cut at offsets {verdict.cut}")
     if verdict.lost:
         say(f"{verdict.lost} events were lost in accepted gaps of Kafka's log, and are not compared")
+    if verdict.other_producers:
+        say(f"not ours: {verdict.other_producers:,} events of other producers, which no sent ledger here has")
     if verdict.days_behind:
         say(f"not loaded yet, compared as of their last load: {', '.join(verdict.days_behind)}")
     if verdict.stations_ahead:
@@ -78,7 +81,7 @@ def _print_verdict(verdict: Reconciliation, code: int) -> None:
 def _print_trace(settings: Settings, found: Trace) -> None:
     from evcharge.dagster_api import run_url
 
-    say(f"session {found.session_id}")
+    say(f"session {found.session_id} at station {found.station_id}")
     for event in found.events:
         say(
             f"  {event['occurred_at']:%Y-%m-%d %H:%M:%S} {event['event_type']:9} "

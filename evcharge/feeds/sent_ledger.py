@@ -101,15 +101,24 @@ def read_sent(
     `topic` selects the rows of one topic, `until` those that occurred by then. Files without such rows are not read:
     telemetry grows by a million rows a day.
     """
-    paths = sorted(settings.feeds_dir.glob(f"{feed or '*'}/ledger/*.parquet"))
-    if not paths:
-        return SCHEMA.empty_table()
     wanted = pc.scalar(True)
     if topic is not None:
         wanted &= pc.field("topic") == topic
     if until is not None:
         wanted &= pc.field("occurred_at") <= pa.scalar(until, SCHEMA.field("occurred_at").type)
-    return _one_row_per_event(pa.concat_tables(pq.read_table(path, schema=SCHEMA, filters=wanted) for path in paths))
+    return _read(sorted(settings.feeds_dir.glob(f"{feed or '*'}/ledger/*.parquet")), wanted)
+
+
+def read_ends(settings: Settings, session_ids: Sequence[str], *, other_than: str) -> pa.Table:
+    """The `stopped` events that feeds other than `other_than` sent of sessions with these ids, at any station.
+
+    Only the parts of files are read that lie between the first and the last id.
+    """
+    own = _folder(settings, other_than)
+    paths = sorted(path for path in settings.feeds_dir.glob("*/ledger/*.parquet") if path.parent != own)
+    session = pc.field("session_id")
+    between = (session >= min(session_ids)) & (session <= max(session_ids))
+    return _read(paths, between & (pc.field("event_type") == "stopped") & session.isin(session_ids))
 
 
 def read_chunk(settings: Settings, feed: str, chunk: str) -> pa.Table:
@@ -137,6 +146,12 @@ def _folder(settings: Settings, feed: str) -> Path:
     return settings.feeds_dir / feed / "ledger"
 
 
+def _read(paths: Sequence[Path], wanted: pc.Expression) -> pa.Table:
+    if not paths:
+        return SCHEMA.empty_table()
+    return _one_row_per_event(pa.concat_tables(pq.read_table(path, schema=SCHEMA, filters=wanted) for path in paths))
+
+
 def _table(contract: Contract, rows: Sequence[Mapping[str, Any]], acks: Sequence[Ack]) -> pa.Table:
     times = [row[contract.event_time] for row in rows]
     if contract is SESSION_EVENTS:
@@ -160,9 +175,12 @@ def _table(contract: Contract, rows: Sequence[Mapping[str, Any]], acks: Sequence
 
 
 def _one_row_per_event(table: pa.Table) -> pa.Table:
+    """The lowest offset of each event. Stations may have the same event ids; the events of a car name no station."""
     if not table.num_rows:
         return table
-    table = table.sort_by([(name, "ascending") for name in ("topic", "event_id", "partition", "offset")])
-    ids = pc.binary_join_element_wise(table["topic"], table["event_id"], " ").combine_chunks()
+    names = ("topic", "event_id", "station_id", "partition", "offset")
+    table = table.sort_by([(name, "ascending") for name in names])
+    stations = pc.fill_null(table["station_id"], "")
+    ids = pc.binary_join_element_wise(table["topic"], table["event_id"], stations, " ").combine_chunks()
     first = pa.concat_arrays([pa.array([True]), pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))])
     return table.filter(first)

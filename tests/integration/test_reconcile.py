@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -24,6 +25,9 @@ from evcharge.lake.candidate import write_candidate
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.publish import free_attempt
+from evcharge.recorded.readers import read_sessions
+from evcharge.recorded.replay import replay
+from evcharge.recorded.taken_ids import TakenIds
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.servers import bootstrap
 from evcharge.warehouse.tables import FACT
@@ -214,6 +218,69 @@ def test_an_acknowledged_event_that_kafka_does_not_have(lake: Lake, healthy: dic
     assert code == 1
     assert named(verdict) == {("kafka", "producers", rows["station_id"][0].as_py(), hour(at))}
     chunk.unlink()
+
+
+def test_a_second_producer_at_our_stations_is_no_difference(lake: Lake, healthy: dict[str, Any]) -> None:
+    """Its ledger is on another machine, or it has none. It also sends an event of ours again, with other values."""
+    theirs = [
+        meter(f"theirs-{MARK}", STATIONS[0], 0, event_type="started", occurred_at=ENDED[0]),
+        stopped(f"theirs-{MARK}", STATIONS[0], ENDED[0]),
+        stopped(SESSIONS[1], STATIONS[1], ENDED[2], sequence=2, event_id=f"{SESSIONS[1]}-2", energy_delivered_kwh=9.9),
+    ]
+    lake.publish(lake.send_events(theirs))
+    lake.load_waiting()
+    code, verdict = reconcile()
+    assert (code, verdict["differences"]) == (0, [])
+    assert verdict["other_producers"] == healthy["other_producers"] + 2
+    said = f"not ours: {verdict['other_producers']:,} events of other producers"
+    assert said in CliRunner().invoke(app, ["reconcile"]).stdout
+
+
+def test_sites_with_the_same_ids_and_a_site_in_two_files_are_equal(
+    lake: Lake, healthy: dict[str, Any], tmp_path: Path
+) -> None:
+    first, second = (f"site-{name}-{MARK}" for name in "ab")
+    header = (
+        "session_id,station_id,evse_id,started_at,ended_at,energy_delivered_kwh,latitude,longitude,time_zone,power_kw"
+    )
+
+    def replayed(name: str, site: str, *rows: tuple[str, datetime, float]) -> TakenIds:
+        lines = [
+            f"{session}-{MARK},{site},E1,{ended_at - timedelta(minutes=30):%FT%TZ},{ended_at:%FT%TZ},{kwh},34.1,-118.1,UTC,7"
+            for session, ended_at, kwh in rows
+        ]
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join([header, *lines]))
+        return replay(lake.settings, read_sessions(path)).taken
+
+    days = [ENDED[0] + timedelta(days=n) for n in (0, 1, 31)]
+    assert replayed("a", first, ("s1", days[0], 1), ("s2", days[1], 2)) == TakenIds()
+    assert replayed("b", second, ("s1", days[0], 3), ("s2", days[2], 4)) == TakenIds(at_other_stations=2)
+    corrected = replayed("a-corrected", first, ("s1", days[1], 5), ("s2", days[1], 2), ("s3", days[2], 6))
+    assert corrected == TakenIds(at_other_stations=2, with_other_values=1)
+    lake.publish_waiting()
+    lake.load_waiting()
+    code, verdict = reconcile()
+    assert (code, verdict["differences"]) == (0, [])
+    facts = lake.query(
+        f"SELECT station_id, session_id, ended_at, toUInt8(energy_delivered_kwh) FROM {FACT} "
+        "WHERE station_id IN %(sites)s ORDER BY station_id, session_id",
+        sites=[first, second],
+    )
+    assert facts == [
+        (first, f"s1-{MARK}", days[0], 1),
+        (first, f"s2-{MARK}", days[1], 2),
+        (first, f"s3-{MARK}", days[2], 6),
+        (second, f"s1-{MARK}", days[0], 3),
+        (second, f"s2-{MARK}", days[2], 4),
+    ]
+    both = evcharge("trace", f"s1-{MARK}")
+    assert (both.returncode, len(both.stderr.splitlines())) == (1, 1)
+    assert f"several stations have a session s1-{MARK}: {first}, {second}." in both.stderr
+    found = json.loads(evcharge("trace", f"s1-{MARK}", "--station", first, "--json").stdout)
+    assert (found["station_id"], found["fact"]["station_id"]) == (first, first)
+    # with the end that does not count, of another day
+    assert [event["event_type"] for event in found["events"]] == ["started", "started", "stopped", "stopped"]
 
 
 def test_a_quarantined_row_that_the_lake_lost(lake: Lake, healthy: dict[str, Any]) -> None:

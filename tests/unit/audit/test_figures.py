@@ -8,20 +8,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evcharge.audit.figures import Figures, Sides, by_station_hour, disagreements, total_of_hours, total_of_rows
-from evcharge.audit.session_rows import below, from_offsets, one_row_per_event, without
+from evcharge.audit.session_rows import (
+    below,
+    found_in,
+    from_offsets,
+    of_other_producers,
+    one_row_per_event,
+    one_row_per_session,
+    record_rows,
+    without,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOURS = [int((NOON + timedelta(hours=n)).timestamp() * 1000) for n in range(2)]
 
 
 def events(*rows: tuple[str, str, str, int, int | None, int]) -> pa.Table:
-    """Of (station, event id, type, minutes after noon, energy in Wh, offset), all in partition 0."""
+    """The records of (station, event id, type, minutes after noon, energy in Wh, offset), all in partition 0."""
     stations, ids, types, minutes, energies, offsets = (list(values) for values in zip(*rows, strict=True))
     times = [NOON + timedelta(minutes=minute) for minute in minutes]
-    return pa.table(
+    table = pa.table(
         {
             "station_id": stations,
             "event_id": ids,
+            "session_id": [event_id.rpartition("-")[0] for event_id in ids],
             "event_type": types,
             "occurred_at": pa.array(times, pa.timestamp("us", "UTC")),
             "energy_wh": pa.array(energies, pa.int64()),
@@ -29,6 +39,7 @@ def events(*rows: tuple[str, str, str, int, int | None, int]) -> pa.Table:
             "offset": offsets,
         }
     )
+    return record_rows(table)
 
 
 DAY = events(
@@ -64,7 +75,9 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
 
 def test_an_altered_energy_is_found_at_its_station_and_hour() -> None:
-    altered = one_row_per_event(events(*((*row[:4], 901, row[5]) if row[4] == 900 else row for row in _rows_of(DAY))))
+    wh = DAY.schema.get_field_index("energy_wh")
+    energies = pc.if_else(pc.equal(DAY["energy_wh"], 900), 901, DAY["energy_wh"])
+    altered = one_row_per_event(DAY.set_column(wh, "energy_wh", energies))
     sides = Sides(by_station_hour(altered), by_station_hour(one_row_per_event(DAY)))
     ((key, expected, found),) = disagreements(sides)
     assert key == ("b", HOURS[0])
@@ -102,15 +115,30 @@ def test_nothing_has_no_figures() -> None:
     assert total_of_rows(nothing) == Figures(0, 0, 0, "0" * 16)
 
 
-def _rows_of(table: pa.Table) -> list[tuple[str, str, str, int, int | None, int]]:
-    return [
-        (
-            row["station_id"],
-            row["event_id"],
-            row["event_type"],
-            int((row["occurred_at"] - NOON).total_seconds() // 60),
-            row["energy_wh"],
-            row["offset"],
-        )
-        for row in table.to_pylist()
-    ]
+def test_stations_have_the_same_event_ids() -> None:
+    rows = one_row_per_event(events(("a", "s-1", "stopped", 5, 100, 0), ("b", "s-1", "stopped", 5, 200, 1)))
+    assert (rows.num_rows, total_of_rows(rows).sessions, total_of_rows(rows).energy_wh) == (2, 2, 300)
+
+
+def test_a_session_ends_once() -> None:
+    """The first end in Kafka counts, whatever its sequence. The second one stays an event."""
+    ends = events(
+        ("a", "s-2", "stopped", 5, 100, 0), ("a", "s-1", "stopped", 4, 90, 1), ("a", "s-2", "stopped", 9, 80, 2)
+    )
+    rows = one_row_per_event(ends)
+    assert (total_of_rows(rows).events, total_of_rows(rows).sessions, total_of_rows(rows).energy_wh) == (2, 1, 100)
+    assert one_row_per_session(ends)["offset"].to_pylist() == [0]
+
+
+def test_a_record_is_found_wherever_it_is_with_its_content() -> None:
+    ours = events(
+        ("a", "s1-1", "stopped", 5, 100, 0), ("a", "s2-1", "stopped", 6, 200, 1), ("a", "s3-1", "meter", 7, 1, 2)
+    )
+    log = events(
+        ("a", "s1-1", "stopped", 5, 100, 7),
+        ("a", "s2-1", "stopped", 6, 201, 1),
+        ("b", "s3-1", "meter", 7, 1, 2),
+        ("a", "s9-0", "meter", 7, 1, 3),
+    )
+    assert found_in(ours, log)["key"].to_pylist() == ["s1-1"]
+    assert of_other_producers(log, ours) == 2

@@ -62,6 +62,12 @@ def test_sent_again_keeps_one_row_with_the_lowest_offset(settings: Settings, kaf
     assert read_sent(settings, "another").num_rows == 1
 
 
+def test_stations_may_have_the_same_event_ids(settings: Settings, kafka: FakePublisher) -> None:
+    publish(settings, kafka, "000000", 1)
+    publish_chunk(settings, kafka, "f", "000001", SESSION_EVENTS, [{**stopped(1), "station_id": "other"}])
+    assert read_sent(settings)["station_id"].to_pylist() == ["other", "st"]
+
+
 def test_nothing_acknowledged_nothing_written(settings: Settings, kafka: FakePublisher) -> None:
     kafka.fail_after = ConnectionError("cut off")
     with pytest.raises(ConnectionError):
