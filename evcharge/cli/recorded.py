@@ -275,7 +275,17 @@ def _print_report(report: ReplayReport, recording: Recording) -> None:
     say(f"published {report.sessions:,} sessions of {report.stations} stations as {report.events:,} events{between}")
     say(f"energy {report.energy_delivered_kwh:,.3f} kWh")
     print_dropped(recording)
+    _print_taken(report.taken)
     say(f"ledger {report.ledger}")
+
+
+def _print_taken(taken: TakenIds) -> None:
+    if taken.at_other_stations:
+        ids = taken.at_other_stations
+        say(f"{ids:,} session ids are used at other stations too: they count, a session is its station and its id")
+    if taken.with_other_values:
+        ids = taken.with_other_values
+        say(f"{ids:,} sessions were sent before with other values: the first ones count, these do not")
 
 
 def print_dropped(recording: Recording) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
@@ -16,6 +16,7 @@ from evcharge.contracts.session_events import event_id
 from evcharge.feeds.producer import KafkaPublisher, Publisher
 from evcharge.feeds.sent_ledger import end_offsets, publish_chunk
 from evcharge.recorded.readers import RecordedSession, Recording
+from evcharge.recorded.taken_ids import TakenIds, taken_ids
 from evcharge.settings import Settings
 
 #: Sessions of a ledger chunk: 20,000 events, half a second of publishing.
@@ -24,9 +25,10 @@ CHUNK_SESSIONS = 10_000
 
 @dataclass
 class ReplayReport:
-    """What a replay published. `topic_offsets`: by topic and partition, the offset after the last acknowledged one.
+    """What a replay published.
 
-    `sent` has topic, partition and offset of every message of this replay.
+    `taken` counts its session ids that were sent before. `topic_offsets`: by topic and partition, the offset after the last
+    acknowledged one. `sent` has topic, partition and offset of every message of this replay.
     """
 
     file: str
@@ -39,6 +41,7 @@ class ReplayReport:
     rejected: dict[str, int]
     rejected_rows: dict[str, list[int]]
     ledger: str
+    taken: TakenIds = field(default_factory=TakenIds)
     topic_offsets: dict[str, dict[int, int]] = field(default_factory=dict)
     ended_on: set[date] = field(default_factory=set)
     sent: list[pa.Table] = field(default_factory=list)
@@ -47,7 +50,8 @@ class ReplayReport:
         """The report as plain values for JSON. Its days become the first and the last one."""
         days = sorted(self.ended_on)
         return {
-            **{name: value for name, value in vars(self).items() if name not in ("ended_on", "sent")},
+            **{name: value for name, value in vars(self).items() if name not in ("ended_on", "sent", "taken")},
+            "taken_ids": asdict(self.taken),
             "first_day": days[0].isoformat() if days else None,
             "last_day": days[-1].isoformat() if days else None,
         }
@@ -104,6 +108,7 @@ def replay(
     sessions = recording.sessions()
     number = 0
     while chunk := list(islice(sessions, CHUNK_SESSIONS)):
+        report.taken += taken_ids(settings, feed, chunk)
         rows = [event for session in chunk for event in session_events(session)]
         report.add(publish_chunk(settings, publisher, feed, f"{number:06d}", SESSION_EVENTS, rows))
         on_progress(len(chunk))

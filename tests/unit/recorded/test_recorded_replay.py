@@ -1,6 +1,7 @@
 """Replaying a file: stations first, everything acknowledged, the same ids each time."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 from fake_kafka import FakePublisher
 from typer.testing import CliRunner
 
+from evcharge.cli import recorded
 from evcharge.cli.app import app, main
 from evcharge.feeds.sent_ledger import ledger_totals, read_sent
 from evcharge.recorded import replay as replaying
 from evcharge.recorded.readers import read_sessions
 from evcharge.recorded.replay import replay
+from evcharge.recorded.taken_ids import TakenIds
 from evcharge.settings import PROJECT, Settings
 
 EXAMPLE = PROJECT / "examples" / "sessions-generic.csv"
@@ -61,6 +64,33 @@ def test_a_replay_that_was_cut_off_is_completed_by_the_next(
     kafka.fail_after = None
     replay(settings, read_sessions(EXAMPLE), publisher=kafka, now=NOW)
     assert ledger_totals(read_sent(settings)).sessions == 30
+
+
+HEADER = "session_id,station_id,evse_id,started_at,ended_at,energy_delivered_kwh\n"
+FIRST_SITE = (
+    "s1,site-a,1,2025-01-05T08:00:00Z,2025-01-05T09:00:00Z,5\ns2,site-a,1,2025-01-05T10:00:00Z,2025-01-05T11:00:00Z,6\n"
+)
+
+
+def test_ids_that_were_sent_before_are_counted_by_what_becomes_of_them(
+    settings: Settings, kafka: FakePublisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def send(name: str, rows: str) -> TakenIds:
+        file = tmp_path / f"{name}.csv"
+        file.write_text(HEADER + rows)
+        report = replay(settings, read_sessions(file), publisher=kafka, now=NOW)
+        recorded._print_report(report)
+        assert report.to_json()["taken_ids"] == asdict(report.taken)
+        return report.taken
+
+    assert send("a", FIRST_SITE) == TakenIds()
+    # the same file, and the same sessions in another one
+    assert send("a", FIRST_SITE) == send("copy", FIRST_SITE + "\n") == TakenIds()
+    assert "session ids" not in capsys.readouterr().out
+    assert send("b", FIRST_SITE.replace("site-a", "site-b")) == TakenIds(at_other_stations=2)
+    assert "2 session ids are used at other stations too" in capsys.readouterr().out
+    assert send("c", FIRST_SITE.replace(",6\n", ",7\n")) == TakenIds(at_other_stations=2, with_other_values=1)
+    assert "1 sessions were sent before with other values" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
