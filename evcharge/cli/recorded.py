@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from evcharge.recorded.fitting import Score
     from evcharge.recorded.readers import Recording, Site, Table
     from evcharge.recorded.replay import ReplayReport
+    from evcharge.recorded.taken_ids import TakenIds
     from evcharge.settings import Settings
 
 
@@ -285,7 +286,7 @@ def _print_taken(taken: TakenIds) -> None:
         say(f"{ids:,} session ids are used at other stations too: they count, a session is its station and its id")
     if taken.with_other_values:
         ids = taken.with_other_values
-        say(f"{ids:,} sessions were sent before with other values: the first ones count, these do not")
+        say(f"{ids:,} sessions were sent before with another end or energy: the first ones count, these do not")
 
 
 def print_dropped(recording: Recording) -> None:
