@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from evcharge.warehouse.staging import mark_unloaded, mutate
+from evcharge.warehouse.staging import ANY_DAYS, mark_unloaded, mutate
 from evcharge.warehouse.tables import ENDS, FACT
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def copy_corrected(client: Client, uncounted: str, days: list[date], target: str
         f"INSERT INTO {target} SELECT * FROM {FACT} WHERE toDate(ended_at, 'UTC') IN %(days)s "
         f"AND NOT ({_is_misplaced(uncounted)})",
         {"days": days},
-        settings={"max_partitions_per_insert_block": 0},
+        settings=ANY_DAYS,
     )
 
 

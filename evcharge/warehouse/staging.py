@@ -99,6 +99,9 @@ def replace_days(
             others = list(fill_days(client, staging))
             on_step("days filled")
             counts = dict(client.execute(f"SELECT toDate({table.day}, 'UTC'), count() FROM {staging.days} GROUP BY 1"))
+            # before they are replaced: once they are, a repeated load does not find them any more
+            for commit_before, day in _commits(client, table.name, others):
+                mark_loaded(client, table.name, commit_before, {day: counts.get(day, 0)}, run_id)
             for day in [*days, *others]:
                 # REPLACE PARTITION refuses a source without rows
                 action = (
@@ -106,8 +109,6 @@ def replace_days(
                 )
                 client.execute(f"ALTER TABLE {table.name} {action}")
                 on_step(f"day {day} replaced")
-            for commit_before, day in _commits(client, table.name, others):
-                mark_loaded(client, table.name, commit_before, {day: counts.get(day, 0)}, run_id)
             rows_by_day = {day: counts.get(day, 0) for day in days}
             mark_loaded(client, table.name, commit, rows_by_day, run_id)
             on_step("loaded_day written")
