@@ -11,7 +11,13 @@ import pytest
 
 from evcharge.audit.session_rows import event_of
 
-MESSAGE = {"station_id": "st", "event_id": "s-0", "event_type": "meter", "occurred_at": "2026-03-04T12:00:00.000Z"}
+MESSAGE = {
+    "station_id": "st",
+    "event_id": "s-0",
+    "session_id": "s",
+    "event_type": "meter",
+    "occurred_at": "2026-03-04T12:00:00.000Z",
+}
 
 
 def read(value: bytes) -> dict[str, Any]:

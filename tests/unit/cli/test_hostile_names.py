@@ -182,6 +182,7 @@ PRINTERS: dict[Callable[..., None], Callable[[Settings], tuple[Any, ...]]] = {
 PRINT_NO_DATA = {
     simulate._print_result,
     simulate._print_day,
+    recorded._print_taken,
     stack.print_left_out,
     up._print_links,
 }
