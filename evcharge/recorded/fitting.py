@@ -18,6 +18,7 @@ from evcharge.errors import UserError
 from evcharge.recorded.readers import Recording
 from simulation.comparison import Interval, dispersion, interval, ks_distance, rank_correlation
 from simulation.estimation import day_kind, day_variance, distribution
+from simulation.network import COMBO, J1772
 from simulation.profile import WEEKDAYS, WEEKEND, Conditional, DayKind, Floats, SiteProfile, Visits
 
 #: Fewer sessions say nothing about a distribution.
@@ -32,6 +33,8 @@ _LEAST_OF_KIND = 30
 SHORTEST_CLOSURE_DAYS = 7
 _BY_CHANCE = log(1e-6)
 _MOST_SOC_PARTS, _SESSIONS_PER_SOC_PART, _MOST_SOC_KNOTS = 16, 60, 24
+#: The simulated cars' plugs in place of those that they do not have: Europe's differ by shape, not by what they do.
+_PLUGS = {"IEC_62196_T2": J1772, "IEC_62196_T2_COMBO": COMBO, "CCS": COMBO}
 #: Days that are drawn for a comparison: with so many, a difference comes from the model, not from the draw.
 COMPARED_DAYS = 5_000
 
@@ -185,10 +188,14 @@ def fit(
         site["time_zone"],
         evses or len(site["evses"]),
         power_kw or max(median(known_kw or [0.0]), _least_power_kw(everything.visits)),
-        site["evses"][0]["connector_type"] or "J1772",
+        _plug(site["evses"][0]["connector_type"]),
         site_power_kw or recording.site_power_kw,
     )
     return fit_sample(everything.on(days), equipment)
+
+
+def _plug(connector_type: str | None) -> str:
+    return _PLUGS.get(connector_type or J1772, connector_type or J1772)
 
 
 def fit_sample(seen: Sample, equipment: Equipment) -> SiteProfile:

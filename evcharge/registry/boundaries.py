@@ -72,7 +72,7 @@ US_BOXES = {
     "WV": (-82.65, 37.20, -77.71, 40.64),
     "WY": (-111.06, 40.99, -104.05, 45.01),
 }
-#: The same of Canada's provinces and territories, rounded outwards from the boundary files of Statistics Canada.
+#: The same of Canada's provinces and territories, by their extreme points. They were not checked against a boundary file.
 CANADIAN_BOXES = {
     "AB": (-120.01, 48.99, -109.99, 60.01),
     "BC": (-139.07, 48.22, -114.03, 60.01),

@@ -32,6 +32,7 @@ from simulation.profile import (
     Visits,
     shipped,
 )
+from simulation.site import site_fleet
 
 FIRST = date(2024, 1, 1)
 Counts = NDArray[np.int64]
@@ -139,6 +140,18 @@ def test_a_profile_of_another_site_is_found_out(tmp_path: Path) -> None:
     scores = score(other, read_sessions(write(tmp_path, 364)), Days.ODD)
     assert scores.distances["start_hour"][0] > 0.5
     assert not scores.intervals["day_count_dispersion"].inside
+
+
+@pytest.mark.parametrize(
+    ("recorded", "simulated"), [("Type 2", "J1772"), ("CCS2", "J1772COMBO"), ("CHAdeMO", "CHADEMO"), ("", "J1772")]
+)
+def test_a_site_of_european_plugs_gets_cars_that_fit(recorded: str, simulated: str, tmp_path: Path) -> None:
+    file = write(tmp_path, 60)
+    head, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([f"{head},connector_type", *(f"{row},{recorded}" for row in rows)]) + "\n")
+    profile = fit(read_sessions(file))
+    assert profile.connector_type == simulated
+    assert site_fleet(profile, 10).vehicles
 
 
 def test_a_profile_survives_its_file_and_holds_no_session(tmp_path: Path) -> None:
