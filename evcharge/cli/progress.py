@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Self
@@ -18,8 +19,11 @@ from rich.text import Text
 
 from evcharge.cli.output import say
 from evcharge.cli.terminal import PlainConsole, PlainStatus, styled
+from evcharge.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from evcharge.recorded.replay import ReplayReport
     from evcharge.settings import Settings
     from evcharge.warehouse.wait import Missing
@@ -105,10 +109,21 @@ def spinner(doing: str) -> PlainStatus:
 
 
 def wait_for_warehouse(
-    settings: Settings, topic_offsets: dict[str, dict[int, int]], event_dates: set[date], timeout_s: int
+    settings: Settings,
+    topic_offsets: dict[str, dict[int, int]],
+    event_dates: set[date],
+    timeout_s: int,
+    sent: Sequence[pa.Table] = (),
 ) -> None:
-    """Shows how much is missing until the warehouse has what was sent. Raises WaitTimeoutError, ServerDownError."""
+    """Shows how much is missing until the warehouse has what was sent.
+
+    `sent` has topic, partition and offset of each message. Raises UserError if some of them went to quarantine. Also
+    WaitTimeoutError and ServerDownError.
+    """
     later = _wait(settings, topic_offsets, event_dates, timeout_s)
+    rules = _quarantined(settings, sent)
+    if rules:
+        raise UserError(_in_quarantine(rules))
     say(f"the warehouse has them{_but_for(later)}", err=True)
 
 
@@ -143,25 +158,35 @@ def wait_for_sessions(settings: Settings, report: ReplayReport, timeout_s: int) 
     Raises UserError if some are not there, or if other rows of the replay went to quarantine. Also WaitTimeoutError and
     ServerDownError.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     from evcharge.contracts import SESSION_EVENTS
-    from evcharge.errors import UserError
     from evcharge.feeds.sent_ledger import read_sent
-    from evcharge.lake.repository import Repository
     from evcharge.warehouse import wait
 
     later = _wait(settings, report.topic_offsets, report.ended_on, timeout_s)
-    rules = wait.quarantined(Repository(settings), pa.concat_tables(report.sent))
+    rules = _quarantined(settings, report.sent)
     events = read_sent(settings, report.feed, topic=SESSION_EVENTS.topic)
     loaded = wait.loaded_sessions(settings, events.filter(pc.equal(events["event_type"], "stopped")))
     has = f"the warehouse has {loaded:,} of {report.sessions:,} sessions"
     if rules:
-        counts = ", ".join(f"{rule} {count:,}" for rule, count in rules.most_common())
-        raise UserError(
-            f"{rules.total():,} rows went to quarantine ({counts}); {has}. docs/data-dictionary.md has the rules"
-        )
+        raise UserError(_in_quarantine(rules, f"; {has}"))
     if loaded < report.sessions and not later:
         raise UserError(f"{has}, though none of their rows is in quarantine. See `evcharge reconcile`")
     say(f"the warehouse has them: {loaded:,} sessions{_but_for(later)}", err=True)
+
+
+def _quarantined(settings: Settings, sent: Sequence[pa.Table]) -> Counter[str]:
+    if not sent:
+        return Counter()
+    import pyarrow as pa
+
+    from evcharge.lake.repository import Repository
+    from evcharge.warehouse import wait
+
+    return wait.quarantined(Repository(settings), pa.concat_tables(sent))
+
+
+def _in_quarantine(rules: Counter[str], what_else: str = "") -> str:
+    counts = ", ".join(f"{rule} {count:,}" for rule, count in rules.most_common())
+    return f"{rules.total():,} rows went to quarantine ({counts}){what_else}. docs/data-dictionary.md has the rules"

@@ -73,7 +73,7 @@ def load(
     if wait:
         from evcharge.cli.progress import wait_for_warehouse
 
-        wait_for_warehouse(settings, report.topic_offsets, set(), timeout_s)
+        wait_for_warehouse(settings, report.topic_offsets, set(), timeout_s, report.sent)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import structlog
 
 from evcharge.connections import ServerDownError
@@ -54,7 +55,7 @@ class LoadReport:
 
     `kept` counts stations that are missing but not marked gone, because the list may lack them by mistake. `published` counts
     messages; `completed` counts the messages of an earlier load that had been killed. `topic_offsets` has the offset after the
-    last acknowledged one, by topic and partition.
+    last acknowledged one, by topic and partition; `sent` has topic, partition and offset of every message.
     """
 
     origin: str
@@ -70,11 +71,12 @@ class LoadReport:
     kept: int = 0
     notes: list[str] = field(default_factory=list)
     topic_offsets: dict[str, dict[int, int]] = field(default_factory=dict)
+    sent: list[pa.Table] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-able dict."""
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "sent"},
             "as_of": self.as_of and self.as_of.isoformat(),
             "rejected": problems_to_json(self.rejected),
             "corrected": problems_to_json(self.corrected),
@@ -205,11 +207,11 @@ def _load(
     now: datetime | None,
 ) -> LoadReport:
     state = State.read(settings)
-    offsets: dict[str, dict[int, int]] = {}
+    sent: list[pa.Table] = []
     pending = states.read_pending(settings)
     if pending is not None:
         log.info("registry load that was killed is completed", rows=len(pending.rows))
-        offsets = _publish(settings, state, pending, open_publisher)
+        sent = _publish(settings, state, pending, open_publisher)
     # Later than every earlier row, even if the clock was set back: a station's later row wins.
     observed_at = _milliseconds(now or datetime.now(UTC))
     if state.observed_at is not None:
@@ -229,7 +231,7 @@ def _load(
         corrected=snapshot.corrected,
         kept=changes.kept,
         notes=_notes(state, snapshot, sources, changes.kept),
-        topic_offsets=offsets,
+        sent=sent,
     )
     loaded = {
         "sources": sources,
@@ -245,24 +247,24 @@ def _load(
     change = Change(changes.rows, observed_at, loaded, api_last_updated)
     if changes.rows:
         states.write_pending(settings, change)
-    report.topic_offsets |= _publish(settings, state, change, open_publisher)
+    report.sent += _publish(settings, state, change, open_publisher)
+    for published in report.sent:
+        report.topic_offsets |= end_offsets(published)
     return report
 
 
-def _publish(
-    settings: Settings, state: State, change: Change, open_publisher: OpenPublisher
-) -> dict[str, dict[int, int]]:
-    """Publishes a change, then adds it to the state. Returns the end offsets by topic and partition."""
-    offsets: dict[str, dict[int, int]] = {}
+def _publish(settings: Settings, state: State, change: Change, open_publisher: OpenPublisher) -> list[pa.Table]:
+    """Publishes a change, then adds it to the state. Returns topic, partition and offset of every message."""
+    sent: list[pa.Table] = []
     if change.rows:
         with open_publisher(settings) as publisher:
             for first in range(0, len(change.rows), CHUNK_ROWS):
                 rows = change.rows[first : first + CHUNK_ROWS]
                 chunk = f"{change.observed_at:%Y%m%d}"
                 published = publish_chunk(settings, publisher, FEED, chunk, STATION_REGISTRY, rows)
-                offsets |= end_offsets(published)
+                sent.append(published.select(["topic", "partition", "offset"]))
     state.apply(settings, change)
-    return offsets
+    return sent
 
 
 def _notes(state: State, snapshot: Snapshot, sources: list[str], kept: int) -> list[str]:
