@@ -104,7 +104,7 @@ BAD_EVENTS: dict[str, tuple[Record, str, str]] = {
     "before the first event day": (event(occurred_at="2017-12-31T23:59:59Z"), "TIMESTAMP_TOO_OLD", "occurred_at"),
     "unknown station": (event(station_id="nowhere"), "UNKNOWN_STATION", "station_id"),
     "empty station_id": (event(station_id=""), "BLANK_TEXT", "station_id"),
-    "session_id of 70 kB": (event(session_id="x" * 70_000), "TEXT_TOO_LONG", "event_id"),
+    "session_id of 70 kB": (event(session_id="x" * 70_000), "TEXT_TOO_LONG", "session_id"),
     "start in another millennium": (cdr(started_at="20000-01-01T00:00:00Z"), "TIMESTAMP_IN_FUTURE", "started_at"),
     "NaN energy": (text(b":1.5", b":NaN"), "MALFORMED_JSON", "value"),
     "NaN in quotes": (event(energy_delivered_kwh="NaN"), "WRONG_TYPE", "energy_delivered_kwh"),
