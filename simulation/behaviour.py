@@ -20,7 +20,7 @@ class Behaviour:
     share of those who would have stayed leaves too. Of the drivers who leave, at once or after they waited, `reroute_share`
     looks for a free plug at a station within `reroute_km`, at most `most_reroutes` times on one errand. When a plug becomes
     free, the next car needs `move_up_s` (least, most) to move up. With `makes_room` the driver who would leave next leaves at
-    once when a car finds all plugs taken.
+    once when a car finds all plugs taken, if little of the stay is left.
 
     Chargers send meter values every `ac_meter_s` and `dc_meter_s`. A `fault_share` of the sessions meets a fault of its
     EVSE, which is then out of order for a log-normal time.
@@ -64,6 +64,6 @@ class Behaviour:
 
 #: For visits drawn from recorded sessions: the record already contains what faults, failed starts and full sites did.
 AS_RECORDED = Behaviour(failed_start_share=0.0, fault_share=0.0, balk_share=0.0, reroute_share=0.0)
-#: The same at a site with as many plugs as the recorded one: each of the recorded visits found a plug. A full site that refused
-#: some would refuse the late ones of each peak (where 20 plugs fill up every morning: 2 in 100, and starts 0.7 minutes early).
+#: The same at a site with as many plugs as the recorded one: each of the recorded visits found a plug. A full site refuses the
+#: late ones of each peak (where 20 plugs fill up every morning: 2 in 100, and starts are 0.7 minutes early).
 ALL_SERVED = replace(AS_RECORDED, move_up_s=(0.0, 0.0), makes_room=True)

@@ -24,6 +24,9 @@ from simulation.world import World
 
 # How long drivers stay beside a full car: the spread of the logarithm (assumption).
 _LINGER_SIGMA = 0.9
+# Who makes room leaves at most this share of the stay early (measured here). With less, starts at a site that fills up every
+# morning stay early; with more, stays at a site with two plugs get 1.5 times as far from unseen days as other days are.
+_MADE_ROOM_SHARE = 0.5
 # Where a charge ends at a fast charger: median and spread of the EPFL fast chargers, median 83 %.
 _FAST_TARGET = (0.85, 0.11)
 
@@ -45,16 +48,17 @@ def arrive(world: World, index: int, now: int, wanted_ms: int = -1, wanted_kwh: 
 
 
 def _make_room(world: World, index: int, now: int) -> None:
-    """Let the driver who would leave next, of those at plugs that fit a car, leave at once."""
-    occupants = [world.plugs.occupant[evse] for evse in world.fits(index, world.cars[index].station)]
-    leaving = [
-        (world.session(other).leave_at, other)
-        for other in occupants
+    """Let the driver who would leave next, of those at plugs that fit a car, leave at once if little of the stay is left."""
+    leaving = []
+    for evse in world.fits(index, world.cars[index].station):
+        other = world.plugs.occupant[evse]
         # others have made room already, or have not plugged in yet
-        if other >= 0 and world.session(other).leave_at > now
-    ]
-    if leaving:
-        _, other = min(leaving)
+        if other >= 0 and world.session(other).leave_at > now:
+            leaving.append((world.session(other).leave_at, other))
+    if not leaving:
+        return
+    leave_at, other = min(leaving)
+    if leave_at - now <= _MADE_ROOM_SHARE * (leave_at - world.session(other).started_at):
         world.session(other).leave_at = now
         world.schedule(other, now, "leave")
 

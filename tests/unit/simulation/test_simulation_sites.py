@@ -12,7 +12,7 @@ import pytest
 from small_sites import MODEL, MONDAY, PLAIN, patient
 
 from evcharge.simulated.offline_run import Result, Scenario, simulate
-from simulation import ALL_SERVED, Simulation
+from simulation import ALL_SERVED, AS_RECORDED, Behaviour, Simulation
 from simulation.charging import AC_EFFICIENCY, DC_EFFICIENCY
 from simulation.comparison import ks_distance
 from simulation.profile import SHIPPED, WEEKDAYS, Distribution, SiteProfile, Visits, shipped
@@ -63,21 +63,23 @@ def test_physics_keeps_what_the_profile_draws(
 
 
 @pytest.mark.slow
-def test_a_site_that_fills_up_keeps_the_starts_of_its_peak() -> None:
-    """Half of the cars come within 45 minutes; on many days there are more of them than plugs."""
+def test_at_a_site_that_fills_up_cars_make_room() -> None:
+    """Half of the cars come within 45 minutes, on many days more of them than there are plugs."""
     starts = Distribution((6.0, 8.0, 8.4, 8.8, 12.0, 17.0), (0.0, 0.2, 0.45, 0.7, 0.85, 1.0))
-    campus = shipped("campus").kinds[WEEKDAYS]
-    profile = replace(
-        shipped("campus"),
-        evses=16,
-        visits=(16.0,) * 5 + (0.0, 0.0),
-        kinds={WEEKDAYS: replace(campus, start=starts)},
-    )
-    result = simulate(Scenario(11, profile=profile, vehicles=None, behaviour=ALL_SERVED), timedelta(days=700))
+    kind = replace(shipped("campus").kinds[WEEKDAYS], start=starts)
+    profile = replace(shipped("campus"), evses=12, visits=(16.0,) * 5 + (0.0, 0.0), kinds={WEEKDAYS: kind})
     drawn = profile.draw(12, 1_400)
-    assert ks_distance(column(result, "local_start_hour"), drawn.start_hour) < 0.02
-    assert ks_distance(column(result, "stay_h"), drawn.stay_h) < 0.04
-    assert result.totals.events_by_type["abandoned"] < 0.002 * result.totals.visits
+
+    def simulated(behaviour: Behaviour) -> tuple[float, float, int]:
+        result = simulate(Scenario(11, profile=profile, behaviour=behaviour), timedelta(days=700))
+        started, stay = column(result, "local_start_hour"), column(result, "stay_h")
+        distances = ks_distance(started, drawn.start_hour), ks_distance(stay, drawn.stay_h)
+        return *distances, result.totals.events_by_type["abandoned"]
+
+    (start, stay, refused), (start_before, stay_before, refused_before) = simulated(ALL_SERVED), simulated(AS_RECORDED)
+    assert start < 0.8 * start_before
+    assert stay < stay_before
+    assert refused < 0.75 * refused_before
 
 
 @pytest.mark.slow
