@@ -40,7 +40,8 @@ quick: env
 
 test: env ## run every test, the slow ones too, on servers and ports of its own
 	@$(BIN)/evcharge stack provision
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/unit
+	@$(BIN)/python -m pytest tests/integration tests/faults
 
 fuzz: env ## judge ROUNDS=30 times 6,000 new messages and give the good ones to every reader; no servers
 	@$(BIN)/python -m pytest -q -s --fuzz-rounds=$(or $(ROUNDS),30) tests/unit/test_fuzz.py
