@@ -34,12 +34,14 @@ class Figures:
 class Sides:
     """What a store holds and what it should hold.
 
-    `ahead` counts documents that were left out, because they are ahead of the lake.
+    Two counts are of documents that were left out: `ahead` of those that are ahead of the lake, `unordered` of those whose
+    events lie in several partitions of Kafka, which have no order among each other.
     """
 
     found: Mapping[StationHour, Figures]
     expected: Mapping[StationHour, Figures]
     ahead: int = 0
+    unordered: int = 0
 
 
 def disagreements(sides: Sides) -> Iterator[tuple[StationHour, Figures | None, Figures | None]]:

@@ -58,10 +58,14 @@ def station_documents(
         found = {d["station_id"]: d for d in documents(client, {"match_all": {}}, ["*"])}
     found_here: dict[StationHour, Figures] = {}
     expected_here: dict[StationHour, Figures] = {}
-    ahead = 0
+    ahead = unordered = 0
     for station_id in sorted(rows[STATION_REGISTRY.topic].keys() | found.keys()):
         document = found.get(station_id)
         if station_id in unregistered or (document is not None and document["observed_at"] is None):
+            continue
+        # a producer that gave the records other keys, or a topic that got more partitions
+        if len({row["kafka_partition"] for row in rows[SESSION_EVENTS.topic].get(station_id, ())}) > 1:
+            unordered += 1
             continue
         applied = document["applied"] if document else {}
         if _is_ahead(applied, ledgers):
@@ -81,7 +85,7 @@ def station_documents(
         if document is not None:
             at = StationState.from_document(document).last_event_at
             found_here[station_id, hour_start(at)] = _document_figures(document)
-    return Sides(found_here, expected_here, ahead)
+    return Sides(found_here, expected_here, ahead, unordered)
 
 
 def final_hours(settings: Settings, repository: Repository, loading_since: datetime) -> Sides:

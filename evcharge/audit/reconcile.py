@@ -81,6 +81,7 @@ class Reconciliation:
     other_producers: int
     days_behind: list[str]
     stations_ahead: int = 0
+    stations_unordered: int = 0
     #: Events in the producers' ledgers that left Kafka's log unpublished, in gaps that were accepted.
     lost: int = 0
     difference_count: int = 0
@@ -125,7 +126,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
         differences += _differences(store, against, Sides(by_station_hour(found), by_station_hour(expected)))
     stores = {"producers": one_row_per_event(sent), "kafka": kafka, "lake": lake, "clickhouse": facts}
     totals = {name: total_of_rows(rows) for name, rows in stores.items()}
-    ahead = 0
+    ahead = unordered = 0
     if settings.profile == "full":
         on_step("Elasticsearch")
         documents = station_documents(settings, repository, head, overdue, set(lost["station_id"].to_pylist()))
@@ -134,7 +135,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
             "elasticsearch": documents,
             "cassandra": final_hours(settings, repository, datetime.now(UTC) - LOAD_GRACE),
         }
-        ahead = documents.ahead
+        ahead, unordered = documents.ahead, documents.unordered
         for store, sides in live.items():
             totals[store] = total_of_hours(sides.found)
             differences += _differences(store, "lake", sides)
@@ -148,6 +149,7 @@ def reconcile(settings: Settings, on_step: Callable[[str], None] = lambda step: 
         lost=lost.num_rows,
         days_behind=[d.isoformat() for d in behind],
         stations_ahead=ahead,
+        stations_unordered=unordered,
         difference_count=len(differences),
         differences=differences[:LISTED],
     )

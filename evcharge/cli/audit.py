@@ -68,6 +68,11 @@ def _print_verdict(verdict: Reconciliation, code: int) -> None:
         say(f"not loaded yet, compared as of their last load: {', '.join(verdict.days_behind)}")
     if verdict.stations_ahead:
         say(f"{verdict.stations_ahead} stations in Elasticsearch are ahead of the lake and not compared")
+    if verdict.stations_unordered:
+        say(
+            f"{verdict.stations_unordered} stations have events in several partitions of Kafka, so their order is not known: "
+            "their documents in Elasticsearch are not compared"
+        )
     for difference in verdict.differences:
         say(
             f"{difference.store} against {difference.against}: station {difference.station_id}, hour {difference.hour}: "

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 
 import pytest
-from support import NOON, Lake, meter, station, stopped
+from support import NOON, Lake, Record, message, meter, station, stopped
 
 from evcharge.audit.figures import disagreements
 from evcharge.audit.live_stores import final_hours, station_documents
@@ -126,3 +126,19 @@ def test_a_day_that_is_being_loaded_is_left_out(lake: Lake) -> None:
         assert wrong_hours(lake) == [(STATION, int(DAY.timestamp() * 1000))]
         session.execute(change, (7000, row.lake_commit, row.written_at))
     assert wrong_hours(lake) == []
+
+
+def test_events_under_other_keys_have_no_order_to_compare(lake: Lake) -> None:
+    """Another key can mean another partition, and Kafka has no order between partitions."""
+    spread = f"{STATION}-spread"
+    lake.register(station(spread))
+    events = [
+        meter(f"{spread}-{n}", spread, occurred_at=DAY + timedelta(minutes=n), energy_delivered_kwh=1.0)
+        for n in range(20)
+    ]
+    lake.publish(lake.send(Record(f"key {n}".encode(), message(SESSION_EVENTS, e)) for n, e in enumerate(events)))
+    head = lake.repository.head().id
+    overdue = read_ledger(lake.repository, SESSION_EVENTS.topic, head).offsets
+    sides = station_documents(lake.settings, lake.repository, head, overdue)
+    assert sides.unordered == 1
+    assert spread not in {key[0] for key, _, _ in disagreements(sides)}
