@@ -120,10 +120,10 @@ def test_lost_rows_are_accepted_once_and_the_rest_goes_on(lake: Lake) -> None:
     ):
         lake.plan()
 
-    told = evcharge("lake", "accept-gap", TOPIC, "--yes")
-    assert told.returncode == 0, told.stderr
-    assert f"{TOPIC}-{partition}: 7 rows, offsets {first} to {first + 6}, taken after " in told.stdout
-    assert "7 rows are noted as lost in commit" in told.stdout
+    printed = evcharge("lake", "accept-gap", TOPIC, "--yes")
+    assert printed.returncode == 0, printed.stderr
+    assert f"{TOPIC}-{partition}: 7 rows, offsets {first} to {first + 6}, taken after " in printed.stdout
+    assert "7 rows are noted as lost in commit" in printed.stdout
     again = evcharge("lake", "accept-gap", TOPIC, "--yes")
     assert "has no gap" in again.stdout
 
