@@ -21,7 +21,7 @@ import pytest
 from fuzz_messages import generated
 from judging import TAKEN_AT, Judge, Judged
 
-from evcharge.audit.session_rows import event_of, one_row_per_event
+from evcharge.audit.session_rows import event_of, one_row_per_event, record_rows
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.live.final_usage import folded
 from evcharge.live.station_document import unpacked
@@ -163,9 +163,10 @@ def check_reconcile(messages: list[bytes], judged: Judged, where: str) -> None:
         assert int(event["occurred_at"].timestamp() * 1000) == row["occurred_at"], (where, messages[n])
     schema = pa.schema(
         [
-            *((name, pa.string()) for name in ("station_id", "event_id", "event_type")),
+            *((name, pa.string()) for name in ("station_id", "event_id", "session_id", "event_type")),
             ("occurred_at", pa.timestamp("us", "UTC")),
             *((name, pa.int64()) for name in ("energy_wh", "partition", "offset")),
         ]
     )
-    assert one_row_per_event(pa.Table.from_pylist(read, schema)).num_rows == len({e["event_id"] for e in read})
+    events = {(e["station_id"], e["event_id"], e["event_type"] == "stopped") for e in read}
+    assert one_row_per_event(record_rows(pa.Table.from_pylist(read, schema))).num_rows == len(events)
