@@ -6,6 +6,7 @@ address and, if the server runs natively, its log.
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,11 @@ CONNECT_TIMEOUT_S = 10
 REQUEST_TIMEOUT_S = 60
 #: MongoDB's error code AuthenticationFailed.
 MONGODB_AUTHENTICATION_FAILED = 18
+
+
+def basic_login(user: str, password: str) -> str:
+    """The value of the header `Authorization` for HTTP's basic authentication (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 class ServerDownError(ConnectionError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 import urllib.error
@@ -10,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from evcharge.connections import REQUEST_TIMEOUT_S, server_down
+from evcharge.connections import REQUEST_TIMEOUT_S, basic_login, server_down
 from evcharge.errors import UserError
 from evcharge.settings import Settings
 
@@ -79,7 +78,7 @@ def graphql(
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     known = login(settings)
     if known:
-        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(known).encode()).decode())
+        request.add_header("Authorization", basic_login(*known))
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             answer: dict[str, Any] = json.load(response)

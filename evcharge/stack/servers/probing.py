@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import socket
 import urllib.error
 import urllib.request
+
+from evcharge.connections import basic_login
 
 #: How long one probe may take. A server that is busy starting is probed again.
 PROBE_TIMEOUT_S = 5.0
@@ -25,7 +26,7 @@ def http_get(url: str, login: tuple[str, str] | None = None) -> str:
     # not requests: its import alone takes 0.36 s of processor time
     request = urllib.request.Request(url)
     if login:
-        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
+        request.add_header("Authorization", basic_login(*login))
     with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S) as response:
         return str(response.read().decode())
 
