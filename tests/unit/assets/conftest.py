@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lake_in_memory import JOB, TOPIC, LakeInMemory, PlatformInMemory, manifest_of
+from main_log import MainLog
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from evcharge.lake import gates
@@ -115,3 +117,11 @@ def planned() -> OffsetRange:
 @pytest.fixture
 def following(planned: OffsetRange) -> OffsetRange:
     return OffsetRange(TOPIC, "topic-id", planned.end, {0: 120, 1: 60}, datetime.now(UTC))
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, platform_in_memory: Any) -> MainLog:
+    """Main's log, empty, which the platform reads."""
+    main = MainLog()
+    monkeypatch.setattr(type(platform_in_memory), "repository", lambda _: main)
+    return main

@@ -166,13 +166,6 @@ DAYS = [TODAY - timedelta(days=n) for n in (9, 8, 7)]
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch, platform_in_memory: Any) -> MainLog:
-    main = MainLog()
-    monkeypatch.setattr(type(platform_in_memory), "repository", lambda _: main)
-    return main
-
-
-@pytest.fixture
 def marks(monkeypatch: pytest.MonkeyPatch) -> dict[date, ComputedDay]:
     written: dict[date, ComputedDay] = {}
     monkeypatch.setattr(pending_hours, "computed_days", lambda _: written)

@@ -146,13 +146,6 @@ PAST, TOMORROW = TODAY - timedelta(days=9), TODAY + timedelta(days=1)
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch, platform_in_memory: Any) -> MainLog:
-    main = MainLog()
-    monkeypatch.setattr(type(platform_in_memory), "repository", lambda _: main)
-    return main
-
-
-@pytest.fixture
 def marks(monkeypatch: pytest.MonkeyPatch) -> dict[Part, Mark]:
     loaded_days: dict[Part, Mark] = {}
     monkeypatch.setattr(pending_loads, "loaded_days", lambda _: loaded_days)
