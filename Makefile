@@ -10,22 +10,24 @@ ifdef PROFILE
 export EVCHARGE_PROFILE := $(PROFILE)
 endif
 STAMP := .venv/.installed
+# modules are compiled once, also where the shell says otherwise: without it each process took 5 s longer to start
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down status clean check quick test fuzz bench lint lock
+.PHONY: help env up down status clean check quick test fuzz bench screenshots wheel lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 env: $(STAMP) ## make the Python environment from requirements/lock.txt
 
-up: env ## bring the platform up: check the machine, fetch, start, run the main job (PROFILE=small: without live stores)
+up: env ## bring the platform up, the live map first; the rest is fetched and built behind it (PROFILE=small: without live stores)
 	@$(BIN)/evcharge up
 
 down: env ## stop every server; the data stay
 	@$(BIN)/evcharge stack down
 
-status: env ## show every server's health
+status: env ## show every server's health, and what is still to come
 	@$(BIN)/evcharge stack status
 
 clean: env ## stop every server and remove data, logs and credentials (asks)
@@ -41,13 +43,20 @@ quick: env
 test: env ## run every test, the slow ones too, on servers and ports of its own
 	@$(BIN)/evcharge stack provision
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/unit
-	@$(BIN)/python -m pytest tests/integration tests/faults
+	@$(BIN)/python -m pytest tests/integration tests/faults tests/e2e
 
 fuzz: env ## judge ROUNDS=30 times 6,000 new messages and give the good ones to every reader; no servers
 	@$(BIN)/python -m pytest -q -s --fuzz-rounds=$(or $(ROUNDS),30) tests/unit/test_fuzz.py
 
-bench: env ## measure; writes benchmarks/results/latest.json
+bench: env ## measure; writes docs/figures.md
 	@$(BIN)/python -m benchmarks
+
+screenshots: env ## take the screenshots in docs/images from the running platform
+	@$(BIN)/python -m tests.e2e.screenshots
+
+wheel: env ## build the wheel with the dashboard's pages into dist/
+	@$(BIN)/evcharge stack provision --only dashboard
+	@$(BIN)/python -m build --no-isolation
 
 lint: env ## check style and types
 	@$(BIN)/ruff check .

@@ -1,1 +1,1 @@
-"""Benchmarks: `make bench` runs them on servers of their own and writes `benchmarks/results/latest.json`."""
+"""Benchmarks: `make bench` runs them on servers of their own and writes `docs/figures.md`."""

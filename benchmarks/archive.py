@@ -2,6 +2,11 @@
 
 Peer: one plain process (kafka-python, json, pyarrow) that writes the same messages to the lake without rules, quarantine,
 ledger or checks. Limit: Spark's own single pass from Kafka to Parquet in the lake, parsed and nothing else.
+
+Another peer in the same runs: a quixstreams application with its own sink for Parquet on S3, which writes to MinIO. Its time
+begins with its first message. Kafka Connect is none, because Maven found no sink for S3: neither Aiven's
+(io.aiven:s3-connector-for-apache-kafka) nor Camel's (org.apache.camel.kafkaconnector:camel-aws-s3-sink-kafka-connector).
+Confluent's is not in Maven Central.
 """
 
 from __future__ import annotations
@@ -10,23 +15,25 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
-import lakefs_sdk
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 from pyspark.sql import SparkSession
 
-from benchmarks.harness import Result
-from evcharge.connections import kafka_options, lake_files, lakefs_client, spark_session
+from benchmarks.harness import Report, Result
+from benchmarks.lake import RUN, fresh
+from benchmarks.peers import QUIX, PeerMissingError, python_with, quix_archive
+from evcharge.connections import kafka_options, lake_files, spark_session
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
 from evcharge.contracts.spark import ddl
 from evcharge.feeds.producer import KafkaPublisher
 from evcharge.kafka_log import TopicState, topic_states
-from evcharge.lake.candidate import RunIdentity, kafka_rows
+from evcharge.lake.candidate import kafka_rows
 from evcharge.lake.planner import plan
 from evcharge.lake.publish import publish_range
 from evcharge.lake.repository import Repository
@@ -38,10 +45,12 @@ STATIONS, VEHICLES, SEED = 5_000, 50_000, 7
 #: One of so many messages has a negative energy and belongs in quarantine.
 BAD_EVERY = 1_000
 CHUNK = 20_000
-RUN = RunIdentity("benchmark", "benchmark", "benchmark")
+#: Ours divided by the limit and by the peer: the least that must be reached, and the aim.
+OF_LIMIT_FLOOR, OF_LIMIT_AIM = 0.95, 1.4
+OF_PEER_FLOOR, OF_PEER_AIM = 1.4, 2.5
 
 
-def archive(settings: Settings, messages: int, runs: int, report: Callable[[str], None]) -> list[Result]:
+def archive(settings: Settings, messages: int, runs: int, report: Report) -> list[Result]:
     """Sends `messages` simulated events to Kafka and archives them `runs` times, each into a fresh repository."""
     report(f"sending {messages:,} messages")
     _send(settings, messages)
@@ -50,24 +59,62 @@ def archive(settings: Settings, messages: int, runs: int, report: Callable[[str]
     result = Result(
         "archive",
         "events/s",
-        f"{messages:,} session events from Kafka to merged main: parse, rules, quarantine, checks, merge; warm Spark",
+        f"So many session events a second go from Kafka to the lake's main branch, {messages:,} of them in one publication: "
+        "parsed, judged by all rules, checked and merged, with Spark warm.",
     )
+    of_limit = Result(
+        "archive to Spark",
+        "times",
+        "The archive is so many times as fast as Spark's bare pass of the same run, which only parses.",
+        floor=OF_LIMIT_FLOOR,
+        aim=OF_LIMIT_AIM,
+    )
+    of_peer = Result(
+        "archive to one process",
+        "times",
+        "The archive is so many times as fast as one plain Python process of the same run, which has no rules and no checks.",
+        floor=OF_PEER_FLOOR,
+        aim=OF_PEER_AIM,
+    )
+    of_quix = Result(
+        "archive to quixstreams",
+        "times",
+        "The archive is so many times as fast as a quixstreams application that writes the same messages to S3 as Parquet.",
+    )
+    results = [result, of_limit, of_peer]
+    report("installing a peer: quixstreams")
+    if quix := _quix(settings, messages, result):
+        results.append(of_quix)
     for run in range(runs + 1):
         # the first round warms Spark, its Python workers and the page cache, and does not count
         counts = run > 0
         report(f"run {run} of {runs}" if counts else "warming up")
-        own = _fresh(settings, f"bench-{run}")
+        own = fresh(settings, f"bench-{run}")
         seconds = _ours(own, spark, messages)
         limit, peer = _limit(own, spark, state), _peer(own, state)
         if counts:
             result.ours.append(round(messages / seconds, 1))
             result.limit.append(round(messages / limit, 1))
             result.peer.append(round(messages / peer, 1))
-            result.run_ended()
+            of_limit.ours.append(round(limit / seconds, 3))
+            of_peer.ours.append(round(peer / seconds, 3))
+            if quix:
+                of_quix.ours.append(round(quix(own.lake_repository) / seconds, 3))
+            for each in results:
+                each.run_ended()
     # stopped while the server is there: without it the client would retry for minutes at exit
     spark.stop()
     report("ready")
-    return [result]
+    return results
+
+
+def _quix(settings: Settings, messages: int, result: Result) -> Callable[[str], float] | None:
+    """What gives quixstreams' seconds for a run's name; None, and the reason in the result, if it cannot be installed."""
+    try:
+        return partial(quix_archive, python_with(settings.cache, QUIX), settings, messages)
+    except PeerMissingError as error:
+        result.details["no_peer"] = str(error)
+        return None
 
 
 def _send(settings: Settings, messages: int) -> None:
@@ -88,13 +135,6 @@ def _events(network: Any, start_at: datetime) -> Iterator[dict[str, Any]]:
         for row in simulation.advance(until=until).rows():
             sent += 1
             yield {**row, "energy_delivered_kwh": -1.0} if sent % BAD_EVERY == 0 else row
-
-
-def _fresh(settings: Settings, name: str) -> Settings:
-    """The settings with an empty lake repository of that name."""
-    creation = lakefs_sdk.RepositoryCreation(name=name, storage_namespace=f"s3://{settings.lake_bucket}/{name}")
-    lakefs_sdk.RepositoriesApi(lakefs_client(settings)).create_repository(creation)
-    return settings.model_copy(update={"lake_repository": name})
 
 
 def _ours(settings: Settings, spark: SparkSession, messages: int) -> float:

@@ -1,10 +1,11 @@
 """What ours is compared with: for the live stream a Spark stream that does nothing and a quixstreams consumer, for the
-simulation ACN-Sim, for publishing librdkafka."""
+simulation ACN-Sim, for publishing librdkafka, for the archive a quixstreams application."""
 
 from __future__ import annotations
 
 import gc
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,12 @@ from evcharge.settings import PROJECT, Settings
 #: How often the peer writes.
 PEER_EVERY_S = 0.2
 
+#: What its sink to S3 needs is not in our environment.
+QUIX = ("quixstreams[s3,parquet]==3.28.1",)
+QUIX_WITHIN_S = 1_800
+#: How many messages it writes at once, over all partitions: as many as the plain process does.
+QUIX_ROWS_AT_ONCE = 100_000
+
 #: acnportal 0.3.3 imports pkg_resources, which setuptools 81 and later lack; the rest is what it was measured with.
 ACN_SIM = ("acnportal==0.3.3", "setuptools==80.10.2", "numpy==2.4.6", "pandas==3.1.1", "scikit-learn==1.9.1")
 ACN_SIM_WITHIN_S = 900
@@ -41,25 +48,25 @@ class PeerMissingError(RuntimeError):
     """A peer cannot be installed on this machine. The message says why."""
 
 
-def acn_sim_python(cache: Path) -> Path:
-    """The Python of an environment with acnportal, which is made in `cache` the first time. Raises PeerMissingError."""
-    environment = cache / "peers" / "-".join(part.replace("==", "-") for part in ACN_SIM[:2])
+def python_with(cache: Path, packages: Sequence[str]) -> Path:
+    """The Python of an environment with these packages, which is made in `cache` the first time. Raises PeerMissingError."""
+    environment = cache / "peers" / re.sub(r"[^\w.-]+", "-", " ".join(packages[:2]))
     python = environment / "bin" / "python"
     done = environment / ".installed"
     if done.exists():
         return python
     uv = shutil.which("uv") or next(map(str, sorted(cache.glob("uv-*/bin/uv"))), None)
     if uv is None:
-        raise PeerMissingError("there is no uv to install acnportal with: `make env` brings it")
+        raise PeerMissingError(f"there is no uv to install {packages[0]} with: `make env` brings it")
     for command in (
         [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *ACN_SIM],
+        [uv, "pip", "install", "--quiet", "--python", str(python), *packages],
     ):
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALLED_WITHIN_S)
         except subprocess.SubprocessError as error:
             lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-            raise PeerMissingError(f"acnportal cannot be installed: {lines[-1]}") from None
+            raise PeerMissingError(f"{packages[0]} cannot be installed: {lines[-1]}") from None
     done.touch()
     return python
 
@@ -70,19 +77,54 @@ def acn_sim(python: Path, evses: Sequence[tuple[str, float]], sessions: Sequence
     It simulates plugging in and out, and each car's battery every five minutes. It has no queue, no faults and no
     drivers, who decide when, where and how much to charge: it is given the sessions. Raises RuntimeError if it fails.
     """
-    given = json.dumps({"evses": evses, "sessions": sessions})
-    command = [str(python), str(PROJECT / "benchmarks" / "acnsim.py")]
-    try:
-        done = subprocess.run(
-            command, input=given, check=True, capture_output=True, text=True, timeout=ACN_SIM_WITHIN_S
-        )
-    except subprocess.SubprocessError as error:
-        lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        raise RuntimeError(f"ACN-Sim failed: {lines[-1]}") from None
-    result = json.loads(done.stdout)
+    result = _told(python, "acnsim.py", {"evses": evses, "sessions": sessions}, ACN_SIM_WITHIN_S)
     if result["sessions"] != len(sessions):
         raise RuntimeError(f"ACN-Sim simulated {result['sessions']:,} of {len(sessions):,} sessions")
     return float(result["seconds"])
+
+
+def quix_archive(python: Path, settings: Settings, messages: int, name: str) -> float:
+    """Seconds that a quixstreams application takes for the session events that Kafka has: read, parsed, in MinIO as Parquet.
+
+    It has no rules, no quarantine, no ledger and no checks. The time begins with its first message. Raises RuntimeError.
+    """
+    given = {
+        "kafka": {
+            "bootstrap_servers": settings.kafka_bootstrap_servers,
+            "security_protocol": "sasl_plaintext",
+            "sasl_mechanism": "SCRAM-SHA-256",
+            "sasl_username": settings.kafka_user,
+            "sasl_password": settings.kafka_password.get_secret_value(),
+        },
+        "s3": {
+            "bucket": settings.lake_bucket,
+            "endpoint_url": settings.minio_endpoint,
+            "aws_access_key_id": settings.minio_access_key,
+            "aws_secret_access_key": settings.minio_secret_key.get_secret_value(),
+            "region_name": "us-east-1",
+        },
+        "topic": SESSION_EVENTS.topic,
+        "group": name,
+        "messages": messages,
+        "rows_at_once": QUIX_ROWS_AT_ONCE,
+    }
+    result = _told(python, "quix_archive.py", given, QUIX_WITHIN_S)
+    if result["messages"] != messages:
+        raise RuntimeError(f"quixstreams wrote {result['messages']:,} of {messages:,} messages")
+    return float(result["seconds"])
+
+
+def _told(python: Path, script: str, given: Any, within_s: float) -> Any:
+    """What a script of ours that another Python runs makes of the input; both are JSON. Raises RuntimeError if it fails."""
+    command = [str(python), str(PROJECT / "benchmarks" / script)]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(given), check=True, capture_output=True, text=True, timeout=within_s
+        )
+    except subprocess.SubprocessError as error:
+        lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise RuntimeError(f"{script} failed: {lines[-1]}") from None
+    return json.loads(done.stdout)
 
 
 def librdkafka_options(settings: Settings) -> dict[str, Any]:

@@ -34,8 +34,18 @@ OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
 def publishing(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     """Publishing alone, and simulating and publishing by turns as the feed does."""
     world = effort.week
-    published = Result("published events", "events/s", f"session events to Kafka, an hour of {world} at a time")
-    fed = Result("fed events", "events/s", f"session events simulated and published, an hour of {world} at a time")
+    published = Result(
+        "published events",
+        "events/s",
+        f"So many session events a second are encoded and acknowledged by Kafka, an hour at a time: {world}.",
+        floor=FLOOR,
+        aim=AIM,
+    )
+    fed = Result(
+        "fed events",
+        "events/s",
+        f"So many session events a second are simulated and published by turns, an hour at a time: {world}.",
+    )
     report("warming up the broker")
     alone(feed, settings, KafkaPublisher, World(world.stations, world.vehicles, days=1))
     for run in range(1, effort.runs + 1):
@@ -47,7 +57,7 @@ def publishing(settings: Settings, effort: Effort, report: Report) -> list[Resul
         published.limit.append(round(alone(least, settings, world), 1))
         published.run_ended()
         fed.run_ended()
-    published.details |= {"events": events, "floor": FLOOR, "aim": AIM}
+    published.details["events"] = events
     return [published, fed]
 
 

@@ -24,7 +24,7 @@ from simpy.events import Event, Timeout
 
 from benchmarks.alone import alone, memory_mb
 from benchmarks.harness import Report, Result
-from benchmarks.peers import PeerMissingError, acn_sim, acn_sim_python
+from benchmarks.peers import ACN_SIM, PeerMissingError, acn_sim, python_with
 from evcharge.settings import Settings
 from simulation import Fleet, Network, Simulation, build_fleet, build_network
 
@@ -80,8 +80,20 @@ class Simulated(NamedTuple):
 def simulation(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     """Sessions, events and the month."""
     week = effort.week
-    sessions = Result("simulated sessions", "sessions/s", f"finished sessions, {week}, one core")
-    events = Result("simulated events", "events/s", f"session events, {week}, one core")
+    sessions = Result(
+        "simulated sessions",
+        "sessions/s",
+        f"One core simulates so many finished sessions a second: {week}.",
+        floor=SESSIONS_FLOOR,
+        aim=SESSIONS_AIM,
+    )
+    events = Result(
+        "simulated events",
+        "events/s",
+        f"One core simulates so many session events a second: {week}.",
+        floor=EVENTS_FLOOR,
+        aim=EVENTS_AIM,
+    )
     report("installing the peer: ACN-Sim")
     peer = _peer(settings, week, sessions)
     kernel_events = alone(count_kernel_events, week)
@@ -108,14 +120,12 @@ def simulation(settings: Settings, effort: Effort, report: Report) -> list[Resul
         events.run_ended()
     per_kernel_event = round(ours.events / kernel_events, 3)
     core_share = round(median(shares), 2)
-    sessions.details |= {
-        "sessions": ours.sessions,
-        "core_share": core_share,
-        "floor": SESSIONS_FLOOR,
-        "aim": SESSIONS_AIM,
+    sessions.details |= {"sessions": ours.sessions, "core_share": core_share}
+    events.details |= {
+        "events": ours.events,
+        "kernel_events": kernel_events,
+        "events_per_kernel_event": per_kernel_event,
     }
-    events.details |= {"events": ours.events, "floor": EVENTS_FLOOR, "aim": EVENTS_AIM}
-    events.details |= {"kernel_events": kernel_events, "events_per_kernel_event": per_kernel_event}
     events.details["kernel_events_per_s"] = {name: round(median(values)) for name, values in rates.items()}
     report(f"a month: {effort.month}")
     return [sessions, events, _month(effort.month)]
@@ -124,7 +134,7 @@ def simulation(settings: Settings, effort: Effort, report: Report) -> list[Resul
 def _peer(settings: Settings, world: World, result: Result) -> Callable[[], float] | None:
     """A function that returns ACN-Sim's sessions/s; None, and the reason in the result, if it cannot be installed."""
     try:
-        python = acn_sim_python(settings.cache)
+        python = python_with(settings.cache, ACN_SIM)
     except PeerMissingError as error:
         result.details["no_peer"] = str(error)
         return None
@@ -248,7 +258,9 @@ def recorded(world: World) -> tuple[list[tuple[str, float]], list[tuple[Any, ...
 
 
 def _month(world: World) -> Result:
-    result = Result("simulated month", "s", f"session events of {world}, day by day and not kept; one run, one core")
+    result = Result(
+        "simulated month", "s", f"One core simulates a month in this time, day by day and keeping nothing: {world}."
+    )
     simulated, memory = alone(simulate_days, world)
     result.ours.append(round(simulated.seconds, 1))
     result.details |= {"sessions": simulated.sessions, "events": simulated.events, **memory}

@@ -21,7 +21,7 @@ class Maven:
 
 @dataclass(frozen=True)
 class Go:
-    """A program built from source: from its own module, or from the component's go.mod if that is a build file."""
+    """A package that is built from source. The component's go.mod, one of its build files, has its version."""
 
     package: str
 
@@ -34,6 +34,13 @@ class Npm:
 
 
 @dataclass(frozen=True)
+class Build:
+    """npm's script `build` of a folder of the clone, which writes another folder of the clone."""
+
+    source: Path
+
+
+@dataclass(frozen=True)
 class Component:
     """Something to download or build. `result` is the file or folder that the server uses, inside the cache folder."""
 
@@ -41,7 +48,7 @@ class Component:
     version: str
     result: str
     build_files: tuple[str, ...] = ()
-    source: Maven | Go | Npm = Maven()
+    source: Maven | Go | Npm | Build = Maven()
 
     def folder(self, cache: Path) -> Path:
         """The cache folder. Its name has the version and a hash of the build files, if there are any.
@@ -60,6 +67,45 @@ class Component:
         return self.path(cache).exists()
 
 
+@dataclass(frozen=True)
+class Pages(Component):
+    """Pages that are built in the clone, and anew where a file of their source changed. A package brings them along."""
+
+    target: Path = PROJECT
+
+    @property
+    def folder_of_source(self) -> Path:
+        assert isinstance(self.source, Build)
+        return self.source.source
+
+    def folder(self, cache: Path) -> Path:
+        return self.target
+
+    def path(self, cache: Path) -> Path:
+        return self.target
+
+    def is_cached(self, cache: Path) -> bool:
+        """Whether the pages are built from the source as it is now."""
+        if not IS_CLONE or not self.folder_of_source.is_dir():
+            return True
+        stamp = self.stamp
+        return self.target.is_dir() and stamp.exists() and stamp.read_text() == self.digest()
+
+    @property
+    def stamp(self) -> Path:
+        """The file that says from which source the pages are. It goes with npm's packages."""
+        return self.folder_of_source / "node_modules" / ".built-from"
+
+    def digest(self) -> str:
+        """A hash over the names and contents of the source's files, without npm's packages."""
+        source, found = self.folder_of_source, hashlib.sha256()
+        for path in sorted(source.rglob("*")):
+            name = path.relative_to(source)
+            if not {"node_modules", "__pycache__"} & set(name.parts) and path.is_file():
+                found.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+        return found.hexdigest()
+
+
 def pinned_version(name: str) -> str:
     """The version in stack.toml; KeyError if there is none."""
     return str(stack_file()["versions"][name])
@@ -67,3 +113,12 @@ def pinned_version(name: str) -> str:
 
 #: The jars that PySpark's own do not include. Here, because the live stream's driver needs them as well.
 SPARK = Component("spark", pinned_version("spark"), "jars", ("spark/pom.xml",))
+
+#: The dashboard's pages, which the wheel brings along.
+PAGES = Pages(
+    "pages",
+    "source",
+    "static",
+    source=Build(PROJECT / "dashboard" / "web"),
+    target=PROJECT / "dashboard" / "static",
+)

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from evcharge.errors import UserError
 
 if TYPE_CHECKING:
     import lakefs_sdk
+    import pyarrow as pa
     import pyarrow.fs
     from cassandra.cluster import Cluster, Session
     from clickhouse_driver import Client
@@ -35,7 +41,11 @@ def basic_login(user: str, password: str) -> str:
 
 
 class ServerDownError(ConnectionError):
-    """A server does not answer."""
+    """A server does not answer. `service` is its name where it is known."""
+
+    def __init__(self, message: str, service: str = "") -> None:
+        super().__init__(message)
+        self.service = service
 
 
 class LoginRefusedError(ServerDownError):
@@ -46,7 +56,31 @@ def server_down(settings: Settings, service: str, address: str, cause: BaseExcep
     """An error that says which server is down and where its log is."""
     log = "" if settings.is_external(service) else f"; its log: {settings.log_dir / service}.log"
     reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    return ServerDownError(f"{service} at {address} does not answer ({reason}){log}")
+    return ServerDownError(f"{service} at {address} does not answer ({reason}){log}", service)
+
+
+def require_dagster_postgres(settings: Settings) -> None:
+    """Returns if Dagster's Postgres lets us in, or if none is set.
+
+    Raises UserError, ServerDownError; neither shows the password.
+    """
+    url = settings.dagster_postgres_url.get_secret_value()
+    if not url:
+        return
+    try:
+        import psycopg2
+    except ImportError:
+        raise UserError(
+            "EVCHARGE_DAGSTER_POSTGRES_URL needs one more package: pip install 'evcharge[postgres]'"
+        ) from None
+    try:
+        psycopg2.connect(url, connect_timeout=CONNECT_TIMEOUT_S).close()
+    except psycopg2.ProgrammingError:
+        form = "postgresql://user:password@host:port/database"
+        raise UserError(f"EVCHARGE_DAGSTER_POSTGRES_URL is not of the form {form}") from None
+    except psycopg2.OperationalError as error:
+        reason = str(error).splitlines()[0]
+        raise ServerDownError(f"Dagster's Postgres does not answer ({reason}): EVCHARGE_DAGSTER_POSTGRES_URL") from None
 
 
 def kafka_options(settings: Settings) -> dict[str, Any]:
@@ -195,6 +229,32 @@ def clickhouse(settings: Settings, *, database: str = "", use_numpy: bool = Fals
     )
 
 
+def insert_arrow(settings: Settings, table: str, batches: Sequence[pa.RecordBatch]) -> None:
+    """Inserts Arrow batches, of which there is at least one, into a ClickHouse table; columns go by their names.
+
+    ClickHouse reads Arrow itself, over HTTP. For clickhouse-driver each text would become a Python object.
+    Raises RuntimeError with ClickHouse's answer if it refuses them, OSError if it does not answer.
+    """
+    import pyarrow as pa
+
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    asked = urlencode({"database": settings.clickhouse_database, "query": f"INSERT INTO {table} FORMAT ArrowStream"})
+    login = {
+        "X-ClickHouse-User": settings.clickhouse_user,
+        "X-ClickHouse-Key": settings.clickhouse_password.get_secret_value(),
+    }
+    connection = HTTPConnection(settings.clickhouse_host, settings.clickhouse_http_port, timeout=300)
+    with closing(connection):
+        connection.request("POST", f"/?{asked}", memoryview(stream.getvalue()), login)
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace")
+    if answer.status != HTTPStatus.OK:
+        raise RuntimeError(f"ClickHouse did not take {table}: {text[:1000]}")
+
+
 @contextmanager
 def clickhouse_errors(settings: Settings) -> Iterator[None]:
     """Turns clickhouse-driver's connection errors into ServerDownError."""
@@ -232,7 +292,8 @@ def elasticsearch_errors(settings: Settings) -> Iterator[None]:
         yield
     except AuthenticationException as error:
         raise LoginRefusedError(
-            f"elasticsearch at {settings.elasticsearch_url} refuses the login of {settings.elasticsearch_user}"
+            f"elasticsearch at {settings.elasticsearch_url} refuses the login of {settings.elasticsearch_user}",
+            "elasticsearch",
         ) from error
     except (NoConnection, ConnectionTimeout) as error:
         raise server_down(settings, "elasticsearch", settings.elasticsearch_url, error) from error
@@ -279,7 +340,7 @@ def cassandra(settings: Settings) -> Iterator[Session]:
         causes = getattr(error, "errors", {})
         if any(isinstance(cause, AuthenticationFailed) for cause in dict(causes or {}).values()):
             message = f"cassandra at {address} refuses the login of {settings.cassandra_user}"
-            raise LoginRefusedError(message) from error
+            raise LoginRefusedError(message, "cassandra") from error
         raise server_down(settings, "cassandra", address, error) from error
     finally:
         cluster.shutdown()
@@ -298,6 +359,7 @@ def mongodb(settings: Settings) -> Iterator[Database[dict[str, Any]]]:
         f"mongodb://{settings.mongodb_host}",
         username=settings.mongodb_user,
         password=settings.mongodb_password.get_secret_value(),
+        authSource=settings.mongodb_auth_source,
         tz_aware=True,
         connectTimeoutMS=CONNECT_TIMEOUT_S * 1000,
         serverSelectionTimeoutMS=CONNECT_TIMEOUT_S * 1000,
@@ -311,6 +373,6 @@ def mongodb(settings: Settings) -> Iterator[Database[dict[str, Any]]]:
         if error.code != MONGODB_AUTHENTICATION_FAILED:
             raise
         message = f"mongodb at {settings.mongodb_host} refuses the login of {settings.mongodb_user}"
-        raise LoginRefusedError(message) from error
+        raise LoginRefusedError(message, "mongodb") from error
     finally:
         client.close()

@@ -27,6 +27,9 @@ mutation ($job: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
 
 _STATUS = "query ($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
 
+_RUNS = """query ($job: String!) { runsOrError(filter: {pipelineName: $job, statuses: [QUEUED, NOT_STARTED, STARTING,
+  STARTED, SUCCESS]}, limit: 1) { ... on Runs { results { runId } } } }"""
+
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -36,6 +39,11 @@ def launch_job(settings: Settings, job: str) -> str:
     if answer["__typename"] != "LaunchRunSuccess":
         raise UserError(f"Dagster did not launch {job}: {answer}")
     return str(answer["run"]["runId"])
+
+
+def was_launched(settings: Settings, job: str) -> bool:
+    """Whether a run of the job succeeded, or is not finished. Raises ServerDownError."""
+    return bool(graphql(settings, _RUNS, {"job": job})["runsOrError"].get("results"))
 
 
 def wait_for_run(

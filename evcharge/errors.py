@@ -3,3 +3,7 @@
 
 class UserError(RuntimeError):
     """One line that says what is wrong and what to do. The command prints it without a traceback."""
+
+
+class NoSuchThingError(UserError):
+    """What was asked for does not exist."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from evcharge.errors import UserError
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from kafka import KafkaAdminClient, KafkaConsumer
 
 #: A third of the minute that Dagster gives a sensor's tick, in which `topic_states` runs.
@@ -21,6 +23,8 @@ _ADMIN_TIMEOUT_MS = 20_000
 _POLL_TIMEOUT_MS = 10_000
 _POLL_RECORDS = 20_000
 _DELIVERY_TIMEOUT_MS = 30_000
+#: The format of record batches since Kafka 0.11.
+_MAGIC = 2
 
 
 class TopicMissingError(UserError):
@@ -38,14 +42,18 @@ class TopicState:
 
 
 def topic_states(settings: Settings, topics: list[str]) -> dict[str, TopicState]:
-    """The state of each topic, by name. Raises ServerDownError; TopicMissingError if a topic does not exist."""
+    """The state of each topic, by name, read one after the other in the given order.
+
+    Raises ServerDownError; TopicMissingError if a topic does not exist.
+    """
     from kafka.admin import OffsetSpec
     from kafka.structs import TopicPartition
 
     with _admin(settings) as admin:
         found = {}
-        for description in admin.describe_topics(topics):
-            name = description["name"]
+        descriptions = {description["name"]: description for description in admin.describe_topics(topics)}
+        for name in topics:
+            description = descriptions[name]
             if description.get("error_code"):
                 raise TopicMissingError(f"topic {name} does not exist in Kafka; `evcharge stack up` makes it")
             partitions = [TopicPartition(name, p["partition_index"]) for p in description["partitions"]]
@@ -174,11 +182,82 @@ def log_records(
 
 
 def _records(consumer: KafkaConsumer, ends: Mapping[Any, int]) -> Iterator[Any]:
+    return (record for tp, record in _polled(consumer, ends) if record.offset < ends[tp])
+
+
+@contextmanager
+def log_columns(
+    settings: Settings, topic: str, ends: Mapping[int, int], since: datetime | None = None
+) -> Iterator[tuple[dict[int, int], Iterator[pa.RecordBatch]]]:
+    """As `log_records`, with the records in the columns of `evcharge.record_batches.SCHEMA`, some thousand at a time.
+
+    With `since` the records that Kafka took before it are left out, up to the first one of each partition that it took later.
+    Raises ServerDownError.
+    """
+    from kafka.structs import TopicPartition
+
+    with kafka_errors(settings):
+        consumer = _consumer(settings, fetch_max_wait_ms=100)
+        try:
+            # a batch comes as it is, in place of its records
+            consumer._fetcher.PartitionRecords = _whole_batches()
+            partitions = {TopicPartition(topic, p): end for p, end in ends.items()}
+            consumer.assign(list(partitions))
+            first = consumer.beginning_offsets(list(partitions))
+            if since is not None:
+                later = consumer.offsets_for_times(dict.fromkeys(partitions, int(since.timestamp() * 1000)))
+                first |= {
+                    tp: min(found.offset, partitions[tp]) if found else partitions[tp] for tp, found in later.items()
+                }
+            for tp, offset in first.items():
+                consumer.seek(tp, offset)
+            starts = {tp.partition: offset for tp, offset in first.items()}
+            yield starts, _columns(consumer, partitions, first)
+        finally:
+            consumer.close()
+
+
+def _columns(consumer: KafkaConsumer, ends: Mapping[Any, int], starts: Mapping[Any, int]) -> Iterator[pa.RecordBatch]:
+    from evcharge.record_batches import records_of
+
+    for tp, batch in _polled(consumer, ends):
+        # a batch may begin before what was asked for, and reach past it
+        yield records_of(tp.partition, batch, starts[tp], ends[tp])
+
+
+def _polled(consumer: KafkaConsumer, ends: Mapping[Any, int]) -> Iterator[tuple[Any, Any]]:
+    """What the consumer gets of each partition up to its end."""
     waiting = {tp for tp, end in ends.items() if consumer.position(tp) < end}
     while waiting:
-        for tp, records in consumer.poll(timeout_ms=_POLL_TIMEOUT_MS, max_records=_POLL_RECORDS).items():
-            yield from (record for record in records if record.offset < ends[tp])
+        for tp, found in consumer.poll(timeout_ms=_POLL_TIMEOUT_MS, max_records=_POLL_RECORDS).items():
+            yield from ((tp, one) for one in found)
         waiting = {tp for tp in waiting if consumer.position(tp) < ends[tp]}
+
+
+@cache
+def _whole_batches() -> type:
+    """kafka-python's reader of a fetched piece of a partition, which hands out record batches in place of records."""
+    from kafka.consumer.fetcher import Fetcher
+    from kafka.errors import CorruptRecordError
+
+    class WholeBatches(Fetcher.PartitionRecords):
+        def _maybe_skip_record(self, batch: Any) -> bool:
+            return False
+
+        def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
+            while (batch := records.next_batch()) is not None:
+                if batch.magic != _MAGIC:
+                    raise UserError(f"{tp.topic}-{tp.partition}: records in a format from before Kafka 0.11")
+                if not batch.validate_crc():
+                    raise CorruptRecordError(f"{tp.topic}-{tp.partition}, offset {batch.base_offset}: wrong checksum")
+                self.leader_epoch = batch.leader_epoch
+                self.next_fetch_offset = batch.next_offset
+                # control batches mark the ends of transactions and hold no messages
+                if not batch.is_control_batch:
+                    yield batch
+            self.drain()
+
+    return WholeBatches
 
 
 def _consumer(settings: Settings, **options: Any) -> KafkaConsumer:

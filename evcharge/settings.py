@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     mongodb_user: str = "evcharge"
     mongodb_password: SecretStr = SecretStr("")
     mongodb_database: str = "evcharge"
+    mongodb_auth_source: str = Field("admin", description="the database that has MongoDB's user")
 
     stream_master: str = Field("local[4]", description="Spark master of the live stream, which has its own driver")
 
@@ -119,13 +120,52 @@ class Settings(BaseSettings):
         "127.0.0.1,localhost",
         description="names under which a browser may ask for Dagster's pages, with commas between",
     )
+    dagster_postgres_url: SecretStr = Field(
+        SecretStr(""),
+        description="postgresql://user:password@host:port/database for Dagster's runs; none: SQLite in its home",
+    )
+    run_log_days: int = Field(7, ge=1, description="days that Dagster keeps the log of a finished run")
+    run_days: int = Field(
+        30, ge=1, description="days that Dagster keeps a finished run; what it materialized stays for ever"
+    )
     supervisor_password: SecretStr = SecretStr("")
+
+    dashboard_port: int = 0
+    dashboard_hosts: str = Field(
+        "127.0.0.1,localhost",
+        description="names under which a browser may ask for the dashboard, with commas between",
+    )
+    dashboard_proxies: int = Field(
+        0, ge=0, le=5, description="proxies before the dashboard whose X-Forwarded-For and -Proto are believed"
+    )
+    dashboard_tile_url: str = Field(
+        "",
+        pattern=r"^(|https?://[A-Za-z0-9][A-Za-z0-9.\-]*(:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}))?/[^\s;,'\"]*)$",
+        description="a map behind the stations, e.g. https://tiles.example.org/{z}/{x}/{y}.png; none: the built-in map",
+    )
+    dashboard_streams: int = Field(
+        250, ge=1, le=2_000, description="pages that the dashboard keeps up to date at the same time"
+    )
+    dashboard_requests_per_minute: int = Field(
+        3_000, ge=1, description="requests per minute that the dashboard answers to one address"
+    )
+    dashboard_user: str = Field(
+        "dashboard", pattern=r"^[a-z][a-z0-9_]*$", description="the dashboard's read-only user at every store"
+    )
+    dashboard_elasticsearch_password: SecretStr = SecretStr("")
+    dashboard_cassandra_password: SecretStr = SecretStr("")
+    dashboard_clickhouse_password: SecretStr = SecretStr("")
+    dashboard_mongodb_password: SecretStr = SecretStr("")
 
     publish_max_rows: int = Field(1_000_000, ge=1, description="rows of one publication at most")
     publish_min_rows: int = Field(50_000, ge=1, description="rows that are published without waiting")
-    publish_interval_s: int = Field(60, ge=1, description="age of the last publication after which fewer rows will do")
+    publish_interval_s: int = Field(
+        90,
+        ge=1,
+        description="age of the last publication after which a single row will do; the more rows wait, the sooner",
+    )
     telemetry_interval_s: int = Field(
-        300, ge=1, description="the same for cars' positions, which the live state shows long before"
+        900, ge=1, description="the same for cars' positions, which the live state shows long before"
     )
     publish_timeout_s: int = Field(
         1_800, ge=60, description="after this a hanging publication is ended and tried again"
@@ -138,6 +178,24 @@ class Settings(BaseSettings):
     quarantine_share_limit: float = Field(0.2, ge=0, le=1, description="quarantined share that stops a merge")
     quarantine_rows_allowed: int = Field(1_000, ge=0, description="quarantined rows that never stop a merge")
     message_bytes_limit: int = Field(1_000_000, ge=1_000, description="larger messages are quarantined")
+    compact_mb: int = Field(
+        64, ge=1, le=1_024, description="megabytes of rows, in memory, that compaction puts into one file of the lake"
+    )
+    compact_running_files: int = Field(
+        60, ge=2, description="files of the running hour of a topic from which on it is compacted before it ends"
+    )
+    quarantine_days: int = Field(
+        0, ge=0, description="days after which quarantined rows lose their message's bytes on main; 0: never"
+    )
+    left_branch_h: int = Field(
+        24, ge=1, description="hours after which maintenance deletes a branch that a kill left, if nobody can need it"
+    )
+    lake_history_days: int = Field(
+        400, ge=1, description="days that a garbage collection by lakeFS' own Spark job has to leave of main's past"
+    )
+    maintain_s: int = Field(
+        900, ge=1, description="seconds after which maintenance of the lake begins nothing more; the next one continues"
+    )
     event_days_from: str = Field(
         "2018-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of event partitions"
     )
@@ -151,6 +209,17 @@ class Settings(BaseSettings):
     afdc_api_key: SecretStr = Field(SecretStr(""), description="free from developer.nlr.gov; none: no polling")
     state_stale_after_h: int = Field(
         24, ge=1, description="hours without an event after which a station's state reads as unknown"
+    )
+
+    forecast_days: int = Field(
+        28, ge=1, le=366, description="days of finished sessions at most that the forecast's model is trained on"
+    )
+
+    routing_url: str = Field(
+        "", pattern=r"^(https?://\S+)?$", description="routing engine for trips (OSRM or Valhalla); none: estimates"
+    )
+    routing_kind: Literal["", "osrm", "valhalla"] = Field(
+        "", description="what the routing engine is; none: it is asked"
     )
 
     # all stations of the example registry: on a Sunday, the calmest day, cars came to 534 of them (measured here)
@@ -174,6 +243,7 @@ class Settings(BaseSettings):
             "cassandra_contact_points": f"127.0.0.1:{ports['cassandra']}",
             "mongodb_host": f"127.0.0.1:{ports['mongodb']}",
             "dagster_port": ports["dagster_webserver"],
+            "dashboard_port": ports["dashboard"],
         }
         for name, value in defaults.items():
             if not getattr(self, name):

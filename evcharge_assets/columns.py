@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import dagster as dg
-import pyarrow as pa
 
-from evcharge.contracts import Contract
-from evcharge.lake.layout import ARCHIVE_FIELDS
+from evcharge.contracts import Contract, Field
+from evcharge.lake.layout import ARCHIVE_COLUMNS
 from evcharge.warehouse.schema import SQL, warehouse_tables
 
 
 def contract_columns(contract: Contract, *, archived: bool) -> dg.TableSchema:
     """Columns of a topic's messages or, `archived`, of their rows in the lake."""
-    columns = [
-        dg.TableColumn(
-            field.name,
-            field.type.value.lower(),
-            description=field.description + (f" [{field.unit}]" if field.unit else ""),
-            constraints=dg.TableColumnConstraints(
-                nullable=not field.required, other=[field.limits] if field.limits else None
-            ),
-        )
-        for field in contract.fields
-    ]
-    return dg.TableSchema([*columns, *(_arrow_column(f) for f in ARCHIVE_FIELDS)] if archived else columns)
+    fields = (*contract.fields, *(ARCHIVE_COLUMNS if archived else ()))
+    return dg.TableSchema([_column(field) for field in fields])
 
 
 def warehouse_columns(table: str) -> dg.TableSchema:
@@ -36,5 +25,12 @@ def warehouse_columns(table: str) -> dg.TableSchema:
     raise KeyError(table)
 
 
-def _arrow_column(field: pa.Field) -> dg.TableColumn:
-    return dg.TableColumn(field.name, str(field.type), constraints=dg.TableColumnConstraints(nullable=field.nullable))
+def _column(field: Field) -> dg.TableColumn:
+    return dg.TableColumn(
+        field.name,
+        field.type.value.lower(),
+        description=field.description + (f" [{field.unit}]" if field.unit else ""),
+        constraints=dg.TableColumnConstraints(
+            nullable=not field.required, other=[field.limits] if field.limits else None
+        ),
+    )

@@ -7,20 +7,21 @@ from typing import Any
 import dagster as dg
 
 from evcharge.contracts import CONTRACTS
-from evcharge.lake.parked import publish_job_name
+from evcharge.lake.parked import TOPIC_TAG, publish_job_name
 from evcharge.reference.mongodb import EV_MODELS, STATIONS
 from evcharge.settings import load_settings
+from evcharge_assets.forecast import MODEL, SCORE
 from evcharge_assets.kafka import simulated_key
 from evcharge_assets.lake import archive_key, candidate_key
 from evcharge_assets.live import HOURLY_USAGE, STATION_STATE, live_stream_job
+from evcharge_assets.maintenance import maintain_lake_job
+from evcharge_assets.pruning_job import prune_runs_job
+from evcharge_assets.publishing import TIME_LIMIT_TAG, publish_waiting_job
 from evcharge_assets.reference import collection_key
 from evcharge_assets.registry import poll_registry_job
 from evcharge_assets.warehouse import table_key
 
 _settings = load_settings()
-#: Dagster's run monitoring ends a run that takes longer than this tag says, in seconds; a sensor asks for it again. The
-#: stream's run has no such tag.
-TIME_LIMIT_TAG = "dagster/max_runtime"
 _PUBLISH_LIMIT = {TIME_LIMIT_TAG: str(_settings.publish_timeout_s)}
 _LOAD_LIMIT = {TIME_LIMIT_TAG: str(_settings.load_timeout_s)}
 
@@ -28,9 +29,9 @@ publish_jobs = [
     dg.define_asset_job(
         publish_job_name(topic),
         selection=dg.AssetSelection.assets(candidate_key(topic), archive_key(topic)),
-        description=f"Publishes a range of {topic}: candidate, blocking checks, merge.",
+        description=f"Publishes a range of {topic} alone: candidate, blocking checks, merge.",
         executor_def=dg.in_process_executor,
-        tags={"evcharge/topic": topic, **_PUBLISH_LIMIT},
+        tags={TOPIC_TAG: topic, **_PUBLISH_LIMIT},
     )
     for topic in CONTRACTS
 ]
@@ -97,7 +98,16 @@ simulated_day_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+train_forecast_job = dg.define_asset_job(
+    "train_forecast",
+    selection=dg.AssetSelection.assets(MODEL, SCORE) | dg.AssetSelection.checks_for_assets(SCORE),
+    description="Trains the forecast's model on the newest sessions, and scores it.",
+    executor_def=dg.in_process_executor,
+    tags=_LOAD_LIMIT,
+)
+
 jobs: list[Any] = [
+    publish_waiting_job,
     *publish_jobs,
     load_days_job,
     load_positions_job,
@@ -109,4 +119,7 @@ jobs: list[Any] = [
     live_stream_job,
     poll_registry_job,
     load_reference_job,
+    train_forecast_job,
+    prune_runs_job,
+    maintain_lake_job,
 ]

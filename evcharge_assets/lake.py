@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from dagster_pyspark import LazyPySparkResource
-from kafka.errors import KafkaError
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, Contract
@@ -18,7 +16,7 @@ from evcharge.errors import UserError
 from evcharge.lake import publish
 from evcharge.lake.archive import ReplanError
 from evcharge.lake.candidate import Manifest, write_candidate
-from evcharge.lake.gates import GATES, Gate
+from evcharge.lake.gates import GATES, Gate, Verdict
 from evcharge.lake.ledger import LedgerError, OffsetRange
 from evcharge.lake.locate import candidate_of_run, published_in_hour
 from evcharge.lake.planner import plan
@@ -28,8 +26,10 @@ from evcharge.settings import Settings
 from evcharge_assets.columns import contract_columns
 from evcharge_assets.kafka import OWNER, snake, topic_key
 from evcharge_assets.partitions import hour_key, ingest_hour, ingest_hours
-from evcharge_assets.resources import Platform, identity, root_run_id
+from evcharge_assets.resources import Platform, SparkConnect, identity, root_run_id
 
+#: One merge at a time.
+MERGE_POOL = "lake_merge"
 SERVERS = ("kafka", "minio", "lakefs", "spark-connect")
 
 
@@ -48,7 +48,7 @@ def archive_key(topic: str) -> dg.AssetKey:
     return dg.AssetKey(["lake", snake(topic)])
 
 
-def _publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:
+def publication_metadata(manifests: list[Manifest]) -> dict[str, Any]:
     rules: Counter[str] = Counter()
     for manifest in manifests:
         rules.update(manifest.quarantined_by_rule)
@@ -95,7 +95,7 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
         code_version="1",
     )
     def candidate(
-        context: dg.AssetExecutionContext, config: PlannedRange, platform: Platform, pyspark: LazyPySparkResource
+        context: dg.AssetExecutionContext, config: PlannedRange, platform: Platform, pyspark: SparkConnect
     ) -> dg.MaterializeResult[None]:
         settings, repository = platform.settings(), platform.repository()
         hour = ingest_hour(context.partition_key)
@@ -107,7 +107,7 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
             if planned is None or attempt is None:
                 manifests = list(published_in_hour(repository, topic, hour))
                 context.log.info(f"nothing to publish: {len(manifests)} publications of {hour} are verified instead")
-                return dg.MaterializeResult(metadata=_publication_metadata(manifests) | {"verified": True})
+                return dg.MaterializeResult(metadata=publication_metadata(manifests) | {"verified": True})
             context.log.info(f"publishing {planned.rows} rows of {topic}, attempt {attempt}: {planned.to_json()}")
             manifest, commit = write_candidate(
                 settings,
@@ -120,7 +120,7 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
                 on_step=lambda step: context.log.info(step),
             )
         return dg.MaterializeResult(
-            metadata=_publication_metadata([manifest]) | {"branch": manifest.branch, "lake_commit": commit.id}
+            metadata=publication_metadata([manifest]) | {"branch": manifest.branch, "lake_commit": commit.id}
         )
 
     @dg.asset(
@@ -130,7 +130,7 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
         group_name="lake",
         kinds={"lakefs", "parquet"},
         owners=[OWNER],
-        pool="lake_merge",
+        pool=MERGE_POOL,
         description=f"Every record of `{topic}`, once, on main: the candidate's branch merged after its checks.",
         metadata={"dagster/column_schema": contract_columns(contract, archived=True)},
         code_version="1",
@@ -142,7 +142,7 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
             found = find_candidate(context.run, repository, topic)
             if found is None:
                 manifests = list(published_in_hour(repository, topic, hour))
-                return dg.MaterializeResult(metadata=_publication_metadata(manifests) | {"verified": True})
+                return dg.MaterializeResult(metadata=publication_metadata(manifests) | {"verified": True})
             closed = _closed_gates(context, platform.settings(), repository, topic, found)
             if closed:
                 raise dg.Failure("; ".join(closed), allow_retries=False)
@@ -150,11 +150,11 @@ def archive_assets(contract: Contract, settings: Settings) -> list[Any]:
                 published = publish.merge(repository, found[0])
             except (ReplanError, LedgerError) as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
-            _forget_published(context, platform.settings(), repository, found[0])
+            forget_if_first_of_day(context, platform.settings(), repository, found[0])
         verb = "merged as" if published.merged_now else "already published at"
         context.log.info(f"{published.manifest.publication_id} {verb} commit {published.merge_commit}")
         return dg.MaterializeResult(
-            metadata=_publication_metadata([published.manifest])
+            metadata=publication_metadata([published.manifest])
             | {"branch": published.manifest.branch, "lake_commit": published.merge_commit}
         )
 
@@ -198,10 +198,15 @@ def _closed_gates(
     return [] if passed >= {gate.name for gate in GATES} else publish.closed_gates(settings, repository, *found)
 
 
-def _forget_published(
-    context: dg.AssetExecutionContext, settings: Settings, repository: Repository, manifest: Manifest
+def forget_if_first_of_day(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    settings: Settings,
+    repository: Repository,
+    manifest: Manifest,
 ) -> None:
     """Once a day and topic, after a merge: cuts Kafka's log. What fails here fails no publication and waits a day."""
+    from kafka.errors import KafkaError
+
     try:
         if is_first_of_day(repository, manifest):
             forget_published(settings, repository, manifest.topic)
@@ -224,14 +229,18 @@ def _gate_check(topic: str, gate: Gate) -> dg.AssetChecksDefinition:
                 hour = ingest_hour(context.run.tags.get("dagster/partition", ""))
                 return _verify_published(settings, repository, topic, gate, hour)
             verdict = gate.judge(settings, repository, *found)
-        figures = {k: dg.MetadataValue.json(v) if isinstance(v, list | dict) else v for k, v in verdict.figures.items()}
-        return dg.AssetCheckResult(
-            passed=verdict.passed,
-            description=f"{gate.rule}: {verdict.message}",
-            metadata={"rule": gate.rule, **figures},
-        )
+        return gate_result(gate, verdict)
 
     return check
+
+
+def gate_result(gate: Gate, verdict: Verdict) -> dg.AssetCheckResult:
+    figures = {k: dg.MetadataValue.json(v) if isinstance(v, list | dict) else v for k, v in verdict.figures.items()}
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        description=f"{gate.rule}: {verdict.message}",
+        metadata={"rule": gate.rule, **figures},
+    )
 
 
 def _verify_published(

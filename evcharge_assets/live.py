@@ -1,17 +1,18 @@
 """The live state as assets, by hour of event time, and the job that keeps it current.
 
 The stream's run materializes the hours that it touches. A past hour that is launched or backfilled is computed from the lake;
-newer state stays as it is.
+newer state stays as it is. What computes it is imported where it begins: every run loads this module.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster_pyspark import LazyPySparkResource
 
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
@@ -27,14 +28,15 @@ from evcharge.live.checks import (
     stream_is_fresh,
     stream_keeps_up,
 )
-from evcharge.live.final_usage import write_final_usage
-from evcharge.live.rebuild import catch_up_station_state, recompute_positions
-from evcharge.live.stream_runner import StreamProgress, run_stream
 from evcharge.settings import Settings
+from evcharge_assets.events import evaluated, materialized
 from evcharge_assets.kafka import OWNER
 from evcharge_assets.lake import any_hour_of
 from evcharge_assets.partitions import event_hours, hour_of_ms, hour_partition
-from evcharge_assets.resources import Platform
+from evcharge_assets.resources import Platform, SparkConnect
+
+if TYPE_CHECKING:
+    from evcharge.live.stream_runner import StreamProgress
 
 STATION_STATE = dg.AssetKey(["elasticsearch", "station_state"])
 VEHICLE_POSITION = dg.AssetKey(["elasticsearch", "vehicle_position"])
@@ -46,6 +48,9 @@ BATCH_SERVERS = ("minio", "lakefs", "spark-connect")
 #: The most hours that one report of the stream materializes, the newest ones: a replayed year touches thousands.
 HOURS_PER_REPORT = 24
 REPORT_EVERY_S = 60.0
+#: An hour is materialized at its first touch, and no more often than this while it is touched. The run never ends, and each
+#: time leaves some 20 kB in Dagster's storage.
+REPEAT_EVERY_S = 600.0
 
 #: The asset that each query of the stream keeps current.
 _ASSETS_OF_QUERY = {"stations": (STATION_STATE, HOURLY_USAGE), "vehicles": (VEHICLE_POSITION,)}
@@ -74,8 +79,10 @@ def live_assets(settings: Settings) -> list[Any]:
         "A launched hour folds in the lake's records that the state lacks; a missing index is rebuilt.",
     )
     def station_state(
-        context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+        context: dg.AssetExecutionContext, platform: Platform, pyspark: SparkConnect
     ) -> dg.MaterializeResult[None]:
+        from evcharge.live.rebuild import catch_up_station_state
+
         with platform.naming_servers(context, *BATCH_SERVERS, "elasticsearch"):
             done = catch_up_station_state(platform.settings(), pyspark.spark_session)
         return dg.MaterializeResult(
@@ -94,8 +101,10 @@ def live_assets(settings: Settings) -> list[Any]:
         "where they are newer.",
     )
     def vehicle_position(
-        context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+        context: dg.AssetExecutionContext, platform: Platform, pyspark: SparkConnect
     ) -> dg.MaterializeResult[None]:
+        from evcharge.live.rebuild import recompute_positions
+
         days = sorted({hour_partition(key).date().isoformat() for key in context.partition_keys})
         with platform.naming_servers(context, *BATCH_SERVERS, "elasticsearch"):
             rows = recompute_positions(platform.settings(), pyspark.spark_session, days)
@@ -108,8 +117,10 @@ def live_assets(settings: Settings) -> list[Any]:
         pool="hourly_usage",
     )
     def hourly_station_usage(
-        context: dg.AssetExecutionContext, platform: Platform, pyspark: LazyPySparkResource
+        context: dg.AssetExecutionContext, platform: Platform, pyspark: SparkConnect
     ) -> dg.MaterializeResult[None]:
+        from evcharge.live.final_usage import write_final_usage
+
         days = {hour_partition(key).date() for key in context.partition_keys}
         with platform.naming_servers(context, *BATCH_SERVERS, "cassandra"):
             report = write_final_usage(
@@ -194,12 +205,14 @@ def _result(finding: Finding) -> dg.AssetCheckResult:
 
 @dg.op(name="stream", description="Runs the live stream until the run is terminated; a sensor starts it again.")
 def stream_op(context: dg.OpExecutionContext, platform: Platform) -> None:
+    from evcharge.live.stream_runner import run_stream
+
     settings = platform.settings()
     with platform.naming_servers(context, "kafka", "elasticsearch"):
         run_stream(
             settings,
             Event(),
-            lambda progress: _report(context, settings, progress),
+            StreamReports(context, settings).report,
             report_every_s=REPORT_EVERY_S,
         )
 
@@ -213,54 +226,63 @@ def live_stream_job() -> None:
     stream_op()
 
 
-def _report(context: dg.OpExecutionContext, settings: Settings, progress: StreamProgress) -> None:
-    _materialize(context, progress)
-    try:
-        with elasticsearch_errors(settings), elasticsearch(settings) as client:
-            _evaluate(context, client)
-    except ServerDownError as error:
-        # The stream itself waits for the server.
-        context.log.warning(str(error))
+class StreamReports:
+    """What the stream's run tells Dagster: which hours the stream touched, and what its checks say."""
 
+    def __init__(self, context: dg.OpExecutionContext, settings: Settings) -> None:
+        self.context, self.settings = context, settings
+        self.repeat_at = 0.0
+        #: By query, and hour (ms since the epoch): the records that are not in a materialization yet.
+        self.waiting: dict[str, Counter[int]] = {query: Counter() for query in _ASSETS_OF_QUERY}
+        self.materialized: dict[str, set[int]] = {query: set() for query in _ASSETS_OF_QUERY}
+        #: What the checks said since the last materialization of the station state.
+        self.passed: dict[str, bool] = {}
 
-def _evaluate(context: dg.OpExecutionContext, client: Any) -> None:
-    """Evaluates the checks after the materialization: Dagster's pages hide check results from before it."""
-    for name, (_, judge) in _STATE_CHECKS.items():
-        result = _result(judge(client))
-        evaluation = dg.AssetCheckEvaluation(
-            asset_key=STATION_STATE,
-            check_name=name,
-            passed=result.passed,
-            metadata=result.metadata,
-            target_materialization_data=None,
-            severity=result.severity,
-            description=result.description,
-            blocking=False,
-            partition=None,
-        )
-        context.log_event(evaluation)  # type: ignore[arg-type]  # accepted, but missing from its annotation
+    def report(self, progress: "StreamProgress") -> None:
+        """Materializes the hours whose time has come, and stores the checks' results that are news."""
+        now = time.monotonic()
+        repeats = now >= self.repeat_at
+        if repeats:
+            self.repeat_at = now + REPEAT_EVERY_S
+        for query, keys in _ASSETS_OF_QUERY.items():
+            self._materialize(query, keys, progress, repeats)
+        if repeats:
+            self.context.log.info(json.dumps({name: status.to_json() for name, status in progress.statuses.items()}))
+        try:
+            with elasticsearch_errors(self.settings), elasticsearch(self.settings) as client:
+                self._evaluate(client)
+        except ServerDownError as error:
+            # The stream itself waits for the server.
+            self.context.log.warning(str(error))
 
-
-def _materialize(context: dg.OpExecutionContext, progress: StreamProgress) -> None:
-    """Materializes, for each asset, the hours that the stream touched since its last report."""
-    for query, keys in _ASSETS_OF_QUERY.items():
+    def _materialize(self, query: str, keys: Iterable[dg.AssetKey], progress: "StreamProgress", repeats: bool) -> None:
+        waiting, done = self.waiting[query], self.materialized[query]
+        waiting.update(progress.hours.get(query, {}))
+        due = sorted(hour_ms for hour_ms in waiting if repeats or hour_ms not in done)
+        if len(due) > HOURS_PER_REPORT:
+            self.context.log.info(f"{query}: {len(due) - HOURS_PER_REPORT} older hours were touched as well")
         status = progress.statuses.get(query)
-        touched = sorted(progress.hours.get(query, {}).items())
-        if len(touched) > HOURS_PER_REPORT:
-            context.log.info(f"{query}: {len(touched) - HOURS_PER_REPORT} older hours were touched as well")
-        for hour_ms, records in touched[-HOURS_PER_REPORT:]:
+        for hour_ms in due[-HOURS_PER_REPORT:]:
             for key in keys:
-                context.log_event(
-                    dg.AssetMaterialization(
-                        asset_key=key,
-                        partition=hour_of_ms(hour_ms),
-                        metadata={
-                            "records": records,
-                            "lag_rows": status.lag_rows if status else 0,
-                            "as_of": (status.as_of or "") if status else "",
-                            "batch_s": status.batch_s if status else 0.0,
-                            "from": "stream",
-                        },
-                    )
-                )
-    context.log.info(json.dumps({name: status.to_json() for name, status in progress.statuses.items()}))
+                metadata = {
+                    "records": waiting[hour_ms],
+                    "lag_rows": status.lag_rows if status else 0,
+                    "as_of": (status.as_of or "") if status else "",
+                    "batch_s": status.batch_s if status else 0.0,
+                    "from": "stream",
+                }
+                materialized(self.context, key, metadata, hour_of_ms(hour_ms))
+        for hour_ms in due:
+            del waiting[hour_ms]
+        done.update(due)
+        if due and STATION_STATE in keys:
+            # Dagster's pages hide check results from before the materialization.
+            self.passed.clear()
+
+    def _evaluate(self, client: Any) -> None:
+        for name, (_, judge) in _STATE_CHECKS.items():
+            result = _result(judge(client))
+            if self.passed.get(name) == result.passed:
+                continue
+            self.passed[name] = result.passed
+            evaluated(self.context, STATION_STATE, name, result)

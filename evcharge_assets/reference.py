@@ -24,7 +24,7 @@ _STATION_COLUMNS = [
 ] + _columns(reference.STATION_EXTRAS)
 
 
-def _done(upserted: reference.Upserted) -> dict[str, int]:
+def upserted_metadata(upserted: reference.Upserted) -> dict[str, int]:
     return {
         "inserted": upserted.inserted,
         "changed": upserted.changed,
@@ -51,7 +51,7 @@ def mongodb_stations(context: dg.AssetExecutionContext, platform: Platform) -> d
         return dg.MaterializeResult(metadata={"outcome": "this platform has no MongoDB (EVCHARGE_PROFILE=small)"})
     with platform.naming_servers(context, "minio", "lakefs", "mongodb"):
         upserted, commit = sync_stations(platform.settings(), platform.repository())
-    return dg.MaterializeResult(metadata=_done(upserted) | {"lake_commit": commit})
+    return dg.MaterializeResult(metadata=upserted_metadata(upserted) | {"lake_commit": commit})
 
 
 @dg.asset(
@@ -69,7 +69,7 @@ def mongodb_ev_models(context: dg.AssetExecutionContext, platform: Platform) -> 
         reference.ensure(settings)
         upserted = reference.upsert_models(settings, bundled_models())
         rows = sum(part.documents for part in reference.held(settings) if part.collection == reference.EV_MODELS)
-    return dg.MaterializeResult(metadata=_done(upserted) | {"dagster/row_count": rows})
+    return dg.MaterializeResult(metadata=upserted_metadata(upserted) | {"dagster/row_count": rows})
 
 
 assets = [mongodb_stations, mongodb_ev_models]

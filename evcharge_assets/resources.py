@@ -7,16 +7,18 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster_pyspark import LazyPySparkResource
 
 from evcharge.connections import ServerDownError
 from evcharge.lake.candidate import RunIdentity
 from evcharge.lake.parked import SERVER_DOWN_TAG
 from evcharge.lake.repository import Repository
 from evcharge.settings import IS_CLONE, PROJECT, Settings, load_settings
-from evcharge.stack.health import unhealthy_servers
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 class Platform(dg.ConfigurableResource):
@@ -44,6 +46,9 @@ class Platform(dg.ConfigurableResource):
             # says already why
             raise
         except Exception as error:
+            # Imported here, because it knows every server's client, and only a failed run asks.
+            from evcharge.stack.health import unhealthy_servers
+
             settings = self.settings()
             down = [str(error)] if isinstance(error, ServerDownError) else unhealthy_servers(settings, services)
             if not down:
@@ -52,11 +57,23 @@ class Platform(dg.ConfigurableResource):
             raise dg.Failure("; ".join(down), allow_retries=False) from error
 
 
-def spark_resource(settings: Settings) -> LazyPySparkResource:
-    """Clients of the running Spark Connect server."""
+class SparkConnect(dg.ConfigurableResource):
+    """A client of the running Spark Connect server. PySpark is imported, and the session opened, when the first asset asks."""
+
+    remote: str
+
+    @property
+    def spark_session(self) -> SparkSession:
+        from dagster_pyspark import LazyPySparkResource
+
+        session: SparkSession = LazyPySparkResource(spark_config={"spark.remote": self.remote}).spark_session
+        return session
+
+
+def spark_resource(settings: Settings) -> SparkConnect:
     # the token goes through the environment, since Dagster's pages show a resource's configuration
     os.environ.setdefault("SPARK_CONNECT_AUTHENTICATE_TOKEN", settings.spark_token.get_secret_value())
-    return LazyPySparkResource(spark_config={"spark.remote": settings.spark_remote})
+    return SparkConnect(remote=settings.spark_remote)
 
 
 def root_run_id(run: dg.DagsterRun) -> str:
@@ -64,7 +81,7 @@ def root_run_id(run: dg.DagsterRun) -> str:
     return run.root_run_id or run.run_id
 
 
-def identity(context: dg.AssetExecutionContext) -> RunIdentity:
+def identity(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> RunIdentity:
     """The run and our code's version, for the lake's metadata."""
     return RunIdentity(context.run.run_id, root_run_id(context.run), code_version())
 

@@ -14,7 +14,7 @@ from evcharge.lake.parked import counts_as_attempt
 FIRST_BACKOFF_S = 15
 LAST_BACKOFF_S = 120
 
-_FIRST, LAST_PARTITION = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 #: Ranges of partitions that one tick requests at most. Loads run one at a time, and the next tick requests the rest.
 RANGES_PER_TICK = 3
@@ -56,7 +56,7 @@ def range_request(job_name: str, first: str, last: str) -> dg.RunRequest:
     """
     if first == last:
         return dg.RunRequest(job_name=job_name, partition_key=first)
-    return dg.RunRequest(job_name=job_name, tags={_FIRST: first, LAST_PARTITION: last})
+    return dg.RunRequest(job_name=job_name, tags={_FIRST: first, _LAST: last})
 
 
 def why_wait(records: list[dg.RunRecord]) -> str | None:

@@ -29,6 +29,8 @@ class LakeInMemory(Repository):
         #: what a branch has that its manifest does not name
         self.stray: list[str] = []
         self.merged: list[str] = []
+        #: the UTC dates of the good rows of candidates
+        self.event_dates: list[str] = []
 
     def read_json(self, ref: str, path: str) -> dict[str, Any] | None:
         return self.files.get(path)
@@ -40,7 +42,7 @@ class LakeInMemory(Repository):
     def commit_of(self, commit_id: str) -> Commit:
         return next(commit for commit in self.candidates.values() if commit.id == commit_id)
 
-    def diff(self, left: str, right: str) -> list[tuple[str, str]]:
+    def diff(self, left: str, right: str, *, prefix: str = "") -> list[tuple[str, str]]:
         metadata = self.commit_of(right).metadata
         paths = [*self.files[metadata["manifest"]]["files"], metadata["manifest"], Ledger.path(metadata["topic"])]
         return [("added", path) for path in [*paths, *self.stray]]

@@ -32,15 +32,19 @@ STARTS = 3
 class Stream:
     """`evcharge stream` on a platform."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self.settings, self.log = settings, log
+    def __init__(self, settings: Settings, log: Path, *options: str) -> None:
+        self.settings, self.log, self.options = settings, log, options
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = Path(sys.executable).with_name("evcharge")
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [command, "stream"], stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+                [command, "stream", *self.options],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     def kill(self) -> None:

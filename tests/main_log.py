@@ -18,15 +18,19 @@ class MainLog(Repository):
         self.commits: list[Commit] = []
         #: The `stop_at` of every reading of the log.
         self.readings: list[str | None] = []
+        #: The files that each commit leaves on main.
+        self.files: dict[str, frozenset[str]] = {}
 
-    def publish(self, topic: str, *days: date, reached: list[date] | None = None) -> str:
-        """Adds a publication with good rows of the given UTC days; its commit's id.
+    def publish(self, topic: str, *days: date, reached: list[date] | None = None, run_id: str = "a run") -> str:
+        """Adds a publication with good rows of the given UTC days, made by a run; its commit's id.
 
         `reached` are the other days that its sessions reach into. None: a publication of an earlier version.
         """
         dates = {"event_dates": days} | ({} if reached is None else {"reached_dates": reached})
         return self.add(
-            topic=topic, **{name: json.dumps([day.isoformat() for day in listed]) for name, listed in dates.items()}
+            topic=topic,
+            run_id=run_id,
+            **{name: json.dumps([day.isoformat() for day in listed]) for name, listed in dates.items()},
         )
 
     def add(self, **metadata: str) -> str:
@@ -44,3 +48,12 @@ class MainLog(Repository):
             if commit.id == stop_at:
                 return
             yield commit
+
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        ids = [entry.id for entry in self.commits]
+        return ancestor in ids and ids.index(ancestor) <= ids.index(commit)
+
+    def diff(self, left: str, right: str, *, prefix: str = "") -> list[tuple[str, str]]:
+        before, after = self.files[left], self.files[right]
+        kinds = {"added": after - before, "removed": before - after}
+        return [(kind, path) for kind, paths in kinds.items() for path in sorted(paths) if path.startswith(prefix)]

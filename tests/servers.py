@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -81,6 +82,13 @@ def _platform(home: Path, *, keep: bool) -> Iterator[Settings]:
         for name in ("EVCHARGE_HOME", "EVCHARGE_PORT_OFFSET"):
             del os.environ[name]
         os.environ |= environment
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def running_offset(home: Path) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any
 from support import Lake
 
 from evcharge.lake.ledger import OffsetRange
+from evcharge.lake.maintenance import maintain as maintain_lake
 from evcharge.settings import Settings
 from evcharge.warehouse.load_sessions import load_sessions
 
@@ -64,10 +65,21 @@ def publish(settings: Settings, planned: OffsetRange, on_step: Callable[[str], N
     Lake(settings).publish(planned, on_step=on_step)
 
 
-def load(settings: Settings, days: Sequence[date], run_id: str, on_step: Callable[[str], None]) -> None:
+def load(
+    settings: Settings,
+    days: Sequence[date],
+    run_id: str,
+    in_full: bool,
+    on_step: Callable[[str], None],
+) -> None:
     """Loads days into the warehouse."""
     lake = Lake(settings)
-    load_sessions(settings, lake.repository, lake.spark, days, run_id, on_step=on_step)
+    load_sessions(settings, lake.repository, lake.spark, days, run_id, in_full=in_full, on_step=on_step)
+
+
+def maintain(settings: Settings, on_step: Callable[[str], None]) -> None:
+    """Maintains the lake."""
+    maintain_lake(settings, Lake(settings).repository, "killed-run", on_step=on_step)
 
 
 def _run(target: Callable[..., None], arguments: tuple[Any, ...], block_at: str, steps: Connection) -> None:

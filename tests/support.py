@@ -193,8 +193,8 @@ class Lake:
     def load_positions(self, days: Iterable[Any]) -> LoadReport:
         return load_vehicle_positions(self.settings, self.repository, self.spark, days, RUN.run_id)
 
-    def load(self, days: Iterable[Any], run_id: str = RUN.run_id) -> LoadReport:
-        return load_sessions(self.settings, self.repository, self.spark, days, run_id)
+    def load(self, days: Iterable[Any], run_id: str = RUN.run_id, *, in_full: bool = False) -> LoadReport:
+        return load_sessions(self.settings, self.repository, self.spark, days, run_id, in_full=in_full)
 
     def query(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
         client = clickhouse(self.settings)
@@ -224,6 +224,12 @@ class Lake:
                 )
             found[kind] = table.to_pylist() if table.num_rows else []
         return found
+
+    def all_rows(self, topic: str = SESSION_EVENTS.topic, ref: str = "main") -> dict[str, pa.Table]:
+        """Every row of a topic, good and quarantined ones, each in Kafka's order."""
+        order = [(name, "ascending") for name in ("topic_generation", "kafka_partition", "kafka_offset")]
+        tables = {kind: self.table(ref, f"{kind}/{topic}/") for kind in ("raw", "quarantine")}
+        return {kind: table.sort_by(order).combine_chunks() for kind, table in tables.items() if table.num_rows}
 
     def row_hash(self, planned: OffsetRange, ref: str = "main") -> str:
         """Hash of what main holds of the range: contract columns, or bytes and rule, by place within the range."""

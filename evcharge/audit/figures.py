@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,8 +44,12 @@ class Sides:
     unordered: int = 0
 
 
-def disagreements(sides: Sides) -> Iterator[tuple[StationHour, Figures | None, Figures | None]]:
-    """Station and hour, what is expected and what is found, where the two differ."""
+Disagreement = tuple[StationHour, Figures | None, Figures | None]
+"""Station and hour, what is expected and what is found."""
+
+
+def disagreements(sides: Sides) -> Iterator[Disagreement]:
+    """Where what is expected and what is found differ, in the order of stations and hours."""
     for key in sorted(sides.expected.keys() | sides.found.keys()):
         expected, found = sides.expected.get(key), sides.found.get(key)
         if expected != found:
@@ -57,27 +61,46 @@ def by_station_hour(rows: pa.Table) -> dict[StationHour, Figures]:
 
     The hash is the sum of the rows' 64-bit hashes, so that the order of rows does not matter.
     """
-    if rows.num_rows == 0:
-        return {}
-    hours = pa.array(rows["at"].to_numpy() // HOUR_MS)
-    rows = rows.append_column("hour", hours).sort_by([("station_id", "ascending"), ("hour", "ascending")])
-    stations, hour = rows["station_id"].to_numpy(zero_copy_only=False), rows["hour"].to_numpy()
-    starts = np.flatnonzero(np.r_[True, (stations[1:] != stations[:-1]) | (hour[1:] != hour[:-1])])
-    session = rows["session"].to_numpy(zero_copy_only=False)
-    energy = np.where(session, rows["energy_wh"].to_numpy(), 0)
-    ends = np.r_[starts[1:], len(hour)]
-    sums = [np.add.reduceat(values, starts) for values in (session.astype(np.int64), energy, _hashes(rows))]
-    return {
-        (stations[start], int(hour[start]) * HOUR_MS): Figures(int(end - start), int(n), int(wh), f"{int(digest):016x}")
-        for start, end, n, wh, digest in zip(starts, ends, *sums, strict=True)
-    }
+    return {key: own for key, _, own in row_disagreements(rows, rows.slice(0, 0)) if own is not None}
+
+
+def row_disagreements(found: pa.Table, expected: pa.Table) -> Iterator[Disagreement]:
+    """`disagreements` of the figures by station and hour of two tables of session rows, in no order.
+
+    Figures are made only where the two differ, since elsewhere nobody asks for them.
+    """
+    rows = pa.concat_tables([table.select(["station_id"]) for table in (found, expected)])
+    stations = rows["station_id"].combine_chunks().dictionary_encode("encode")
+    hours = np.concatenate([table["at"].to_numpy() // HOUR_MS for table in (found, expected)])
+    first = hours.min(initial=0)
+    span = int(hours.max(initial=0) - first) + 1
+    groups, group_of = np.unique(
+        stations.indices.to_numpy().astype(np.int64) * span + (hours - first), return_inverse=True
+    )
+    here, there = group_of[: found.num_rows], group_of[found.num_rows :]
+    sums = [_sums(found, here, len(groups)), _sums(expected, there, len(groups))]
+    names = stations.dictionary.to_pylist()
+    for group in np.flatnonzero(np.any([own != other for own, other in zip(*sums, strict=True)], axis=0)):
+        station, hour = divmod(int(groups[group]), span)
+        own, other = ([int(values[group]) for values in side] for side in sums)
+        key = names[station], (hour + int(first)) * HOUR_MS
+        yield key, _of_sums(other) if other[0] else None, _of_sums(own) if own[0] else None
 
 
 def total_of_rows(rows: pa.Table) -> Figures:
     """Figures of all session rows (`session_rows.SCHEMA`)."""
-    finished = rows.filter(rows["session"])
-    digest = int(np.add.reduce(_hashes(rows))) if rows.num_rows else 0
-    return Figures(rows.num_rows, finished.num_rows, pc.sum(finished["energy_wh"]).as_py() or 0, f"{digest:016x}")
+    return _of_sums([int(values[0]) for values in _sums(rows, np.zeros(rows.num_rows, np.int64), 1)])
+
+
+def with_digests(rows: pa.Table) -> pa.Table:
+    """The rows with their hashes in a column `digest`, so that they are computed once."""
+    return rows.append_column("digest", pa.array(_digests(rows)))
+
+
+def added(one: Figures, other: Figures) -> Figures:
+    """The figures of both together; no row is in both."""
+    digest = (int(one.hash, 16) + int(other.hash, 16)) % 2**64
+    return _of_sums([one.events + other.events, one.sessions + other.sessions, one.energy_wh + other.energy_wh, digest])
 
 
 def total_of_hours(figures: Mapping[StationHour, Figures]) -> Figures:
@@ -91,10 +114,38 @@ def total_of_hours(figures: Mapping[StationHour, Figures]) -> Figures:
     return Figures(events, sessions, energy_wh, f"{digest:016x}")
 
 
-def _hashes(rows: pa.Table) -> np.ndarray:
-    keys, at, energy = (rows[name].to_pylist() for name in ("key", "at", "energy_wh"))
-    return np.fromiter(
-        (xxhash.xxh3_64_intdigest(f"{k}|{t}|{e}".encode()) for k, t, e in zip(keys, at, energy, strict=True)),
-        dtype=np.uint64,
-        count=len(keys),
-    )
+def merged(parts: Iterable[Sides]) -> Sides:
+    """The sides of all parts together, each of other stations."""
+    found: dict[StationHour, Figures] = {}
+    expected: dict[StationHour, Figures] = {}
+    ahead = unordered = 0
+    for part in parts:
+        found |= part.found
+        expected |= part.expected
+        ahead, unordered = ahead + part.ahead, unordered + part.unordered
+    return Sides(found, expected, ahead, unordered)
+
+
+def _sums(rows: pa.Table, group_of: np.ndarray, groups: int) -> list[np.ndarray]:
+    """Of each group the numbers of rows and finished sessions, their energy, and the sum of the rows' hashes."""
+    session = rows["session"].to_numpy(zero_copy_only=False).astype(bool)
+    energy_wh, digests = np.zeros(groups, np.int64), np.zeros(groups, np.uint64)
+    np.add.at(energy_wh, group_of[session], rows["energy_wh"].to_numpy()[session])
+    # it wraps around at 2**64
+    np.add.at(digests, group_of, _digests(rows))
+    counts = [np.bincount(which, minlength=groups) for which in (group_of, group_of[session])]
+    return [*counts, energy_wh, digests]
+
+
+def _of_sums(sums: Sequence[int]) -> Figures:
+    events, sessions, energy_wh, digest = sums
+    return Figures(events, sessions, energy_wh, f"{digest:016x}")
+
+
+def _digests(rows: pa.Table) -> np.ndarray:
+    """The hash of each row's key, instant and energy."""
+    if "digest" in rows.column_names:
+        return np.asarray(rows["digest"].to_numpy())
+    numbers = (rows[name].cast(pa.string()) for name in ("at", "energy_wh"))
+    texts = pc.binary_join_element_wise(rows["key"], *numbers, "|").cast(pa.binary())
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, texts.to_pylist()), np.uint64, rows.num_rows)

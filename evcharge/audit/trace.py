@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.errors import UserError
+from evcharge.gathering import scanned
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset, raw_prefixes
 from evcharge.settings import Settings
@@ -84,5 +86,10 @@ def _events(repository: Repository, commit: str, session_id: str, days: list[str
         *("station_id", "sequence", "event_type", "occurred_at", "energy_delivered_kwh", "kafka_partition"),
         *("kafka_offset", "publication_id"),
     )
-    found = files.to_table(columns=list(columns), filter=pc.field("session_id") == session_id)
-    return found.sort_by([("sequence", "ascending"), ("kafka_offset", "ascending")]).to_pylist()
+    wanted = pc.field("session_id") == session_id
+    batches = [rows for rows in scanned(files, list(columns), wanted) if rows.num_rows]
+    if not batches:
+        return []
+    return (
+        pa.Table.from_batches(batches).sort_by([("sequence", "ascending"), ("kafka_offset", "ascending")]).to_pylist()
+    )

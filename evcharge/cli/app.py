@@ -18,7 +18,9 @@ from typer.exceptions import TyperException
 from evcharge.cli import (
     audit,
     configuration,
+    dashboard,
     dictionary,
+    forecast,
     lake,
     live,
     queries,
@@ -28,6 +30,7 @@ from evcharge.cli import (
     simulate,
     stack,
     stream,
+    trip,
     up,
 )
 from evcharge.cli.output import say
@@ -37,12 +40,14 @@ _HELP = """
 The open EV-charging data platform. Charging stations, sessions and cars go through Kafka into live state, a versioned lake
 and a warehouse.
 
-- **Platform:** `up` starts everything, `stack` handles single servers, `settings` and `credentials` say how to reach them.
+- **Platform:** `up` starts everything, `stack` handles single servers, `settings` and `credentials` say how to reach them,
+  `dashboard` runs the web pages on their own.
 
 - **Data in:** `simulate` makes charging up, `replay` sends recorded sessions, `registry` and `reference` load stations and
   EV models, `stream` runs the live state outside Dagster.
 
-- **Drivers' questions:** `nearby`, `station`, `traffic`. `live` says how current the answers are, and what was refused.
+- **Drivers' questions:** `nearby`, `station`, `traffic`, `forecast`, `trip`. `live` says how current the answers are,
+  and what was refused.
 
 - **Demand:** `fit` learns a site's demand from its sessions, `realism` says how near the simulation comes.
 
@@ -94,9 +99,11 @@ for command in (
     queries.nearby,
     queries.station,
     queries.traffic,
+    trip.trip,
     audit.reconcile,
     audit.trace,
     configuration.credentials,
+    dashboard.dashboard,
     dictionary.dictionary,
     up.up,
     configuration.settings,
@@ -104,6 +111,7 @@ for command in (
     app.command()(command)
 app.add_typer(stack.app, name="stack")
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(forecast.app, name="forecast")
 app.add_typer(lake.app, name="lake")
 app.add_typer(live.app, name="live")
 app.add_typer(reference.app, name="reference")
@@ -119,6 +127,10 @@ def main() -> None:
         app()
     except (ServerDownError, UserError) as error:
         say(*f"evcharge: {error}".split("\n"), err=True)
+        sys.exit(1)
+    except UnicodeEncodeError:
+        # a shell hands bytes over that are no text; nothing that we keep is called so
+        say("evcharge: an argument is no UTF-8 text", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         say("evcharge: interrupted", err=True)

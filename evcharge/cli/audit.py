@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,22 @@ if TYPE_CHECKING:
     from evcharge.settings import Settings
 
 
-def reconcile(as_json: AsJson = False) -> None:
+def reconcile(
+    as_json: AsJson = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Compare events of this UTC day and later. Elasticsearch is left out: its documents need the whole history.",
+        ),
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Compare this share of the stations, always the same ones: 0.1 is a tenth."
+        ),
+    ] = None,
+) -> None:
     """Compare every store: producers' ledgers, Kafka, lake, ClickHouse, Elasticsearch, Cassandra.
 
     Counts, energy sums and hashes are compared by station and hour, as of the offsets that the lake's ledger has reached.
@@ -23,12 +39,14 @@ def reconcile(as_json: AsJson = False) -> None:
 
     Exit code 0: equal. 1: differences. 2: there is nothing to compare.
     """
+    from evcharge.audit.reconcile import Part
     from evcharge.audit.reconcile import reconcile as compare
     from evcharge.cli.progress import spinner
     from evcharge.settings import load_settings
 
+    part = Part(since.date() if since else None, sample)
     with spinner("reading") as status:
-        verdict = compare(load_settings(), on_step=lambda store: status.say(f"reading {store}"))
+        verdict = compare(load_settings(), on_step=lambda store: status.say(f"reading {store}"), part=part)
     code = 2 if verdict.empty else 0 if verdict.equal else 1
     show(verdict.to_json(), as_json, lambda: _print_verdict(verdict, code))
     raise typer.Exit(code)
@@ -59,6 +77,10 @@ def _print_verdict(verdict: Reconciliation, code: int) -> None:
             name, f"{figures.events:,}", f"{figures.sessions:,}", f"{figures.energy_wh / 1000:,.3f}", figures.hash
         )
     print_table(table)
+    if verdict.sample is not None:
+        say(f"only a sample of the stations: {verdict.sample:.3%} of all")
+    if verdict.since is not None:
+        say(f"only events since {verdict.since}; Elasticsearch is not compared")
     say(f"{verdict.quarantined} records in quarantine; cut at offsets {verdict.cut}")
     if verdict.lost:
         say(f"{verdict.lost} events were lost in accepted gaps of Kafka's log, and are not compared")

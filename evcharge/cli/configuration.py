@@ -22,8 +22,8 @@ def settings() -> None:
         value = getattr(current, name)
         shown = ("(set)" if value else "(not set)") if isinstance(value, SecretStr) else str(value)
         table.add_row(f"EVCHARGE_{name.upper()}", shown, field.description or "")
-    # a name that is cut off cannot be typed
-    table.columns[0].min_width = max(len(f"EVCHARGE_{name}") for name in Settings.model_fields)
+    # a name on two lines cannot be copied
+    table.columns[0].no_wrap = True
     print_table(table)
 
 

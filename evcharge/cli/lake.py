@@ -13,6 +13,7 @@ from evcharge.cli.output import confirm, log_to_stderr, say, show
 
 if TYPE_CHECKING:
     from evcharge.lake.candidate import RunIdentity
+    from evcharge.lake.maintenance import Maintained
     from evcharge.lake.repository import Commit
 
 app = typer.Typer(no_args_is_help=True, help="Read the raw archive in lakeFS: its publications, branches, differences.")
@@ -200,6 +201,43 @@ def requeue(
     say(f"{topic}: {done.sent:,} rows of {rule} sent again, {done.kept:,} still break a rule and stay")
 
 
+@app.command()
+def maintain(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join the small files of ingest hours that are over into few sorted ones, so that history costs nothing to read.
+
+    Dagster does it by itself every day (the asset lake/maintenance). The rows stay the same: they are written to a branch of
+    their own, counted and compared there, and merged. Readers see an hour as it was, or as it is then. It may run beside
+    publications and loads, may be killed at any time, and continues with the next call. Nothing is loaded again.
+
+    Branches that a kill left are deleted a day after they were first seen (EVCHARGE_LEFT_BRANCH_H), unless somebody may need
+    them. It begins nothing more after EVCHARGE_MAINTAIN_S seconds. Exit code 1: an hour was left as it is, because its rows
+    would not have been the same.
+    """
+    from evcharge.cli.progress import spinner
+    from evcharge.lake.maintenance import maintain as maintain_lake
+    from evcharge.lake.repository import Repository
+    from evcharge.settings import load_settings
+
+    log_to_stderr()
+    settings = load_settings()
+    with spinner("looking for small files") as status:
+
+        def update(so_far: Maintained) -> None:
+            files = sum(figures.files_before for figures in so_far.figures.values())
+            status.say(f"{files:,} files joined, {so_far.hours_left:,} hours wait")
+
+        run = _run_identity("maintain")
+        done = maintain_lake(
+            settings, Repository(settings), run.run_id, dry_run=dry_run, on_progress=update, on_step=status.say
+        )
+    show(done.to_json(), as_json, lambda: _print_maintained(done, dry_run=dry_run))
+    if done.refused:
+        raise typer.Exit(1)
+
+
 def _require_topic(topic: str) -> None:
     """Raises UserError if there is no such topic."""
     from evcharge.contracts import CONTRACTS
@@ -224,6 +262,30 @@ def _print_commits(commits: list[Commit]) -> None:
         days = "" if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} … {dates[-1]}"
         run = commit.metadata.get("run_id", "")[:8]
         say(f"{commit.id[:_SHORT_ID]}  {commit.created_at:%Y-%m-%d %H:%M:%S}  {run:8}  {commit.message}  {days}")
+
+
+def _print_maintained(done: Maintained, *, dry_run: bool = False) -> None:
+    from evcharge.cli.output import plain_table, print_table
+
+    table = plain_table("topic", "hours", "files", "MB", "manifests' files")
+    for topic, figures in sorted(done.figures.items()):
+        table.add_row(
+            topic,
+            f"{figures.hours:,}",
+            f"{figures.files_before:,} → {figures.files_after:,}",
+            f"{figures.bytes_before / 1e6:,.1f} → " + ("?" if dry_run else f"{figures.bytes_after / 1e6:,.1f}"),
+            f"{figures.manifests_before:,} → {figures.manifests_after:,}",
+        )
+    if done.figures:
+        print_table(table)
+    else:
+        say("no small files")
+    if done.branches:
+        say(f"{len(done.branches):,} branches that a kill left {'would be' if dry_run else 'are'} deleted")
+    for hour, reason in sorted(done.refused.items()):
+        say(f"{hour.topic}, {hour.ingest_hour}: left as it is: {reason}", err=True)
+    if done.hours_left:
+        say(f"{done.hours_left:,} hours wait for the next call: EVCHARGE_MAINTAIN_S is over")
 
 
 def _print_lines(lines: Iterable[str]) -> None:

@@ -42,10 +42,14 @@ def show(payload: object, as_json: bool, print_text: Callable[[], None], *, inde
 
 
 def plain_table(*headings: str, show_header: bool = True) -> Table:
-    """An empty table without lines between its cells. A cell is a string, shown as it is, or a `Text` of ours."""
-    from rich.table import Table
+    """An empty table without lines between its cells. A cell is a string, shown as it is, or a `Text` of ours.
 
-    return Table(*headings, show_header=show_header, box=None, pad_edge=False)
+    A word that is wider than its column goes on in the next line: a path or an id that is cut off is of no use.
+    """
+    from rich.table import Column, Table
+
+    columns = [Column(heading, overflow="fold") for heading in headings]
+    return Table(*columns, show_header=show_header, box=None, pad_edge=False)
 
 
 def print_table(table: Table, *, width: int | None = None) -> None:

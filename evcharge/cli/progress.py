@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Off a terminal, a line that says the same as the one before is printed only this often.
 _PLAIN_INTERVAL_S = 20.0
 #: Twice the time after which the planning sensor, by default, publishes even a few rows.
-_NOBODY_PUBLISHES_S = 120
+_NOBODY_PUBLISHES_S = 180
 #: What a service does when its clock stops.
 _FINAL = ("ready", "stopped")
 

@@ -12,6 +12,7 @@ from evcharge.cli.output import confirm, plain_table, print_table, say, show
 
 if TYPE_CHECKING:
     from evcharge.cli.progress import Progress
+    from evcharge.coming import Part
     from evcharge.stack.preflight import Check
     from evcharge.stack.stack import Stack, Status
 
@@ -62,10 +63,14 @@ def up(
 
 
 @app.command()
-def provision() -> None:
+def provision(
+    only: Annotated[
+        str | None, typer.Option(help="Only for these services, with commas between: --only dashboard.")
+    ] = None,
+) -> None:
     """Download and build what the profile's servers need. Start nothing."""
     with _progress() as progress:
-        _stack(progress).provision()
+        _stack(progress).provision(only.split(",") if only else None)
 
 
 @app.command()
@@ -186,13 +191,22 @@ def print_left_out(stack: Stack) -> None:
         say(f"profile small: {missing_without(left_out)}")
 
 
+def _print_coming(parts: list[Part]) -> None:
+    """Prints what of a starting platform is still to come."""
+    if parts:
+        say("still to come:")
+        table = plain_table(show_header=False)
+        for part in parts:
+            table.add_row(f"  {part.what}", part.state, part.detail)
+        print_table(table)
+
+
 def _print_status(stack: Stack, found: list[Status]) -> None:
     from evcharge.cli.live import stream_line
     from evcharge.cli.terminal import styled
+    from evcharge.coming import read_coming
 
-    table = plain_table("service", "healthy", "port", "memory")
-    table.add_column("version", overflow="fold")
-    table.add_column("note", overflow="fold")
+    table = plain_table("service", "healthy", "port", "memory", "version", "note")
     for status in found:
         healthy = styled("yes", "green") if status.healthy else styled("no", "red")
         memory = f"{status.memory_mb} MB" if status.memory_mb else ""
@@ -200,5 +214,6 @@ def _print_status(stack: Stack, found: list[Status]) -> None:
         table.add_row(status.service, healthy, str(status.port or ""), memory, status.version, note)
     print_table(table)
     print_left_out(stack)
+    _print_coming(read_coming(stack.settings))
     if line := stream_line(stack.settings):
         say(line)

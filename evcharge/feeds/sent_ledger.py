@@ -7,7 +7,7 @@ same row that every reader of the lake keeps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from evcharge.clock import to_iso
 from evcharge.contracts import SESSION_EVENTS, Contract
 from evcharge.feeds.durable_files import replace_durably
 from evcharge.feeds.producer import Ack, Publisher
+from evcharge.gathering import scanned
 from evcharge.settings import Settings
 
 #: `event_id` is `<key>@<event time>` for a message without an id of its own, where the key is a station's or a car's id.
@@ -107,6 +108,24 @@ def read_sent(
     if until is not None:
         wanted &= pc.field("occurred_at") <= pa.scalar(until, SCHEMA.field("occurred_at").type)
     return _read(sorted(settings.feeds_dir.glob(f"{feed or '*'}/ledger/*.parquet")), wanted)
+
+
+def sent_batches(
+    settings: Settings, topic: str, columns: list[str], since: datetime | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a topic in every feed's ledger that occurred since an instant (None: all), batch by batch.
+
+    An event may come more than once, as `read_sent` would not let it.
+    """
+    import pyarrow.dataset as ds
+
+    paths = sorted(settings.feeds_dir.glob("*/ledger/*.parquet"))
+    if not paths:
+        return iter(())
+    wanted = pc.field("topic") == topic
+    if since is not None:
+        wanted &= pc.field("occurred_at") >= pa.scalar(since, SCHEMA.field("occurred_at").type)
+    return scanned(ds.dataset(list(map(str, paths)), schema=SCHEMA, format="parquet"), columns, wanted)
 
 
 def read_ends(settings: Settings, session_ids: Sequence[str], *, other_than: str) -> pa.Table:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import structlog
-
 from evcharge.errors import UserError
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import LedgerError, OffsetRange, RangePosition, read_ledger
-from evcharge.lake.repository import MAIN, MergeConflictError, Repository
-
-log = structlog.get_logger()
+from evcharge.lake.repository import MAIN, Commit, MergeConflictError, Repository
+from evcharge.log import log
 
 
 class ReplanError(UserError):
@@ -77,10 +74,9 @@ def published_manifest(repository: Repository, planned: OffsetRange) -> Manifest
     """
     content = repository.read_json(MAIN, planned.manifest_path)
     if content is None:
-        # the same offsets may have been planned and published in another hour
-        paths = repository.paths(MAIN, f"_publications/{planned.topic}/")
-        path = next((path for path in paths if path.endswith(f"/{planned.hash}.json")), None)
-        content = repository.read_json(MAIN, path) if path else None
+        # The same offsets may have been planned and published in another hour, or their hour is compacted.
+        merged = _merge_commit(repository, planned.publication_id)
+        content = repository.read_json(merged.id, merged.metadata["manifest"]) if merged else None
     if content is None:
         raise LedgerError(f"main has the rows of {planned.publication_id} from ranges with other bounds; plan anew")
     return Manifest(**content)
@@ -90,14 +86,15 @@ def _published_by_another(repository: Repository, candidate: Manifest) -> Publis
     """What another attempt published. Deletes the branch of this candidate, which came too late."""
     planned = candidate.offsets
     manifest = published_manifest(repository, planned)
-    commit = _merge_commit(repository, planned.publication_id)
+    merged = _merge_commit(repository, planned.publication_id)
+    commit = merged.id if merged else ""
     # The caller deletes the branch that the manifest names, which is the other attempt's.
     repository.delete_branch(candidate.branch)
     log.info("already published", publication_id=planned.publication_id, commit=commit)
     return Published(manifest, commit, merged_now=False)
 
 
-def _merge_commit(repository: Repository, publication_id: str) -> str:
-    """Id of the merge commit of a publication; empty if main's log has none."""
-    found = (commit.id for commit in repository.log() if commit.metadata.get("publication_id") == publication_id)
-    return next(found, "")
+def _merge_commit(repository: Repository, publication_id: str) -> Commit | None:
+    """The merge commit of a publication; None if main's log has none."""
+    found = (commit for commit in repository.log() if commit.metadata.get("publication_id") == publication_id)
+    return next(found, None)

@@ -9,24 +9,17 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import structlog
 
 from evcharge.connections import spark_kafka_options
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
-from evcharge.lake.judge import judged
-from evcharge.lake.last_places import from_bytes, places_after, read_last_places, write_last_places
-from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import Commit, Repository
-from evcharge.lake.rowfiles import FILE_DDL, RowFileWriter
-from evcharge.lake.rows import archive_dataset
+from evcharge.log import log
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
-
-log = structlog.get_logger()
 
 #: Below this many rows one task writes them all. A task per partition would only make many small files.
 ONE_TASK_ROWS = 50_000
@@ -101,6 +94,11 @@ def write_candidate(
     `on_step` is called with the name of each step that is done. Raises LedgerError if the range does not begin where
     main's ledger ends.
     """
+    # imported here: whoever only reads manifests needs neither Arrow nor Spark
+    from evcharge.lake.known_stations import known_stations, note_stations
+    from evcharge.lake.last_places import from_bytes, places_after, read_last_places, write_last_places
+    from evcharge.lake.rowfiles import FILE_DDL, RowFileWriter
+
     contract = CONTRACTS[planned.topic]
     branch = planned.branch(attempt)
     base_commit = repository.create_branch(branch)
@@ -130,6 +128,8 @@ def write_candidate(
         new = [from_bytes(line.last_places) for line in lines if line.last_places]
         write_last_places(repository, branch, places_after(last_places, new))
         on_step("last places written")
+    if contract is STATION_REGISTRY and note_stations(repository, branch, base_commit, [line.path for line in lines]):
+        on_step("known stations written")
     rules: Counter[str] = Counter()
     for line in lines:
         rules.update(line.rule_counts or {})
@@ -185,12 +185,6 @@ def _reached_dates(lines: Sequence[Any]) -> list[str]:
     return sorted({day.isoformat() for day in reached} - {line.event_date for line in lines})
 
 
-def known_stations(repository: Repository, ref: str) -> frozenset[str]:
-    """Ids of all stations that the registry's archive at `ref` has, removed ones too."""
-    files = archive_dataset(repository, ref, [raw_prefix(STATION_REGISTRY.topic)])
-    return frozenset(files.to_table(columns=["station_id"])["station_id"].to_pylist() if files else ())
-
-
 def _judged_rows(
     settings: Settings,
     spark: SparkSession,
@@ -202,6 +196,8 @@ def _judged_rows(
     release: bool,
 ) -> DataFrame:
     """Exactly the range's records, parsed, each with the verdict of the row rules (`judged` lists the columns)."""
+    from evcharge.lake.judge import judged
+
     # Spark's source needs both ends of every partition that it is assigned. Empty partitions are left out.
     partitions = [p for p in sorted(planned.end) if planned.end[p] > planned.start[p]]
     rows = kafka_rows(

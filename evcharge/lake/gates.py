@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import lake_files
-from evcharge.contracts import CONTRACTS, VEHICLE_TELEMETRY
-from evcharge.lake import last_places
-from evcharge.lake.candidate import Manifest
-from evcharge.lake.layout import QUARANTINE_SCHEMA, raw_schema
+from evcharge.contracts import CONTRACTS, STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.lake.layout import KNOWN_STATIONS_PATH, LAST_PLACES_PATH, is_compacted
 from evcharge.lake.ledger import Ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+    from evcharge.lake.candidate import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,17 @@ class Gate:
     judged_on_main: bool = True
 
 
+#: What a publication of a topic may change beside its own files. It stays as it is where no car reported a good place, or no
+#: station is new.
+_SUMMARIES = {VEHICLE_TELEMETRY.topic: LAST_PLACES_PATH, STATION_REGISTRY.topic: KNOWN_STATIONS_PATH}
+
+
 def _judge_diff(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> Verdict:
     changed = repository.diff(manifest.base_commit, ref)
     expected = {*manifest.files, manifest.offsets.manifest_path, Ledger.path(manifest.topic)}
     found = {path for _, path in changed}
     removed = [path for kind, path in changed if kind == "removed"]
-    # It stays as it is where no car reported a good place.
-    allowed = {last_places.PATH} if manifest.topic == VEHICLE_TELEMETRY.topic else set()
-    unexpected, missing = sorted(found - expected - allowed), sorted(expected - found)
+    unexpected, missing = sorted(found - expected - {_SUMMARIES.get(manifest.topic, "")}), sorted(expected - found)
     return Verdict(
         not (unexpected or missing or removed),
         f"{len(found)} paths changed, {len(unexpected)} unexpected, {len(missing)} missing, {len(removed)} removed",
@@ -60,7 +64,7 @@ def _judge_rows(settings: Settings, repository: Repository, manifest: Manifest, 
     files = lake_files(settings)
     wrong = []
     for path, rows in manifest.files.items():
-        found = pq.read_metadata(f"{repository.name}/{ref}/{path}", filesystem=files).num_rows
+        found = _rows_of(manifest.publication_id, files, f"{repository.name}/{ref}/{path}")
         if found != rows:
             wrong.append(f"{path}: {found} rows instead of {rows}")
     planned = manifest.offsets.rows
@@ -72,7 +76,22 @@ def _judge_rows(settings: Settings, repository: Repository, manifest: Manifest, 
     )
 
 
+def _rows_of(publication_id: str, files: pyarrow.fs.FileSystem, path: str) -> int:
+    """The number of a publication's rows in a file, which after a compaction has those of others too."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if not is_compacted(path):
+        return int(pq.read_metadata(path, filesystem=files).num_rows)
+    ids = pq.read_table(path, columns=["publication_id"], filesystem=files, partitioning=None)["publication_id"]
+    return pc.sum(pc.equal(ids, publication_id)).as_py() or 0
+
+
 def _judge_schema(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> Verdict:
+    import pyarrow.parquet as pq
+
+    from evcharge.lake.schemas import QUARANTINE_SCHEMA, raw_schema
+
     files = lake_files(settings)
     raw = raw_schema(CONTRACTS[manifest.topic])
     wrong = []

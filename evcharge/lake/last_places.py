@@ -17,9 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evcharge.connections import lake_files
+from evcharge.lake.layout import LAST_PLACES_PATH as PATH
 from evcharge.lake.repository import Repository
-
-PATH = "_ledger/vehicle-telemetry-places.parquet"
 
 #: At MAX_JUMP_KMH a car is anywhere on the globe after 57 hours: an older place shows no jump.
 KEPT = timedelta(hours=72)

@@ -2,62 +2,35 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-
-from evcharge.contracts import Contract, FieldType
+from evcharge.contracts import Field, FieldType
 
 #: Added to every raw row: where the record was in Kafka, and which publication archived it.
-ARCHIVE_FIELDS = (
-    pa.field("topic_generation", pa.int32(), nullable=False),
-    pa.field("kafka_partition", pa.int32(), nullable=False),
-    pa.field("kafka_offset", pa.int64(), nullable=False),
-    pa.field("kafka_timestamp", pa.timestamp("us", tz="UTC")),
-    pa.field("publication_id", pa.string(), nullable=False),
-)
-
-#: ARCHIVE_FIELDS as Spark DDL.
-ARCHIVE_DDL = (
-    "topic_generation INT, kafka_partition INT, kafka_offset BIGINT, kafka_timestamp TIMESTAMP, publication_id STRING"
-)
-
-QUARANTINE_SCHEMA = pa.schema(
-    [
-        *ARCHIVE_FIELDS,
-        pa.field("kafka_key", pa.binary()),
-        pa.field("kafka_value", pa.binary()),
-        pa.field("rule_code", pa.string(), nullable=False),
-        pa.field("rule_field", pa.string(), nullable=False),
-    ]
-)
-
-_ARROW = {
-    FieldType.STRING: pa.string(),
-    FieldType.INTEGER: pa.int32(),
-    FieldType.LONG: pa.int64(),
-    FieldType.DOUBLE: pa.float64(),
-    FieldType.BOOLEAN: pa.bool_(),
-    FieldType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-    FieldType.STRINGS: pa.list_(pa.string()),
-    FieldType.CONNECTORS: pa.list_(
-        pa.struct([("connector_type", pa.string()), ("power_kw", pa.float64()), ("ports", pa.int32())])
+ARCHIVE_COLUMNS = (
+    Field(
+        "topic_generation",
+        FieldType.INTEGER,
+        "Counts the topics of this name: a topic that is deleted and created again starts its offsets again",
+        required=True,
     ),
-    FieldType.EVSES: pa.list_(
-        pa.struct(
-            [
-                ("evse_id", pa.string()),
-                ("connector_id", pa.string()),
-                ("connector_type", pa.string()),
-                ("power_kw", pa.float64()),
-            ]
-        )
+    Field("kafka_partition", FieldType.INTEGER, "Partition of the record", required=True),
+    Field("kafka_offset", FieldType.LONG, "Offset of the record in its partition", required=True),
+    Field("kafka_timestamp", FieldType.TIMESTAMP, "When Kafka took the record"),
+    Field(
+        "publication_id",
+        FieldType.STRING,
+        "Publication that brought the row to main; `evcharge lake log --json` lists them",
+        required=True,
     ),
-}
+)
 
+#: ARCHIVE_COLUMNS as Spark DDL.
+ARCHIVE_DDL = ", ".join(f"{column.name} {column.type.value}" for column in ARCHIVE_COLUMNS)
 
-def raw_schema(contract: Contract) -> pa.Schema:
-    """The Parquet schema of `raw/<topic>/`."""
-    own = [pa.field(f.name, _ARROW[f.type], nullable=not f.required) for f in contract.fields]
-    return pa.schema([*own, *ARCHIVE_FIELDS])
+#: Each car's last places (`evcharge.lake.last_places`).
+LAST_PLACES_PATH = "_ledger/vehicle-telemetry-places.parquet"
+
+#: The ids of all stations of the registry (`evcharge.lake.known_stations`).
+KNOWN_STATIONS_PATH = "_ledger/station-registry-known.parquet"
 
 
 def raw_prefix(topic: str, event_date: str | None = None) -> str:
@@ -71,3 +44,22 @@ def raw_path(topic: str, event_date: str, ingest_hour: str, name: str) -> str:
 
 def quarantine_path(topic: str, ingest_hour: str, name: str) -> str:
     return f"quarantine/{topic}/ingest_hour={ingest_hour}/{name}.parquet"
+
+
+def manifest_prefix(topic: str, ingest_hour: str) -> str:
+    """Folder of the manifests of an ingest hour: a file each, or several in `JOINED_MANIFESTS`."""
+    return f"_publications/{topic}/{ingest_hour}/"
+
+
+#: The name of the file that has the manifests of a compacted hour.
+JOINED_MANIFESTS = "compacted.json"
+_COMPACTED = "compacted-"
+
+
+def compacted_path(folder: str, name: str) -> str:
+    return f"{folder}{_COMPACTED}{name}.parquet"
+
+
+def is_compacted(path: str) -> bool:
+    """Whether a file has the rows of several publications."""
+    return path.rpartition("/")[2].startswith(_COMPACTED)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import orjson
 
 from evcharge.errors import UserError
+from evcharge.lake.layout import manifest_prefix
 from evcharge.lake.repository import MAIN, Repository
 
 
@@ -75,7 +76,7 @@ class OffsetRange:
 
     @property
     def manifest_path(self) -> str:
-        return f"_publications/{self.topic}/{self.ingest_hour}/{self.hash}.json"
+        return f"{manifest_prefix(self.topic, self.ingest_hour)}{self.hash}.json"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -16,8 +16,10 @@ from evcharge.lake.ledger import OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.settings import Settings
 
-#: Tag of a run that publishes a planned range: the range's hash.
-RANGE_TAG = "evcharge/range"
+#: The Dagster job that publishes what waits on all topics. A range that failed in it is repeated by its topic's own job.
+PUBLISH_JOB = "publish_waiting"
+#: Tags of a run that publishes: the hash of the planned range that it is at, or was at last, and the range's topic.
+RANGE_TAG, TOPIC_TAG = "evcharge/range", "evcharge/topic"
 #: Tag of a run that failed because a server was down. Such a run does not count among the attempts at its range.
 SERVER_DOWN_TAG = "evcharge/server_down"
 
@@ -37,7 +39,7 @@ query ($filter: RunsFilter!, $limit: Int!) {
 
 
 def publish_job_name(topic: str) -> str:
-    """The Dagster job that publishes a topic."""
+    """The Dagster job that publishes one topic."""
     return f"publish_{topic.replace('-', '_')}"
 
 
@@ -47,9 +49,15 @@ def counts_as_attempt(tags: Mapping[str, str]) -> bool:
 
 
 def range_of(run_config: Mapping[str, Any]) -> OffsetRange:
-    """The range in the configuration of a run that a planning sensor asked for."""
+    """The range in the configuration of a run that repeats a planned range."""
     (op,) = run_config["ops"].values()
     return OffsetRange.from_json(op["config"]["offset_range"])
+
+
+def ranges_of(run_config: Mapping[str, Any]) -> list[OffsetRange]:
+    """The ranges in the configuration of a run of PUBLISH_JOB; none if it was launched by hand."""
+    config = run_config.get("ops", {}).get("publish", {}).get("config", {})
+    return [OffsetRange.from_json(planned) for planned in config.get("ranges", ())]
 
 
 @dataclass(frozen=True, slots=True)

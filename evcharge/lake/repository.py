@@ -1,16 +1,16 @@
-"""The lakeFS calls that the platform makes, each with a timeout and clear errors. `lakefs_client` sets the retries."""
+"""The lakeFS calls that the platform makes, each with a timeout and clear errors. `lakefs_client` sets the retries.
+
+The SDK is imported by whoever makes calls: it takes two seconds of processor time, and many only name a repository.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import lakefs_sdk
 import orjson
-from lakefs_sdk.exceptions import ApiException, NotFoundException
-from urllib3.exceptions import HTTPError
 
 from evcharge.connections import REQUEST_TIMEOUT_S, lake_files, lakefs_client, server_down
 from evcharge.settings import Settings
@@ -39,6 +39,8 @@ class Repository:
     """One lakeFS repository. Every call raises ServerDownError if lakeFS does not answer, ApiException if it refuses."""
 
     def __init__(self, settings: Settings) -> None:
+        import lakefs_sdk
+
         self.settings = settings
         self.name = settings.lake_repository
         client = lakefs_client(settings)
@@ -46,8 +48,11 @@ class Repository:
         self._branches = lakefs_sdk.BranchesApi(client)
         self._commits = lakefs_sdk.CommitsApi(client)
         self._refs = lakefs_sdk.RefsApi(client)
+        self._repositories = lakefs_sdk.RepositoriesApi(client)
 
     def _call(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        from urllib3.exceptions import HTTPError
+
         try:
             return call(self.name, *args, _request_timeout=REQUEST_TIMEOUT_S, **kwargs)
         except HTTPError as error:
@@ -55,6 +60,8 @@ class Repository:
 
     def read(self, ref: str, path: str) -> bytes | None:
         """The object's bytes; None if there is no such object."""
+        from lakefs_sdk.exceptions import NotFoundException
+
         try:
             return bytes(self._call(self._objects.get_object, ref, path))
         except NotFoundException:
@@ -71,15 +78,27 @@ class Repository:
         with lake_files(self.settings).open_output_stream(f"{self.name}/{branch}/{path}") as stream:
             stream.write(content_bytes)
 
-    def paths(self, ref: str, prefix: str) -> Iterator[str]:
-        """Paths at `ref` that start with `prefix`, sorted."""
-        after = ""
+    def paths(self, ref: str, prefix: str, *, after: str = "") -> Iterator[str]:
+        """Paths at `ref` that start with `prefix` and come after `after`, sorted."""
+        return (path for path, _ in self.sizes(ref, prefix, after=after))
+
+    def sizes(self, ref: str, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
+        """Paths at `ref` that start with `prefix` and come after `after`, sorted, and the bytes of each."""
         while True:
             page = self._call(self._objects.list_objects, ref, prefix=prefix, after=after, amount=_PAGE, presign=False)
-            yield from (entry.path for entry in page.results)
+            yield from ((entry.path, entry.size_bytes or 0) for entry in page.results)
             if not page.pagination.has_more:
                 return
             after = page.pagination.next_offset
+
+    def delete(self, branch: str, paths: Sequence[str]) -> None:
+        """Deletes objects from a branch. Raises RuntimeError for one that lakeFS does not delete."""
+        import lakefs_sdk
+
+        for start in range(0, len(paths), _PAGE):
+            page = lakefs_sdk.PathList(paths=paths[start : start + _PAGE])
+            if errors := self._call(self._objects.delete_objects, branch, page).errors:
+                raise RuntimeError(f"{errors[0].path} is not deleted from {branch}: {errors[0].message}")
 
     def head(self, ref: str = MAIN) -> Commit:
         """The newest commit of a branch."""
@@ -90,11 +109,15 @@ class Repository:
 
     def create_branch(self, name: str, source: str = MAIN) -> str:
         """Makes a branch and returns the id of the commit that it starts from. ApiException 409 if the name is taken."""
+        import lakefs_sdk
+
         creation = lakefs_sdk.BranchCreation(name=name, source=source)
         return str(self._call(self._branches.create_branch, creation))
 
     def delete_branch(self, name: str) -> None:
         """Deletes a branch, if there is one of that name."""
+        from lakefs_sdk.exceptions import NotFoundException
+
         try:
             self._call(self._branches.delete_branch, name)
         except NotFoundException:
@@ -110,12 +133,37 @@ class Repository:
                 return
             after = page.pagination.next_offset
 
+    def uncommitted(self, branch: str, prefix: str = "") -> list[str]:
+        """Paths that start with `prefix` and were changed on a branch since its last commit; at most a thousand."""
+        page = self._call(self._branches.diff_branch, branch, prefix=prefix, amount=_PAGE)
+        return [entry.path for entry in page.results]
+
+    def keep_history(self, days: int) -> bool:
+        """Has lakeFS' garbage collection keep what main no longer has for `days`. Returns whether that is new."""
+        import lakefs_sdk
+        from lakefs_sdk.exceptions import NotFoundException
+
+        try:
+            if self._call(self._repositories.get_gc_rules).default_retention_days == days:
+                return False
+        except (NotFoundException, ValueError):
+            pass  # there are none yet, or none for a branch, which the SDK cannot read
+        main = lakefs_sdk.GarbageCollectionRule(branch_id=MAIN, retention_days=days)
+        rules = lakefs_sdk.GarbageCollectionRules(default_retention_days=days, branches=[main])
+        self._call(self._repositories.set_gc_rules, rules)
+        return True
+
     def commit(self, branch: str, message: str, metadata: dict[str, str]) -> Commit:
+        import lakefs_sdk
+
         creation = lakefs_sdk.CommitCreation(message=message, metadata=metadata)
         return _commit(self._call(self._commits.commit, branch, creation))
 
     def merge(self, source: str, message: str, metadata: dict[str, str]) -> str:
         """Merges `source` into main and returns the id of the merge commit. Raises MergeConflictError."""
+        import lakefs_sdk
+        from lakefs_sdk.exceptions import ApiException
+
         # A plain merge: a squash merge of the same branch succeeds twice, and a merge strategy hides a lost race.
         merge = lakefs_sdk.Merge(message=message, metadata=metadata, force=False, allow_empty=False, squash_merge=False)
         try:
@@ -125,12 +173,21 @@ class Repository:
                 raise MergeConflictError(f"{source} conflicts with {MAIN}") from error
             raise
 
-    def diff(self, left: str, right: str) -> list[tuple[str, str]]:
-        """What differs in `right` from `left`: pairs of added, removed or changed, and the path."""
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        """Whether the lake has the commit `ancestor`, and `commit` came of it. A commit comes of itself."""
+        from lakefs_sdk.exceptions import NotFoundException
+
+        try:
+            return bool(self._call(self._refs.find_merge_base, ancestor, commit).base_commit_id == ancestor)
+        except NotFoundException:
+            return False
+
+    def diff(self, left: str, right: str, *, prefix: str = "") -> list[tuple[str, str]]:
+        """What differs in `right` from `left` below a prefix: pairs of added, removed or changed, and the path."""
         found: list[tuple[str, str]] = []
         after = ""
         while True:
-            page = self._call(self._refs.diff_refs, left, right, after=after, amount=_PAGE)
+            page = self._call(self._refs.diff_refs, left, right, after=after, amount=_PAGE, prefix=prefix)
             found += [(entry.type, entry.path) for entry in page.results]
             if not page.pagination.has_more:
                 return found

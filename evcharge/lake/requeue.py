@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,9 +21,11 @@ import pyarrow.parquet as pq
 from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS
 from evcharge.errors import UserError
+from evcharge.gathering import gathered
 from evcharge.kafka_log import append_records
-from evcharge.lake.candidate import known_stations
 from evcharge.lake.judge import judged
+from evcharge.lake.known_stations import known_stations
+from evcharge.lake.record_places import Moves, place_codes
 from evcharge.lake.repository import MAIN, Repository
 from evcharge.settings import Settings
 
@@ -37,6 +40,8 @@ _NEEDS_NEIGHBOURS = "IMPLAUSIBLE_JUMP"
 #: Rows and bytes that are judged and sent in one go. Spark Connect takes messages of up to 128 MB.
 _PORTION_ROWS = 20_000
 _PORTION_BYTES = 32_000_000
+#: Rows of a file that are read at once where it has more bytes than a portion: a message has up to 8 MB.
+_READ_ROWS = 4
 
 #: As Spark's Kafka source names them.
 _AS_KAFKA = {
@@ -72,9 +77,10 @@ def requeue(
         raise UserError(f"{rule} judges a row by the rows around it; such a row cannot be sent again alone")
     head = repository.head().id
     stations = known_stations(repository, head) if topic == SESSION_EVENTS.topic else None
-    done = set(requeued_places(repository, topic, head))
+    done = requeued_places(repository, topic, head).old
     sent = kept = 0
-    for rows in _quarantined(settings, repository, topic, rule, head, done):
+    waiting = _quarantined(settings, repository, topic, rule, head, done)
+    for rows in gathered(waiting, _PORTION_ROWS, _PORTION_BYTES):
         found = spark.createDataFrame(rows.rename_columns(_AS_KAFKA))
         verdicts = judged(settings, found, CONTRACTS[topic], stations).where("rule_code IS NULL")
         good = {(row[0], row[1]) for row in verdicts.select("kafka_partition", "kafka_offset").collect()}
@@ -91,39 +97,34 @@ def requeue(
     return Requeued(sent, kept)
 
 
-def requeued_places(repository: Repository, topic: str, ref: str = MAIN) -> dict[Place, Place]:
+def requeued_places(repository: Repository, topic: str, ref: str = MAIN) -> Moves:
     """Of each record of a topic that was sent again: where it was, and where its newest copy is."""
-    moved: dict[Place, Place] = {}
-    for path in repository.paths(ref, f"_requeued/{topic}/"):
-        for partition, offset, new_partition, new_offset in (repository.read_json(ref, path) or {})["records"]:
-            moved[partition, offset] = new_partition, new_offset
-
-    def newest(place: Place) -> Place:
-        # a copy may have come to quarantine as well, and been sent again
-        while place in moved:
-            place = moved[place]
-        return place
-
-    return {old: newest(new) for old, new in moved.items()}
+    parts = [
+        np.array((repository.read_json(ref, path) or {})["records"], np.int64).reshape(-1, 4)
+        for path in repository.paths(ref, f"_requeued/{topic}/")
+    ]
+    moved = np.concatenate([np.empty((0, 4), np.int64), *parts])
+    return Moves.of(place_codes(moved[:, 0], moved[:, 1]), place_codes(moved[:, 2], moved[:, 3]))
 
 
 def _quarantined(
-    settings: Settings, repository: Repository, topic: str, rule: str, ref: str, done: set[Place]
-) -> Iterator[pa.Table]:
-    """Rows of the rule that were not sent again, in portions, with the columns of _AS_KAFKA."""
+    settings: Settings, repository: Repository, topic: str, rule: str, ref: str, done: np.ndarray
+) -> Iterator[pa.RecordBatch]:
+    """Rows of the rule that were not sent again, with the columns of _AS_KAFKA, a few at a time."""
     files = lake_files(settings)
     for path in repository.paths(ref, f"quarantine/{topic}/"):
-        rows = pq.read_table(
-            f"{repository.name}/{ref}/{path}",
-            columns=list(_AS_KAFKA),
-            filters=pc.field("rule_code") == rule,
-            filesystem=files,
-        )
-        places = zip(rows["kafka_partition"].to_pylist(), rows["kafka_offset"].to_pylist(), strict=True)
-        rows = rows.filter(pa.array([place not in done for place in places], pa.bool_()))
-        if rows.num_rows:
-            size = max(1, min(_PORTION_ROWS, rows.num_rows * _PORTION_BYTES // max(1, rows.nbytes)))
-            yield from (rows.slice(start, size) for start in range(0, rows.num_rows, size))
+        # page by page, since a row group may have more bytes than there is memory
+        name = f"{repository.name}/{ref}/{path}"
+        with pq.ParquetFile(name, filesystem=files, pre_buffer=False, buffer_size=1_000_000) as file:
+            for group in range(file.num_row_groups):
+                is_small = file.metadata.row_group(group).total_byte_size <= _PORTION_BYTES
+                batches = file.iter_batches(
+                    _PORTION_ROWS if is_small else _READ_ROWS, row_groups=[group], columns=[*_AS_KAFKA, "rule_code"]
+                )
+                for batch in batches:
+                    new = np.isin(place_codes(batch["kafka_partition"], batch["kafka_offset"]), done, invert=True)
+                    mask = pc.and_(pc.equal(batch["rule_code"], rule), pa.array(new))
+                    yield batch.filter(mask).select(list(_AS_KAFKA))
 
 
 def _mark(repository: Repository, topic: str, rule: str, moved: list[tuple[Place, Place]]) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import structlog
-
 from evcharge.kafka_log import delete_before, topic_states
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
+from evcharge.log import log
 from evcharge.settings import Settings
-
-log = structlog.get_logger()
 
 
 def is_first_of_day(repository: Repository, manifest: Manifest) -> bool:

@@ -23,15 +23,19 @@ import pyarrow.parquet as pq
 from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS, VEHICLE_TELEMETRY
 from evcharge.contracts.session_events import MAX_SESSION_DAYS
+from evcharge.gathering import gathered
 from evcharge.lake.last_places import newest_two, to_bytes
-from evcharge.lake.layout import QUARANTINE_SCHEMA, quarantine_path, raw_path, raw_schema
+from evcharge.lake.layout import quarantine_path, raw_path
+from evcharge.lake.schemas import QUARANTINE_SCHEMA, raw_schema
 from evcharge.settings import Settings
 
 #: Stands for quarantine among the event dates (days since 1970), and sorts after all of them.
 _BROKEN = np.iinfo(np.int32).max - 1
 
-#: A task holds at most about this many rows before it writes them out (some 250 bytes each, so 75 MB).
+#: A task writes out what it holds at this many rows (some 250 bytes each, so 75 MB), or at this many bytes: quarantined
+#: messages have up to 8 MB each.
 FLUSH_ROWS = 300_000
+FLUSH_BYTES = 100_000_000
 WRITE_TRIES = 3
 
 FILE_SCHEMA = pa.schema(
@@ -70,21 +74,15 @@ class RowFileWriter:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         files = lake_files(self.settings)
-        held: list[pa.RecordBatch] = []
         lines: list[dict[str, object]] = []
-        for batch in batches:
-            held.append(batch)
-            if sum(b.num_rows for b in held) >= FLUSH_ROWS:
-                lines += self._write(files, held)
-                held = []
-        lines += self._write(files, held)
+        for rows in gathered(batches, FLUSH_ROWS, FLUSH_BYTES):
+            lines += self._write(files, rows)
+            # not to be held while the next ones are gathered
+            del rows
         if lines:
             yield pa.RecordBatch.from_pylist(lines, schema=FILE_SCHEMA)
 
-    def _write(self, files: pyarrow.fs.S3FileSystem, held: list[pa.RecordBatch]) -> list[dict[str, object]]:
-        rows = pa.Table.from_batches(held) if held else None
-        if rows is None or rows.num_rows == 0:
-            return []
+    def _write(self, files: pyarrow.fs.S3FileSystem, rows: pa.Table) -> list[dict[str, object]]:
         rows = rows.append_column("topic_generation", pa.repeat(pa.scalar(self.generation, pa.int32()), rows.num_rows))
         rows = rows.append_column("publication_id", pa.repeat(self.publication_id, rows.num_rows))
         name = f"{self.file_prefix}-{rows['kafka_partition'][0].as_py()}-{rows['kafka_offset'][0].as_py()}"
@@ -115,15 +113,7 @@ class RowFileWriter:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", compression_level=1)
         content = sink.getvalue()
-        for attempt in range(1, WRITE_TRIES + 1):
-            try:
-                with files.open_output_stream(f"{self.settings.lake_repository}/{self.branch}/{path}") as stream:
-                    stream.write(content)
-                break
-            except OSError:
-                if attempt == WRITE_TRIES:
-                    raise
-                time.sleep(2**attempt)
+        upload(files, f"{self.settings.lake_repository}/{self.branch}/{path}", content)
         return {
             "path": path,
             "event_date": event_date,
@@ -132,6 +122,19 @@ class RowFileWriter:
             "bytes": content.size,
             "rule_counts": sorted(rule_counts.items()),
         }
+
+
+def upload(files: pyarrow.fs.FileSystem, name: str, content: pa.Buffer) -> None:
+    """Writes a file, in up to WRITE_TRIES attempts. Raises OSError."""
+    for attempt in range(1, WRITE_TRIES + 1):
+        try:
+            with files.open_output_stream(name) as stream:
+                stream.write(content)
+            return
+        except OSError:
+            if attempt == WRITE_TRIES:
+                raise
+            time.sleep(2**attempt)
 
 
 def _reaches_to(rows: pa.Table, event_date: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS
 from evcharge.contracts.spark import ddl, readable
-from evcharge.lake.layout import ARCHIVE_DDL, ARCHIVE_FIELDS, raw_prefix
+from evcharge.lake.layout import ARCHIVE_COLUMNS, ARCHIVE_DDL, raw_prefix
 from evcharge.lake.repository import Repository
 
 if TYPE_CHECKING:
@@ -24,13 +24,23 @@ def raw_rows(
 
     Rows that older rules let pass come in a form that readers take (`readable`).
     """
-    paths = [f"s3a://{path}" for path in _paths(repository, commit, raw_prefixes(topic, event_dates))]
-    # without a schema Spark would open files to find it
-    schema = f"{ddl(CONTRACTS[topic])}, {ARCHIVE_DDL}"
+    return _rows_in(spark, topic, _paths(repository, commit, raw_prefixes(topic, event_dates)))
+
+
+def raw_rows_in(
+    repository: Repository, spark: SparkSession, commit: str, topic: str, files: Iterable[str]
+) -> DataFrame | None:
+    """The raw rows of a topic in some of its files at a commit, as `raw_rows` has them; None if there are no files."""
+    return _rows_in(spark, topic, [f"{repository.name}/{commit}/{path}" for path in files])
+
+
+def _rows_in(spark: SparkSession, topic: str, paths: list[str]) -> DataFrame | None:
     if not paths:
         return None
-    columns = [*map(readable, CONTRACTS[topic].fields), *(field.name for field in ARCHIVE_FIELDS)]
-    return spark.read.schema(schema).parquet(*paths).selectExpr(*columns)
+    # without a schema Spark would open files to find it
+    schema = f"{ddl(CONTRACTS[topic])}, {ARCHIVE_DDL}"
+    columns = [*map(readable, CONTRACTS[topic].fields), *(column.name for column in ARCHIVE_COLUMNS)]
+    return spark.read.schema(schema).parquet(*(f"s3a://{path}" for path in paths)).selectExpr(*columns)
 
 
 def raw_prefixes(topic: str, event_dates: Iterable[str] | None) -> list[str]:

@@ -7,12 +7,11 @@ something if a newer commit on main touched it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 import orjson
-from lakefs_sdk.exceptions import NotFoundException
 
 from evcharge.lake.repository import Commit, Repository
 
@@ -30,10 +29,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """The parts that lack something, sorted, and a cursor that spares the next search the log up to here."""
+    """The parts that lack something, sorted, and a cursor that spares the next search the log up to here.
+
+    `last_run` has the run that made the last commit that touched a part, if this search read that commit.
+    """
 
     parts: list[Part]
     cursor: str
+    last_run: dict[Part, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,13 @@ def behind_main(
     if seen is not None and not seen.is_before(_Seen.of(head, [], marks)):
         seen = None
     touched: dict[Part, int] = {}
+    last_run: dict[Part, str] = {}
     ages: dict[str, int] = {}
-    for age, commit in enumerate(_log(repository, head, seen.head if seen else None)):
+    for age, commit in enumerate(log_since(repository, head, seen.head if seen else None)):
         ages[commit.id] = age
         for part in touched_by(commit):
             touched.setdefault(part, age)
+            last_run.setdefault(part, commit.metadata.get("run_id", ""))
     not_read = len(ages)
     if seen is not None:
         # What was behind then was touched by that commit or before: only what was computed from it or later has it all.
@@ -106,10 +111,13 @@ def behind_main(
         for part, age in touched.items()
         if (ages.get(marks[part].lake_commit, not_read) if part in marks else not_read) > age
     )
-    return Behind(parts, _Seen.of(head, parts, marks).cursor())
+    return Behind(parts, _Seen.of(head, parts, marks).cursor(), last_run)
 
 
-def _log(repository: Repository, head: str, stop_at: str | None) -> Iterator[Commit]:
+def log_since(repository: Repository, head: str, stop_at: str | None) -> Iterator[Commit]:
+    """Main's commits from `head` back to `stop_at` (not included), newest first; all of them if it is not there any more."""
+    from lakefs_sdk.exceptions import NotFoundException
+
     try:
         yield from repository.log(head, stop_at=stop_at)
     except NotFoundException:

@@ -14,17 +14,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import structlog
 
 from evcharge.clock import ms_to_iso
 from evcharge.live import indices
 from evcharge.live.indices import DEAD_LETTERS
 from evcharge.live.refusals import Reason, Record, Refusal
+from evcharge.log import log
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
-
-log = structlog.get_logger()
 
 #: The most letters that are kept. Beyond it the oldest leave, so that a hostile feed cannot fill the disk.
 MAX_LETTERS = 2_000

@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import structlog
 
 from evcharge.clock import day_start, day_to_ms
 from evcharge.connections import cassandra
@@ -25,12 +24,11 @@ from evcharge.live.rebuild import in_milliseconds
 from evcharge.live.station_state import StationState
 from evcharge.live.usage_tables import StationHour, delete_final_before, write_final
 from evcharge.live.worker import records_of
+from evcharge.log import log
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-log = structlog.get_logger()
 
 TASKS = 2
 _WRITE_ROWS = 5_000

@@ -11,13 +11,11 @@ import pyarrow.compute as pc
 
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.contracts.session_events import MAX_SESSION_DAYS
-from evcharge.lake.layout import raw_schema
+from evcharge.gathering import scanned
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset, raw_prefixes
-
-#: All rows are read from this many days before and after the computed days: what is plugged in at midnight shows in the rows
-#: on both sides. A session that is longer shows in its stopped event. Until that comes, it counts from its first row here.
-MARGIN_DAYS = 1
+from evcharge.lake.schemas import raw_schema
+from evcharge.live.pending_hours import MARGIN_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,11 @@ def _long_sessions(
         lasted > timedelta(days=MARGIN_DAYS) // timedelta(microseconds=1)
     )
     columns = ["station_id", "session_id", "started_at", "occurred_at"]
-    table = files.to_table(columns=columns, filter=is_long)
-    return zip(*(table[name].to_pylist() for name in columns), strict=True)
+    return (
+        row
+        for batch in scanned(files, columns, is_long)
+        for row in zip(*(batch[name].to_pylist() for name in columns), strict=True)
+    )
 
 
 def _names(days: Iterable[date]) -> list[str]:

@@ -38,7 +38,7 @@ ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS, DEAD_LETTERS)
 
 #: The version of the documents. An index of another version has to be computed again. A change of the mappings, or of the
 #: vocabulary of connector types, needs a new one.
-FORMAT = 6
+FORMAT = 7
 
 #: Documents per request where all documents are read.
 PAGE = 1_000
@@ -90,10 +90,17 @@ def ensure_alias(client: Elasticsearch, alias: str) -> None:
 
 def create(client: Elasticsearch, alias: str, begins_at: Offsets, lake_commit: str) -> str:
     """Makes a new, empty index for `alias`, which does not point to it yet. Returns the index's name."""
+    from elasticsearch import BadRequestError
+
     index = definition(alias)
     name = f"{alias}-{datetime.now(UTC):%Y%m%dt%H%M%S%f}"
     index["mappings"]["_meta"] = {"begins_at": begins_at, "lake_commit": lake_commit, "format": FORMAT}
-    client.indices.create(index=name, settings=index["settings"], mappings=index["mappings"])
+    try:
+        client.indices.create(index=name, settings=index["settings"], mappings=index["mappings"])
+    except BadRequestError as error:
+        # The name has this instant in it: the client sent its request again, because a busy server answered too late.
+        if error.error != "resource_already_exists_exception":
+            raise
     return name
 
 

@@ -16,7 +16,7 @@ from evcharge.live.batch_report import TouchedHours
 from evcharge.live.cassandra_statements import execute_all, prepared
 from evcharge.live.dead_letters import bury
 from evcharge.live.refusals import Record, Refusal, of_cassandra, refused_alone, taken_with_care
-from evcharge.live.worker import gathered, shared_client
+from evcharge.live.worker import gathered_records, shared_client
 from evcharge.priority import BACKGROUND, yield_to_others
 from evcharge.settings import Settings
 
@@ -48,7 +48,7 @@ class JournalWriter:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         hours = TouchedHours()
-        for rows in gathered(batches):
+        for rows in gathered_records(batches):
             # Filtered here: with the condition in SQL, Spark would parse each message once more.
             events = [row for row in rows if row["event_type"] != LEFT_OUT]
             hours.add(row["occurred_at"] for row in events)

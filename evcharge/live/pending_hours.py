@@ -16,9 +16,11 @@ from evcharge.contracts import SESSION_EVENTS
 from evcharge.contracts.session_events import MAX_SESSION_DAYS
 from evcharge.lake.repository import Commit, Repository
 from evcharge.lake.touched_days import Mark, Part, behind_main, event_days, reached_days
-from evcharge.live.hour_rows import MARGIN_DAYS
 from evcharge.settings import Settings
 
+#: All rows are read from this many days before and after the computed days: what is plugged in at midnight shows in the rows
+#: on both sides. A session that is longer shows in its stopped event. Until that comes, it counts from its first row here.
+MARGIN_DAYS = 1
 #: What touched a day: rows of days that are over, or of the running day (or later). The two are parts of their own, because
 #: rows of the running day come every minute, and what they touch waits.
 _PAST, _RUNNING = "past rows", "running rows"

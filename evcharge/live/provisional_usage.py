@@ -8,20 +8,17 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from evcharge.connections import ServerDownError, cassandra_cluster, elasticsearch_errors, server_down
 from evcharge.live.indices import documents
 from evcharge.live.station_state import HORIZON_MS
 from evcharge.live.usage import Hour
 from evcharge.live.usage_tables import StationHour, write_provisional
+from evcharge.log import log
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
     from elasticsearch import Elasticsearch
-
-log = structlog.get_logger()
 
 #: The shortest and the longest pause between two writes. Within these bounds, writing takes a tenth of the time.
 EVERY_S = (15.0, 120.0)

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from evcharge.connections import elasticsearch, elasticsearch_errors
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract, FieldType
 from evcharge.lake.ledger import read_ledger
@@ -22,12 +20,11 @@ from evcharge.live.batch_report import REPORT_DDL
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, Offsets
 from evcharge.live.station_folder import StationFolder
 from evcharge.live.vehicle_positions import PositionWriter
+from evcharge.log import log
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-log = structlog.get_logger()
 
 TOPICS = (STATION_REGISTRY.topic, SESSION_EVENTS.topic)
 #: The number of parallel tasks that fold stations.
@@ -106,5 +103,7 @@ def _fold(settings: Settings, repository: Repository, spark: SparkSession, commi
         .repartition(TASKS, "station_id")
         .sortWithinPartitions("station_id", "kafka_partition", "kafka_offset")
     )
-    reports = ordered.mapInArrow(StationFolder(settings, index, topic), REPORT_DDL).collect()
+    # the rows come station by station
+    folder = StationFolder(settings, index, topic, keeps_states=False)
+    reports = ordered.mapInArrow(folder, REPORT_DDL).collect()
     return sum(report.records for report in reports)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -48,6 +49,18 @@ LONGEST_CHARGE_MS = 30 * DAY_MS
 MAX_AC_KW = 19.2
 #: The keys of `power_kw` and `free_power_kw`.
 POWER_KEYS = ("any", *CONNECTOR_TYPES)
+#: The states of an outlet in `offers`. Blocked: its car does not charge. Further free outlets have the numbers from 5 on.
+OFFER_UNKNOWN, OFFER_CHARGING, OFFER_BLOCKED, OFFER_BROKEN, OFFER_FREE = range(5)
+#: What `shown` has: a station's state by all its outlets, if its events are recent enough to count. Planned and closed ones are
+#: so by the registry, whatever was heard from them.
+SHOWN_UNKNOWN, SHOWN_FREE, SHOWN_BUSY, SHOWN_BLOCKED, SHOWN_BROKEN, SHOWN_PLANNED, SHOWN_CLOSED = range(7)
+_SHOWN_OF_REGISTRY = {"P": SHOWN_PLANNED, "T": SHOWN_CLOSED}
+#: Up to so many free outlets are told apart in `offers`.
+MOST_FREE_COUNTED = 8
+#: Enough bits for `contracts.session_events.MAX_POWER_KW` in steps of 10 W.
+_POWER_BITS, _STATE_BITS = 19, 4
+_HIGHEST_POWER = (1 << _POWER_BITS) - 1
+_PLACE_OF = {name: place for place, name in enumerate(POWER_KEYS)}
 
 #: A registry status of the whole station outweighs what its EVSEs last reported.
 _STATUS_OF_REGISTRY = {"P": PLANNED, "T": INOPERATIVE}
@@ -96,7 +109,10 @@ def evse_document(evse: Evse, listed: Mapping[str, Any], status_code: str | None
 
 
 def outlet_documents(evses: list[dict[str, Any]], registry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Outlets counted by connector type and power. Those that no EVSE document stands for yet are unknown."""
+    """Outlets counted by connector type and power. Those that no EVSE document stands for yet are unknown.
+
+    `blocked` is how many of the `busy` ones have a car that does not charge.
+    """
     groups: dict[tuple[str | None, float | None], dict[str, Any]] = {}
 
     def group(connector_type: str | None, power_kw: float | None) -> dict[str, Any]:
@@ -105,7 +121,7 @@ def outlet_documents(evses: list[dict[str, Any]], registry: Mapping[str, Any]) -
             {
                 "connector_type": connector_type,
                 "power_kw": power_kw,
-                **dict.fromkeys(("total", "free", "busy", "out_of_order", "unknown"), 0),
+                **dict.fromkeys(("total", "free", "busy", "blocked", "out_of_order", "unknown"), 0),
             },
         )
 
@@ -113,6 +129,7 @@ def outlet_documents(evses: list[dict[str, Any]], registry: Mapping[str, Any]) -
         counts = group(evse["connector_type"], evse["power_kw"])
         counts["total"] += 1
         counts[_COUNTED_AS[evse["status"]]] += 1
+        counts["blocked"] += evse["status"] == BLOCKED
     missing = (registry.get("total_outlets") or 0) - len(evses)
     if not registry.get("evses"):
         for listed in registry.get("connectors") or ():
@@ -168,10 +185,97 @@ def strongest_kw(outlets: Iterable[Mapping[str, Any]], connector_types: Iterable
     strongest: dict[str, float] = {}
     sockets = [(outlet["connector_type"], outlet["power_kw"] or 0.0) for outlet in outlets]
     for connector_type, power_kw in (*sockets, *((name, 0.0) for name in connector_types)):
-        names = answers_to(connector_type) if connector_type in CONNECTOR_TYPES else ()
-        for name in ("any", *names):
+        for name in ("any", *_asked_as(connector_type)):
             strongest[name] = max(strongest.get(name, 0.0), power_kw)
     return strongest
+
+
+def shown(outlets: Iterable[Mapping[str, Any]], status_code: str | None) -> int:
+    """The station's state as one number, so that a map's stations are counted by state from one column."""
+    if status_code in _SHOWN_OF_REGISTRY:
+        return _SHOWN_OF_REGISTRY[status_code]
+    free = unknown = busy = blocked = broken = 0
+    for outlet in outlets:
+        free += outlet["free"]
+        unknown += outlet["unknown"]
+        busy += outlet["busy"]
+        blocked += outlet["blocked"]
+        broken += outlet["out_of_order"]
+    if free:
+        return SHOWN_FREE
+    if unknown or not busy + broken:
+        return SHOWN_UNKNOWN
+    if not busy:
+        return SHOWN_BROKEN
+    return SHOWN_BUSY if busy > blocked else SHOWN_BLOCKED
+
+
+def offer(name: str, state: int, power_kw: float = 0.0) -> int:
+    """The number in `offers` for an outlet in a state, by one of the `POWER_KEYS`.
+
+    The numbers of one name and state are in the order of power. So one range says whether a station has an outlet of some
+    connector type, state and power.
+    """
+    return (_PLACE_OF[name] << _STATE_BITS | state) << _POWER_BITS | _power(power_kw)
+
+
+def _power(power_kw: float) -> int:
+    return min(round(power_kw * 100), _HIGHEST_POWER)
+
+
+def offers(outlets: Iterable[Mapping[str, Any]], connector_types: Iterable[str] = ()) -> list[int]:
+    """What a station's outlets offer, each as an `offer`, for questions about connector type, power and state together.
+
+    One column of numbers: a column for each connector type and state would be 200 of them. The nth strongest free outlet (from
+    the second on) has the state `OFFER_FREE + n - 1`, so "at least n free" is a range too. An unknown power counts as 0. An
+    outlet of unknown connector type is an unknown one of any type that the station has; a type without outlets has one, too.
+    """
+    found: set[int] = set()
+    add = found.add
+    free: dict[int, list[int]] = {}
+    named, untyped = set(), []
+    for outlet in outlets:
+        connector_type, power = outlet["connector_type"], _power(outlet["power_kw"] or 0.0)
+        if connector_type is None:
+            untyped.append(power)
+        busy, blocked, count = outlet["busy"], outlet["blocked"], outlet["free"]
+        for place in _places_of(connector_type):
+            named.add(place)
+            states = place << _STATE_BITS
+            if outlet["unknown"]:
+                add((states | OFFER_UNKNOWN) << _POWER_BITS | power)
+            if busy > blocked:
+                add((states | OFFER_CHARGING) << _POWER_BITS | power)
+            if blocked:
+                add((states | OFFER_BLOCKED) << _POWER_BITS | power)
+            if outlet["out_of_order"]:
+                add((states | OFFER_BROKEN) << _POWER_BITS | power)
+            if count:
+                add((states | OFFER_FREE) << _POWER_BITS | power)
+                free.setdefault(place, []).extend([power] * count)
+    maybe = {place for connector_type in connector_types for place in _places_of(connector_type)[1:]}
+    # of an outlet without a type nobody knows which of the station's types it has
+    for place in maybe | (named - {_PLACE_OF["any"]} if untyped else set()):
+        for power in untyped or (() if place in named else (0,)):
+            add((place << _STATE_BITS | OFFER_UNKNOWN) << _POWER_BITS | power)
+    for place, powers in free.items():
+        for number, power in enumerate(sorted(powers, reverse=True)[:MOST_FREE_COUNTED]):
+            if number:
+                add((place << _STATE_BITS | OFFER_FREE + number) << _POWER_BITS | power)
+    return sorted(found)
+
+
+# Sources have few different types.
+@lru_cache(maxsize=1_000)
+def _places_of(connector_type: str | None) -> tuple[int, ...]:
+    """The places in `POWER_KEYS` of the keys under which an outlet counts, that of `any` first."""
+    return tuple(_PLACE_OF[name] for name in ("any", *_asked_as(connector_type)))
+
+
+# Sources have few different types.
+@lru_cache(maxsize=1_000)
+def _asked_as(connector_type: str | None) -> tuple[str, ...]:
+    return answers_to(connector_type) if connector_type in CONNECTOR_TYPES else ()
 
 
 def packed(document: Mapping[str, Any]) -> str:

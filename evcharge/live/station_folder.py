@@ -41,7 +41,7 @@ from evcharge.live.refusals import (
     taken_with_care,
 )
 from evcharge.live.station_state import StationState
-from evcharge.live.worker import Operation, bulk, gathered, shared_client, spare_the_collector
+from evcharge.live.worker import Operation, bulk, gathered_records, shared_client, spare_the_collector
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,19 +59,21 @@ CONFLICT_TRIES = 8
 class StationFolder:
     """Takes the Arrow batches of a task: rows of one topic, with each station's rows in the order of their offsets.
 
-    With `careful` it also finds the records of a batch at which it fails for no known reason.
+    With `careful` it also finds the records of a batch at which it fails for no known reason. Without `keeps_states` it keeps
+    nothing between its writes: for rows that come station by station, where each state is needed once.
     """
 
     settings: Settings
     index: str
     topic: str
     careful: bool = False
+    keeps_states: bool = True
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         spare_the_collector()
         time_field = CONTRACTS[self.topic].event_time
         hours = TouchedHours()
-        for rows in gathered(batches):
+        for rows in gathered_records(batches):
             hours.add(row[time_field] for row in rows)
             client = shared_client(self.settings)
             bury(
@@ -87,10 +89,13 @@ class StationFolder:
         by_station: dict[str, list[Record]] = {}
         for row in rows:
             by_station.setdefault(row["station_id"], []).append(row)
-        client, known = shared_client(self.settings), _known_states(self.index)
+        client = shared_client(self.settings)
+        known = _known_states(self.index) if self.keeps_states else KnownStates()
         names = list(by_station)
         refusals: list[Refusal] = []
         for start in range(0, len(names), DOCUMENTS_PER_REQUEST):
+            if not self.keeps_states:
+                known.held.clear()
             part = {name: by_station[name] for name in names[start : start + DOCUMENTS_PER_REQUEST]}
             refusals += fold_into(client, self.index, self.topic, part, known, again=again)
         return refusals

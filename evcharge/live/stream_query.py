@@ -10,17 +10,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import structlog
 
 from evcharge.clock import ms_to_iso
 from evcharge.live.stream_inputs import Input
 from evcharge.live.stream_status import AsOf, QueryStatus, progressed
+from evcharge.log import log
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
-
-log = structlog.get_logger()
 
 #: A query that fails is tried again for ever, at last this far apart. It holds up no other query.
 LONGEST_BACKOFF_S = 15.0

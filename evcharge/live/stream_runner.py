@@ -20,22 +20,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import structlog
 
 from evcharge.clock import ms_to_iso
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors, spark_kafka_options
 from evcharge.errors import UserError
 from evcharge.kafka_log import LogEnds
-from evcharge.lake.judge import judged
 from evcharge.live import indices
 from evcharge.live.batch_report import REPORT_DDL
 from evcharge.live.checkpoints import (
@@ -48,25 +46,27 @@ from evcharge.live.checkpoints import (
 from evcharge.live.dead_letters import count_letters
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, LiveIndex
 from evcharge.live.provisional_usage import UsageWriter
-from evcharge.live.rebuild import in_milliseconds, rebuild_station_state
+from evcharge.live.rebuild import rebuild_station_state
 from evcharge.live.refusals import IndexGoneError
 from evcharge.live.spark_driver import stream_session
 from evcharge.live.stream_inputs import Input, inputs
-from evcharge.live.stream_lock import StreamError, only_one
+from evcharge.live.stream_lock import StreamError, is_taken_over, only_one, stands_in, take_over
+from evcharge.live.stream_plan import give_worker, good_rows, warm_up
 from evcharge.live.stream_query import StreamQuery, failure_reason
-from evcharge.live.stream_status import QueryStatus, write_status
+from evcharge.live.stream_status import QueryStatus, read_statuses, write_status
 from evcharge.live.vehicle_positions import remove_expired
+from evcharge.log import log
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-log = structlog.get_logger()
-
 #: How often the stream checks its queries and writes how current it is.
 LOOK_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 USAGE_RETRY_S = 15.0
+#: How often a stand-in looks for its successor, and for the stores that start beside it.
+STAND_IN_LOOKS_EVERY_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +89,102 @@ def run_stream(
 ) -> None:
     """Runs the stream until `stop` is set. Raises StreamError, ServerDownError.
 
-    `on_progress` is called from this thread every `report_every_s`. One stream runs at a time on a platform.
+    `on_progress` is called from this thread every `report_every_s`. One stream runs at a time on a platform. A stand-in makes
+    room for this one.
     """
-    with only_one(settings):
-        spark = stream_session(settings)
+    with _session(settings) as spark:
+        _run(settings, spark, stop, on_progress, report_every_s)
+
+
+def run_stand_in(
+    settings: Settings,
+    stop: Event,
+    on_progress: Callable[[StreamProgress], None] = lambda progress: None,
+    report_every_s: float = 30.0,
+) -> None:
+    """Runs the stream until `stop` is set or another stream takes over. Raises StreamError, ServerDownError.
+
+    It may be started before the stores: it waits for them while its Spark starts.
+    """
+    ended = Event()
+
+    def look() -> None:
+        while not ended.wait(STAND_IN_LOOKS_EVERY_S):
+            if is_taken_over(settings):
+                log.info("another stream takes over")
+                stop.set()
+                return
+
+    with ExitStack() as sparks, ExitStack() as locked:
+        # The lock is free before Spark has ended: its queries have.
+        locked.enter_context(only_one(settings, stand_in=True))
+        looking = Thread(target=look, daemon=True)
+        looking.start()
         try:
-            stream = _Stream(settings, spark, stop, on_progress, report_every_s)
-            try:
-                stream.run()
-            finally:
-                stream.close()
+            spark = sparks.enter_context(_spark(settings))
+            # The stores start beside it, and may take longer than Spark.
+            warm_up(settings, spark, lambda: stop.is_set() or _stores_answer(settings))
+            while not stop.wait(STAND_IN_LOOKS_EVERY_S) and not _stores_answer(settings):
+                pass
+            if not stop.is_set():
+                _run(settings, spark, stop, on_progress, report_every_s)
         finally:
-            spark.stop()
+            ended.set()
+            looking.join()
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[SparkSession]:
+    """Spark, and the lock."""
+    if stands_in(settings):
+        with _spark(settings) as spark:
+            warm_up(settings, spark)
+            with take_over(settings):
+                yield spark
+    else:
+        with only_one(settings), _spark(settings) as spark:
+            yield spark
+
+
+@contextmanager
+def _spark(settings: Settings) -> Iterator[SparkSession]:
+    spark = stream_session(settings)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def _run(
+    settings: Settings,
+    spark: SparkSession,
+    stop: Event,
+    on_progress: Callable[[StreamProgress], None],
+    report_every_s: float,
+) -> None:
+    stream = _Stream(settings, spark, stop, on_progress, report_every_s)
+    try:
+        stream.run()
+    finally:
+        stream.close()
+
+
+def _stores_answer(settings: Settings) -> bool:
+    """Whether Elasticsearch has its indices and Kafka its topics."""
+    from elasticsearch import ApiError
+
+    ends = LogEnds(settings)
+    try:
+        with elasticsearch_errors(settings), elasticsearch(settings) as client:
+            if indices.live_index(client, STATION_STATE) is None:
+                return False
+        for input_ in inputs():
+            ends.of(input_.contract.topic)
+    except (ServerDownError, ApiError):
+        return False
+    finally:
+        ends.close()
+    return True
 
 
 class _Stream:
@@ -127,12 +211,16 @@ class _Stream:
         self.starts = count(1)
         self.index: LiveIndex | None = None
         self.queries: list[StreamQuery] = []
+        self.before: dict[str, QueryStatus] = {}
 
     def run(self) -> None:
         with elasticsearch_errors(self.settings):
             self._ensure_aliases()
+            self.before = {status.query: status for status in read_statuses(self.client)}
         self.queries = [StreamQuery(input_, self._new_status(input_)) for input_ in inputs()]
         log.info("stream started", stream_id=self.stream_id)
+        # Then the map's queries start first: to start one takes seconds.
+        self._try((), self._follow_usable_index)
         expire_at, report_at = 0.0, time.monotonic() + self.report_every_s
         while not self.stop.is_set():
             now = time.monotonic()
@@ -165,8 +253,13 @@ class _Stream:
     # --- one query ---
 
     def _new_status(self, input_: Input) -> QueryStatus:
+        """The status of a query that starts, as of the instant that the stream before this one had reached."""
         started_at = str(ms_to_iso(time.time_ns() // 1_000_000))
-        return QueryStatus(input_.name, self.stream_id, self.index.name if self.index else "", started_at)
+        status = QueryStatus(input_.name, self.stream_id, self.index.name if self.index else "", started_at)
+        before = self.before.get(input_.name)
+        if before is None or (input_.follows_index and self.index is not None and before.index != self.index.name):
+            return status
+        return replace(status, as_of=before.as_of)
 
     def _start(self, query: StreamQuery, index: LiveIndex | None) -> None:
         """Starts a query; `index` is None for one that writes no `station-state`."""
@@ -184,16 +277,11 @@ class _Stream:
         # Spark takes the pool of the thread that starts the query: each query's batches get a pool of their own.
         self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", input_.name)
         rows = self.spark.readStream.format("kafka").options(**options).load()
-        # One task, from the reading on: Spark generates a task's code again for each partition that it reads. The rows are
-        # judged and folded within the stream's own plan, which Spark analyses once and not for each batch.
-        good = judged(settings, rows.coalesce(1).where(input_.look_at), input_.contract).where("rule_code IS NULL")
+        good = good_rows(settings, rows, input_)
         writer = input_.writer(settings, index.name if index else "", query.careful)
-        # Spark keeps workers with different environments apart. So a query's one task gets the same worker, with what it
-        # keeps in memory, in every batch.
-        self.spark.sparkContext.environment["STREAM_QUERY"] = input_.name
+        give_worker(self.spark, input_)
         query.running = (
-            in_milliseconds(good, input_.contract)
-            .mapInArrow(writer, REPORT_DDL)
+            good.mapInArrow(writer, REPORT_DDL)
             .writeStream.queryName(f"{input_.name}-{self.stream_id}-{next(self.starts)}")
             .option("checkpointLocation", checkpoint_folder(settings, input_, index).as_uri())
             .trigger(processingTime=f"{int(input_.trigger_s * 1000)} milliseconds")
@@ -298,27 +386,40 @@ class _Stream:
                 # What was applied went with the index.
                 query.progress = None
 
+    def _follow_usable_index(self) -> None:
+        """Follows the index behind the alias if nothing has to be computed for it."""
+        with elasticsearch_errors(self.settings):
+            index = self._usable_index()
+        if index is not None:
+            self._follow(index)
+
     def _follow_index(self) -> None:
         with elasticsearch_errors(self.settings):
-            self.index = self._index_to_follow()
-        log.info("the stream follows an index", index=self.index.name)
+            self._follow(self._index_to_follow())
+
+    def _follow(self, index: LiveIndex) -> None:
+        self.index = index
+        log.info("the stream follows an index", index=index.name)
         self.queries = [
             StreamQuery(query.input, self._new_status(query.input))
-            if query.input.follows_index and query.status.index != self.index.name
+            if query.input.follows_index and query.status.index != index.name
             else query
             for query in self.queries
         ]
 
+    def _usable_index(self) -> LiveIndex | None:
+        """The index behind the alias; None if it is missing or cannot be followed."""
+        index = indices.live_index(self.client, STATION_STATE)
+        if index is None or not index.is_current_format:
+            return None
+        return index if has_checkpoints(self.settings, index) or is_in_log(self.settings, index) else None
+
     def _index_to_follow(self) -> LiveIndex:
         """The index behind the alias; computed from the lake first if it is missing or cannot be followed."""
-        index = indices.live_index(self.client, STATION_STATE)
-        if (
-            index is not None
-            and index.is_current_format
-            and (has_checkpoints(self.settings, index) or is_in_log(self.settings, index))
-        ):
+        index = self._usable_index()
+        if index is not None:
             return index
-        log.info("station state is computed from the lake", had=index.name if index else None)
+        log.info("station state is computed from the lake")
         rebuild_station_state(self.settings, self.spark)
         index = indices.live_index(self.client, STATION_STATE)
         if index is None:

@@ -28,6 +28,8 @@ SAMPLES = 900
 class QueryStatus:
     """One query of the stream. `lag_rows` are in Kafka and not in the state; `rows` counts since the stream's start.
 
+    `log_end` is the sum of the offsets at which the topic's partitions end.
+
     `failing_since` is the instant of the first failure after which no batch succeeded, `failing_reason` says why the last one
     failed; both are None while the query works.
     """
@@ -43,6 +45,7 @@ class QueryStatus:
     batch_s: float = 0.0
     failing_since: str | None = None
     failing_reason: str | None = None
+    log_end: int | None = None
 
     def age_s(self, now: datetime) -> float | None:
         """Seconds since `as_of`; None if there is none yet."""
@@ -97,6 +100,7 @@ def progressed(
     return replace(
         status,
         lag_rows=lag_rows if progress else status.lag_rows,
+        log_end=sum(ends.values()),
         as_of=ms_to_iso(round(reached.timestamp() * 1000)) if reached else status.as_of,
         rows_per_s=round(progress.get("processedRowsPerSecond") or 0.0, 1),
         batch_s=round((progress.get("durationMs") or {}).get("triggerExecution", 0) / 1000, 3),

@@ -44,7 +44,9 @@ class Usage:
 
     def hour(self, at_ms: int) -> Hour:
         """The hour of the instant `at_ms`, added if it is new."""
-        start = hour_start(at_ms)
+        return self._hour_from(at_ms - at_ms % HOUR_MS)
+
+    def _hour_from(self, start: int) -> Hour:
         found = self.hours.get(start)
         if found is None:
             found = self.hours[start] = Hour()
@@ -62,6 +64,14 @@ class Usage:
             if from_ms >= not_before_ms:
                 self.hour(from_ms).energy_wh += gained_wh
             return
+        first = from_ms - from_ms % HOUR_MS
+        if not_before_ms <= from_ms and to_ms <= first + HOUR_MS:
+            # nearly always: the two readings are some minutes apart
+            hour = self._hour_from(first)
+            hour.occupied_ms += to_ms - from_ms
+            hour.peak_occupancy = hour.peak_occupancy or 1
+            hour.energy_wh += gained_wh
+            return
         for start, end in pieces(max(from_ms, not_before_ms), to_ms):
             hour = self.hour(start)
             hour.occupied_ms += end - start
@@ -73,16 +83,22 @@ class Usage:
 
     def carry_occupancy(self, at_ms: int, before: int, after: int) -> None:
         """Counts the occupancy in the hours' peaks: `before` since the last event, `after` from `at_ms` on."""
-        start = hour_start(at_ms)
+        start = at_ms - at_ms % HOUR_MS
+        if start < self.counted_to:
+            # the hour is counted already
+            hour = self._hour_from(start)
+            if after > hour.peak_occupancy:
+                hour.peak_occupancy = after
+            return
         if before and self.counted_to:
             # At most a day: an EVSE that stays occupied for longer has fallen silent.
             for past in range(max(self.counted_to, start - DAY_MS), start, HOUR_MS):
                 hour = self.hour(past)
                 hour.peak_occupancy = max(hour.peak_occupancy, before)
-        hour = self.hour(at_ms)
+        hour = self._hour_from(start)
         # The cars that were plugged in before the hour count in its peak.
-        hour.peak_occupancy = max(hour.peak_occupancy, before if self.counted_to <= start else 0, after)
-        self.counted_to = max(self.counted_to, start + HOUR_MS)
+        hour.peak_occupancy = max(hour.peak_occupancy, before, after)
+        self.counted_to = start + HOUR_MS
 
     def forget_before(self, at_ms: int) -> None:
         """Drops the hours that began before `at_ms`."""

@@ -22,7 +22,7 @@ from evcharge.live.batch_report import TouchedHours
 from evcharge.live.dead_letters import bury
 from evcharge.live.indices import VEHICLE_POSITION
 from evcharge.live.refusals import Reason, Record, Refusal, of_id, of_stream, taken_with_care
-from evcharge.live.worker import Operation, bulk, gathered, shared_client
+from evcharge.live.worker import Operation, bulk, gathered_records, shared_client
 from evcharge.places import distance_km
 from evcharge.settings import Settings
 
@@ -62,7 +62,7 @@ class PositionWriter:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         hours = TouchedHours()
-        for rows in gathered(batches):
+        for rows in gathered_records(batches):
             tracks: dict[str, tuple[Place, ...]] = {}
             plausible = rows if self.judged else self._plausible(rows, tracks)
             hours.add(row["occurred_at"] for row in plausible)

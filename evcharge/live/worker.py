@@ -12,28 +12,30 @@ import pyarrow as pa
 
 from evcharge.connections import elasticsearch
 from evcharge.errors import UserError
+from evcharge.gathering import gathered
 from evcharge.live.refusals import Reason, StoreBusyError, is_outage_status, of_elasticsearch
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-#: Rows to gather before a write, so that a station with many rows is written once.
-ROWS_AT_ONCE = 50_000
+#: Rows to gather before a write, so that a station with many rows is written once; and the bytes at which it comes earlier.
+#: Such rows have some 250 bytes in Arrow and 2 kB as dicts, and texts of up to a megabyte have about the same in both.
+ROWS_AT_ONCE, BYTES_AT_ONCE = 50_000, 16_000_000
 #: After this many tasks the collector looks at all objects again, so that the garbage of the tasks does not pile up.
 COLLECTED_EVERY = 100
 
 
-def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of all batches in lists of at least `ROWS_AT_ONCE` rows; the last list may be shorter."""
-    rows: list[dict[str, Any]] = []
-    for batch in batches:
-        rows += records_of(batch)
-        if len(rows) >= ROWS_AT_ONCE:
-            yield rows
-            rows = []
-    if rows:
+def gathered_records(batches: Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of all batches in lists of at least ROWS_AT_ONCE rows or BYTES_AT_ONCE; the last list may be shorter.
+
+    A list is empty again when the next one is asked for, so that two are never in memory.
+    """
+    for table in gathered(batches, ROWS_AT_ONCE, BYTES_AT_ONCE):
+        rows = [row for batch in table.to_batches() for row in records_of(batch)]
+        del table
         yield rows
+        rows.clear()
 
 
 def records_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

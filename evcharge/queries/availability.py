@@ -13,7 +13,8 @@ from evcharge.live.evse import INOPERATIVE, PLANNED, UNKNOWN
 from evcharge.queries.freshness import Freshness, duration_text
 
 #: Registry status codes of stations that nobody can charge at, whatever their EVSEs last reported.
-NOT_OPEN = {"P": "planned, not open yet", "T": "closed for now"}
+PLANNED_CODE = "P"
+NOT_OPEN = {PLANNED_CODE: "planned, not open yet", "T": "closed for now"}
 
 
 class Availability(StrEnum):
@@ -25,9 +26,29 @@ class Availability(StrEnum):
     OUT_OF_SERVICE = "out_of_service"
 
 
+class MapState(StrEnum):
+    """What a map shows of a station, by its outlets that fit.
+
+    A planned station is planned and one that is closed for now is broken, whatever was heard from it. Otherwise a station is
+    free if any outlet is known to be free, and unknown if none is but the state of one is not known: unknown looks neither
+    busy nor free. It is broken if all outlets are out of order. It is blocked if no car at any of its outlets charges (they
+    are full, or paused), else busy.
+    """
+
+    FREE = "free"
+    BUSY = "busy"
+    BLOCKED = "blocked"
+    BROKEN = "broken"
+    PLANNED = "planned"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Outlets of one connector type and power; both are null where the registry does not have them."""
+    """Outlets of one connector type and power; both are null where the registry does not have them.
+
+    `blocked` is how many of the `busy` ones have a car that does not charge.
+    """
 
     connector_type: str | None
     power_kw: float | None
@@ -36,6 +57,7 @@ class Outlets:
     busy: int = 0
     unknown: int = 0
     out_of_service: int = 0
+    blocked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +82,21 @@ class Station:
     queue_length: int | None
     last_event_at: str | None
     last_change_at: str | None
+    is_planned: bool = False
+
+    @property
+    def map_state(self) -> MapState:
+        if not self.is_open:
+            return MapState.PLANNED if self.is_planned else MapState.BROKEN
+        match self.availability:
+            case Availability.FREE:
+                return MapState.FREE
+            case Availability.UNKNOWN:
+                return MapState.UNKNOWN
+            case Availability.OUT_OF_SERVICE:
+                return MapState.BROKEN
+        charging = any(outlets.busy > outlets.blocked for outlets in self.outlets)
+        return MapState.BUSY if charging else MapState.BLOCKED
 
     @property
     def availability(self) -> Availability:
@@ -105,10 +142,11 @@ def read_station(
     heard_since: datetime,
     connector_type: str | None = None,
     min_power_kw: float | None = None,
+    max_power_kw: float | None = None,
 ) -> Station:
-    """The station of a document's `LISTED_FIELDS`, with the outlets that fit a connector type and power.
+    """The station of a document's `LISTED_FIELDS`, with the outlets that fit a connector type and power (kW).
 
-    An outlet without a connector in the registry may fit: it counts as unknown.
+    An outlet without a connector in the registry may fit: it counts as unknown. An unknown power counts as 0.
     """
     heard_at = document["last_event_at"] and datetime.fromisoformat(document["last_event_at"])
     is_open, remark = _standing(document)
@@ -129,10 +167,11 @@ def read_station(
         is_open=is_open,
         is_known=is_known,
         remark=remark,
-        outlets=tuple(_fitting(document["outlets"], is_open, is_known, connector_type, min_power_kw)),
+        outlets=tuple(_fitting(document["outlets"], is_open, is_known, connector_type, min_power_kw, max_power_kw)),
         queue_length=document["queue_length"] if is_known else None,
         last_event_at=document["last_event_at"],
         last_change_at=document["last_change_at"],
+        is_planned=not document["removed_at"] and document["status_code"] == PLANNED_CODE,
     )
 
 
@@ -156,6 +195,7 @@ def _fitting(
     is_known: bool,
     connector_type: str | None,
     min_power_kw: float | None,
+    max_power_kw: float | None,
 ) -> Iterable[Outlets]:
     for group in groups:
         group_type, power_kw, total = group["connector_type"], group["power_kw"], group["total"]
@@ -163,11 +203,21 @@ def _fitting(
             continue
         if min_power_kw and (power_kw or 0.0) < min_power_kw:
             continue
+        if max_power_kw is not None and (power_kw or 0.0) > max_power_kw:
+            continue
         if not is_open:
             yield Outlets(group_type, power_kw, total, out_of_service=total)
         elif not is_known or (connector_type and group_type is None):
             yield Outlets(group_type, power_kw, total, unknown=total)
         else:
+            # Documents of format 6, which are read until the stream has computed those of this one, have no `blocked`.
             yield Outlets(
-                group_type, power_kw, total, group["free"], group["busy"], group["unknown"], group["out_of_order"]
+                connector_type=group_type,
+                power_kw=power_kw,
+                total=total,
+                free=group["free"],
+                busy=group["busy"],
+                unknown=group["unknown"],
+                out_of_service=group["out_of_order"],
+                blocked=group.get("blocked", 0),
             )

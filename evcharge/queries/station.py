@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from elasticsearch import Elasticsearch, NotFoundError
 
-from evcharge.errors import UserError
+from evcharge.errors import NoSuchThingError
 from evcharge.live.cassandra_statements import prepared
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.station_document import LISTED_FIELDS
@@ -79,8 +79,8 @@ class StationAnswer:
 
 
 def station_document(client: Elasticsearch, station_id: str, *more_fields: str) -> Mapping[str, Any]:
-    """The `LISTED_FIELDS` and some more fields of a station's document. Raises UserError if there is no such station."""
-    unknown = UserError(f"no station {station_id!r}; `evcharge nearby` lists stations with their ids")
+    """The `LISTED_FIELDS` and some more fields of a station's document. Raises NoSuchThingError if there is no such station."""
+    unknown = NoSuchThingError(f"no station {station_id!r}; `evcharge nearby` lists stations with their ids")
     # Elasticsearch refuses longer ids.
     if not station_id or len(station_id.encode()) > 512:
         raise unknown
@@ -112,10 +112,10 @@ def station_now(document: Mapping[str, Any], fresh: Freshness, heard_since: date
                 session and RunningSession(**{name: session[name] for name in RunningSession.__dataclass_fields__}),
             )
         )
-    return StationAnswer(fresh, station, _known_zone(document["time_zone"]), tuple(evses), None)
+    return StationAnswer(fresh, station, known_zone(document["time_zone"]), tuple(evses), None)
 
 
-def _known_zone(name: str | None) -> str:
+def known_zone(name: str | None) -> str:
     """The name of a time zone; UTC for one that this machine does not know."""
     try:
         return ZoneInfo(name or "UTC").key
@@ -136,8 +136,9 @@ def day_of_station(settings: Settings, session: Session, answer: StationAnswer, 
 
 
 def settled_days(settings: Settings, session: Session, days: Iterable[date]) -> dict[date, datetime]:
-    """The end of the last final hour of each UTC day from the first to the last of `days`, where there is one."""
+    """The end of the last final hour of each UTC day from the one before `days` to the last of them, where there is one."""
     wanted = sorted(days)
+    wanted.insert(0, wanted[0] - timedelta(days=1))
     statement = prepared(
         session,
         f"SELECT day, hours_to FROM {settings.cassandra_keyspace}.usage_days WHERE year = ? AND day >= ? AND day <= ?",

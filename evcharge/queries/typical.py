@@ -107,6 +107,16 @@ def utc_hours(day: date, zone: ZoneInfo) -> list[datetime]:
     return [start for start in hours if start.astimezone(zone).date() == day]
 
 
+def known_from(first_at: datetime, settled: Iterable[date], zone: ZoneInfo) -> datetime:
+    """From when on it is known what a station did on the local day of `first_at`, its first hour that is known (UTC).
+
+    That is the day's beginning if the platform knew a UTC day before: `settled` has the days with final hours. Otherwise the
+    platform may have begun on this day, and what was before `first_at` is not known.
+    """
+    midnight = datetime.combine(first_at.astimezone(zone).date(), time(), zone).astimezone(UTC)
+    return midnight if any(day < midnight.date() for day in settled) else first_at
+
+
 def compare(
     usages: Iterable[HourlyUsage],
     settled_to: Mapping[date, datetime],
@@ -119,7 +129,8 @@ def compare(
     Everything that the station did until `known_to` is known. An hour of today without a row counts as unused if it began
     before then; otherwise it is not known. A day before counts if the station has a row for it. After the station's first
     such day, a day without rows counts too if all its hours are final: `settled_to` has the end of the final hours by UTC day.
-    A provisional hour does not count on a UTC day whose hours are all final: the lake does not have what the stream had.
+    Of the first day only what is after `known_from` counts. A provisional hour does not count on a UTC day whose hours are all
+    final: the lake does not have what the stream had.
     """
 
     def is_replaced(usage: HourlyUsage) -> bool:
@@ -139,6 +150,9 @@ def compare(
         for day, hours in hours_of.items()
         if used and day >= min(used) and (day in used or all(map(is_settled, hours)))
     ]
+    if counted:
+        begun_at = known_from(min(found), settled_to, zone)
+        hours_of = {day: [start for start in hours_of[day] if start >= begun_at] for day in counted}
     typical = {hour: _mean(hour, counted, hours_of, found, zone) for hour in range(24)}
     todays: dict[int, list[HourlyUsage | None]] = {hour: [] for hour in range(24)}
     for start in utc_hours(today, zone):

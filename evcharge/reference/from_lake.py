@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from evcharge.contracts import STATION_REGISTRY
-from evcharge.lake.layout import raw_prefix, raw_schema
+from evcharge.lake.layout import raw_prefix
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import archive_dataset
+from evcharge.lake.schemas import raw_schema
 from evcharge.reference.mongodb import Upserted, observed, upsert_stations
 from evcharge.settings import Settings
 

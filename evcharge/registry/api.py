@@ -17,8 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 import requests
-import structlog
 
+from evcharge.log import log
 from evcharge.registry.afdc import LEVELS, Record
 from evcharge.registry.files import json_records
 from evcharge.registry.snapshot import RegistryError
@@ -51,8 +51,6 @@ NEEDED = (
     *LEVELS,
     "updated_at",
 )
-
-log = structlog.get_logger()
 
 
 class NoKeyError(RegistryError):

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import structlog
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import STATION_REGISTRY
@@ -20,6 +19,7 @@ from evcharge.errors import UserError
 from evcharge.feeds.durable_files import replace_durably, write_durably
 from evcharge.feeds.producer import KafkaPublisher, Publisher
 from evcharge.feeds.sent_ledger import end_offsets, publish_chunk
+from evcharge.log import log
 from evcharge.registry import state as states
 from evcharge.registry.afdc import SOURCE, Row
 from evcharge.registry.api import AfdcClient, NoKeyError
@@ -45,8 +45,6 @@ CHUNK_ROWS = 10_000
 LARGEST_REJECTED_SHARE = 0.2
 
 OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
-
-log = structlog.get_logger()
 
 
 @dataclass

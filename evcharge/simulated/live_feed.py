@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import orjson
 import pyarrow.compute as pc
-import structlog
 
 from evcharge import lock
 from evcharge.connections import ServerDownError
@@ -36,6 +35,7 @@ from evcharge.feeds.sent_ledger import (
     publish_chunk,
     read_sent,
 )
+from evcharge.log import log
 from evcharge.settings import Settings
 from evcharge.simulated.world import SimulatedWorld, simulated_world
 from simulation import Behaviour, Simulation, build_fleet
@@ -60,8 +60,6 @@ OpenPublisher = Callable[[Settings], AbstractContextManager[Publisher]]
 
 #: Rows of a contract, and their chunk of the ledger.
 _Part = tuple[Contract, str, list[dict[str, Any]]]
-
-log = structlog.get_logger()
 
 
 class FeedError(UserError):

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Self
 
-import structlog
-
 from evcharge.connections import ServerDownError
 from evcharge.contracts import STATION_REGISTRY
+from evcharge.log import log
 from evcharge.reference.bundled import model_row
 from evcharge.reference.mongodb import available, ev_models, stations
 from evcharge.settings import Settings
@@ -50,8 +49,6 @@ _WORDS = {
 }
 # If neither decides: the shares of AC sites in the built-in network.
 _KIND_SHARES = ((SiteKind.WORKPLACE, 0.29), (SiteKind.RESIDENTIAL, 0.18), (SiteKind.PUBLIC, 0.53))
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from evcharge.components import Component, Go, Maven, Npm
+from evcharge.components import Build, Component, Go, Maven, Npm
 from evcharge.settings import Settings, stack_file
 from evcharge.stack.errors import StackError
 from evcharge.stack.programs import git_command, go_command, maven_command, npm_command, setpriv_command
-from evcharge.stack.servers import EVERY, components, in_profile
+from evcharge.stack.servers import EVERY, components, definitions, in_profile
 from evcharge.stack.servers.base import Server
 from evcharge.stack.supervisor import Supervisor
 
@@ -32,10 +32,11 @@ OFFSET_STEP = 1_000
 #: Which server listens on each port of stack.toml.
 PORT_OWNERS = {port: server.name for server in EVERY for port in server.ports}
 #: What fetches or builds a component, by its source.
-_FETCHED_WITH: dict[type[Maven | Go | Npm], tuple[str, Callable[[], object]]] = {
+_FETCHED_WITH: dict[type[Maven | Go | Npm | Build], tuple[str, Callable[[], object]]] = {
     Maven: ("maven", maven_command),
     Go: ("go", go_command),
     Npm: ("npm", npm_command),
+    Build: ("npm", npm_command),
 }
 
 
@@ -60,7 +61,8 @@ def preflight(settings: Settings) -> list[Check]:
     servers = in_profile(settings)
     own = {name: server for name, server in servers.items() if not server.external}
     running = {name for name, process in Supervisor(settings).processes().items() if process.pid}
-    missing = [c for name, c in components().items() if name in own and not c.is_cached(settings.cache)]
+    needed = dict.fromkeys(component for name, component in components().items() if name in own)
+    missing = [component for component in needed if not component.is_cached(settings.cache)]
     return [
         check_architecture(platform.system(), platform.machine(), "clickhouse" in own),
         check_memory(available_memory_mb(), bool(running), settings.profile),
@@ -133,10 +135,17 @@ def check_disk(settings: Settings, missing: list[Component]) -> Check:
     return Check("disk", Verdict.OK, ", ".join(found))
 
 
+def _port(server: Server, name: str) -> int:
+    """Where a server listens: on the port of stack.toml, or on the one that the user set for its only one."""
+    return server.port if len(server.ports) == 1 and server.port else server.settings.port(name)
+
+
 def check_ports(settings: Settings, own: set[str], running: set[str]) -> Check:
     """Every port of a server that would be started is free."""
     names = [name for name in stack_file()["ports"] if PORT_OWNERS[name] in own - running]
-    taken = {name: settings.port(name) for name in names if not _is_free(settings.port(name))}
+    servers = definitions(settings)
+    ports_of = {name: _port(servers[PORT_OWNERS[name]], name) for name in names}
+    taken = {name: port for name, port in ports_of.items() if not _is_free(port)}
     if not taken:
         ports = sorted(settings.port(name) for name in stack_file()["ports"])
         return Check("ports", Verdict.OK, f"{ports[0]}-{ports[-1]} on 127.0.0.1" + (", ours" if running else ", free"))

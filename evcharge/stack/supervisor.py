@@ -65,7 +65,11 @@ class Supervisor:
             return
         _private_folder(self.socket.parent)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_TIMEOUT_S, cwd="/")
+        # without compiled modules each process compiles all it imports: Dagster's took 8 s of processor time instead of 3
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_START_TIMEOUT_S, cwd="/", env=environment
+        )
         if done.returncode:
             raise StackError(f"supervisord does not start: {(done.stderr or done.stdout).strip()[-500:]}")
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -185,7 +189,7 @@ directory = {server.working_directory}
 environment = {pairs}
 priority = {priority}
 autostart = false
-autorestart = true
+autorestart = {"true" if server.restarts_after_success else "unexpected"}
 startsecs = 2
 startretries = 10
 stopsignal = TERM

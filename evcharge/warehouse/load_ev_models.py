@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import structlog
-
 from evcharge.connections import clickhouse, clickhouse_errors
+from evcharge.log import log
 from evcharge.reference.mongodb import ev_models
 from evcharge.settings import Settings
 from evcharge.warehouse.staging import replace_all
 from evcharge.warehouse.tables import EV_MODELS
-
-log = structlog.get_logger()
 
 
 def load_ev_models(settings: Settings, run_id: str) -> int:

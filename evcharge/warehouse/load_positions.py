@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from datetime import date
 from typing import TYPE_CHECKING
 
-import structlog
-
 from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
+from evcharge.log import log
 from evcharge.settings import Settings
 from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, query, replace_days
 from evcharge.warehouse.tables import POSITIONS, LoadReport
@@ -18,8 +17,6 @@ from evcharge.warehouse.tables import POSITIONS, LoadReport
 if TYPE_CHECKING:
     from clickhouse_driver import Client
     from pyspark.sql import SparkSession
-
-log = structlog.get_logger()
 
 #: Spark's query on the view `telemetry`. It keeps the rows at which a car's ignition or destination changes, and the first
 #: row of every 5 minutes on the road and of every hour parked. That is a twelfth of the messages, and drives and stays can

@@ -1,36 +1,48 @@
-"""Loads days of finished sessions, and the vehicles that they name, from a commit of the lake."""
+"""Loads days of finished sessions, and the vehicles that they name, from a commit of the lake.
+
+A day that was loaded before costs what is new: `loaded_day` has the commit that it was loaded from, main's log and a diff say
+which files publications have added since, and Spark reads these. ClickHouse links the day's other facts into the staging
+table, so that a day is swapped in as one whole, and a killed load is repeated, as if all of it had been read. No other state is
+kept: what a session's fact is depends on its `stopped` records alone, and `session_end` knows where all of them are.
+
+All of a day is read if anything is in doubt: it has other rows than were loaded, another version computed them, the commit is
+not in main's past, rows were taken back, or somebody asks for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import structlog
-
+from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts.spark import ddl as columns_ddl
+from evcharge.lake.added_rows import AddedRows, added_rows
 from evcharge.lake.repository import Repository
-from evcharge.lake.rows import raw_rows
+from evcharge.lake.rows import raw_rows, raw_rows_in
+from evcharge.log import log
 from evcharge.settings import Settings
 from evcharge.warehouse.session_identity import (
     PLACE,
     Uncounted,
-    copy_corrected,
+    create_leaving,
     create_uncounted,
-    days_to_correct,
+    days_in,
     forget_vanished,
+    keep,
     remember,
     uncounted_in,
 )
-from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, query, replace_days
+from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, intact_days, query, replace_days
 from evcharge.warehouse.tables import FACT, LoadReport
 from evcharge.warehouse.vehicles import update_vehicles
 
 if TYPE_CHECKING:
     from clickhouse_driver import Client
-    from pyspark.sql import SparkSession
-
-log = structlog.get_logger()
+    from pyspark.sql import DataFrame, SparkSession
 
 #: Spark's query on the views `events` and `stations`: every `stopped` record. ClickHouse chooses those that count.
 SPARK_QUERY = """
@@ -48,14 +60,12 @@ SELECT
     coalesce(evse_id, '') AS evse_id,
     coalesce(connector_id, '') AS connector_id,
     coalesce(ev_id, '') AS vehicle_id,
-    CAST(date_format(started_at, 'yyyyMMddHH') AS INT) AS start_time_id,
-    CAST(date_format(occurred_at, 'yyyyMMddHH') AS INT) AS end_time_id,
     unix_millis(started_at) AS started_at,
     unix_millis(occurred_at) AS ended_at,
     unix_date(CAST(local_started_at AS DATE)) AS local_date,
     hour(local_started_at) AS local_hour,
     -- halves to even, as reconcile and the producers' ledgers round
-    CAST(bround(energy_delivered_kwh * 1000) AS BIGINT) AS energy_wh,
+    CAST(rint(energy_delivered_kwh * 1000) AS BIGINT) AS energy_wh,
     (unix_millis(occurred_at) - unix_millis(started_at)) / 1000D AS duration_s,
     idle_s,
     queue_wait_s,
@@ -71,12 +81,12 @@ SELECT
 FROM local
 """
 
-#: Plain integers, because Spark sends them quickest. ClickHouse turns them into decimals and dates. A record has one row even
-#: if Spark repeats a task.
+#: Plain integers, because Spark sends them quickest. ClickHouse turns them into decimals and dates, and computes the hours. A
+#: record has one row even if Spark repeats a task.
 STAGING_TABLE = """
 CREATE TABLE {name} (
     session_id String, station_id String, evse_id String, connector_id String, vehicle_id String,
-    start_time_id UInt32, end_time_id UInt32, started_at Int64, ended_at Int64, local_date Int32, local_hour UInt8,
+    started_at Int64, ended_at Int64, local_date Int32, local_hour UInt8,
     energy_wh Int64, duration_s Float64, idle_s Nullable(Float64), queue_wait_s Nullable(Float64),
     soc_start_percent Nullable(Float64), soc_end_percent Nullable(Float64), end_reason String, publication_id String,
     ev_model_id String, topic_generation Int32, kafka_partition Int32, kafka_offset Int64, sequence Int32
@@ -85,15 +95,19 @@ CREATE TABLE {name} (
 
 _FROM_STAGING = f"""
 INSERT INTO {{days}}
+WITH fromUnixTimestamp64Milli(started_at, 'UTC') AS start, fromUnixTimestamp64Milli(ended_at, 'UTC') AS end
 SELECT
-    session_id, station_id, evse_id, connector_id, vehicle_id, start_time_id, end_time_id,
-    fromUnixTimestamp64Milli(started_at, 'UTC'), fromUnixTimestamp64Milli(ended_at, 'UTC'),
+    session_id, station_id, evse_id, connector_id, vehicle_id,
+    intDiv(toYYYYMMDDhhmmss(start), 10000), intDiv(toYYYYMMDDhhmmss(end), 10000), start, end,
     toDate(local_date), local_hour, toDecimal64(energy_wh, 3) / 1000, duration_s, idle_s, queue_wait_s,
     soc_start_percent, soc_end_percent, end_reason, publication_id, ev_model_id
 FROM {{rows}} FINAL WHERE ({PLACE}) NOT IN (SELECT {PLACE} FROM {{uncounted}})
 """
 
-_SESSIONS = TableByDay(FACT, "ended_at", STAGING_TABLE)
+#: What computes a fact. A day of another loader is read in full.
+_LOADER = sha256("".join([SPARK_QUERY, STAGING_TABLE, _FROM_STAGING, columns_ddl(SESSION_EVENTS)]).encode()).hexdigest()
+
+_SESSIONS = TableByDay(FACT, "ended_at", STAGING_TABLE, _LOADER[:16])
 
 
 def load_sessions(
@@ -103,40 +117,116 @@ def load_sessions(
     days: Iterable[date],
     run_id: str,
     *,
+    in_full: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> LoadReport:
-    """Replaces the given UTC days (of `ended_at`) in `fact_charging_sessions` by what main's head holds.
+    """Brings the given UTC days (of `ended_at`) in `fact_charging_sessions` to what main's head holds.
 
-    A session that another day has by mistake leaves that day (`session_identity`). A second load of the same commit changes
-    nothing but `loaded_at`. Raises ServerDownError.
+    Of a day that was loaded before, only what publications have added since is read, unless that is in doubt. With `in_full`
+    all of it is read; the facts are the same. A session that another day has by mistake leaves that day (`session_identity`).
+    A second load of the same commit changes nothing but `loaded_at`. Raises ServerDownError.
     """
     wanted = sorted(set(days))
     commit = repository.head().id
-    events = raw_rows(repository, spark, commit, SESSION_EVENTS.topic, [d.isoformat() for d in wanted])
-    stations = raw_rows(repository, spark, commit, STATION_REGISTRY.topic, None)
-    rows = None if events is None else query(spark, SPARK_QUERY, events=events, stations=stations)
-    again: list[date] = []
-    new_vehicles = 0
-    uncounted = Uncounted(0, 0)
+    load = _Load(settings, repository, spark, commit, run_id, on_step)
+    added = {} if in_full else _added(settings, repository, wanted, commit)
+    # first what is added: reading a day in full may find that another day has to be read in full again
+    reports = [load.add(added)] if added else []
+    if rest := [day for day in wanted if day not in added]:
+        report, again = load.replace(rest)
+        reports.append(report)
+        if again:
+            # the record that had kept these days' records from counting is gone
+            load_sessions(settings, repository, spark, again, run_id, on_step=on_step)
+    return LoadReport(
+        commit,
+        {day: rows for report in reports for day, rows in report.rows_by_day.items()},
+        sum(report.new_vehicles for report in reports),
+        sum(report.resent for report in reports),
+        sum(report.second_ends for report in reports),
+        tuple(sorted(added)),
+    )
 
-    def fill_days(client: Client, staging: Staging) -> list[date]:
-        nonlocal again, new_vehicles, uncounted
-        table = staging.named("uncounted")
-        again = forget_vanished(client, staging.rows, wanted)
-        remember(client, staging.rows, wanted)
-        create_uncounted(client, staging.rows, table)
-        copy = _FROM_STAGING.format(days=staging.days, rows=staging.rows, uncounted=table)
-        client.execute(copy, settings=ANY_DAYS)
-        corrected = days_to_correct(client, table, wanted)
-        if corrected:
-            copy_corrected(client, table, corrected, staging.days)
-        uncounted = uncounted_in(client, table, wanted)
-        new_vehicles = update_vehicles(client, staging, [*wanted, *corrected])
-        return corrected
 
-    rows_by_day = replace_days(settings, _SESSIONS, commit, rows, wanted, run_id, on_step, fill_days)
-    log.info("sessions loaded", run_id=run_id, commit=commit, days=len(wanted), rows=sum(rows_by_day.values()))
-    if again:
-        # the record that had kept these days' records from counting is gone
-        load_sessions(settings, repository, spark, again, run_id, on_step=on_step)
-    return LoadReport(commit, rows_by_day, new_vehicles, uncounted.resent, uncounted.second_ends)
+def _added(settings: Settings, repository: Repository, days: list[date], commit: str) -> dict[date, AddedRows]:
+    """What has come to those of the days of which this is known for certain."""
+    with clickhouse_errors(settings):
+        client = clickhouse(settings)
+        intact = intact_days(client, _SESSIONS, days)
+        client.disconnect()
+    found: dict[date, AddedRows] = {}
+    for since in set(intact.values()):
+        of_commit = [day for day, loaded_from in intact.items() if loaded_from == since]
+        found |= added_rows(repository, SESSION_EVENTS.topic, of_commit, since, commit)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A load of one commit."""
+
+    settings: Settings
+    repository: Repository
+    spark: SparkSession
+    commit: str
+    run_id: str
+    on_step: Callable[[str], None]
+
+    def add(self, added: dict[date, AddedRows]) -> LoadReport:
+        """Adds rows to days, which keep their other facts."""
+        files = [path for rows in added.values() for path in rows.paths]
+        publications = {publication for rows in added.values() for publication in rows.publications}
+        events = raw_rows_in(self.repository, self.spark, self.commit, SESSION_EVENTS.topic, files)
+        if events is not None:
+            # a file that was rewritten has rows of older publications, too
+            events = events.where(events.publication_id.isin(*publications))
+        report, _ = self._load(events, sorted(added), keeps=True)
+        return report
+
+    def replace(self, days: list[date]) -> tuple[LoadReport, list[date]]:
+        """Replaces days. Returns other days as well, which are not loaded any more."""
+        dates = [day.isoformat() for day in days]
+        events = raw_rows(self.repository, self.spark, self.commit, SESSION_EVENTS.topic, dates)
+        return self._load(events, days, keeps=False)
+
+    def _load(self, events: DataFrame | None, days: list[date], *, keeps: bool) -> tuple[LoadReport, list[date]]:
+        again: list[date] = []
+        new_vehicles = 0
+        uncounted = Uncounted(0, 0)
+
+        def fill_days(client: Client, staging: Staging) -> list[date]:
+            nonlocal again, new_vehicles, uncounted
+            others, leaving = staging.named("uncounted"), staging.named("leaving")
+            if not keeps:
+                again = forget_vanished(client, staging.rows, days)
+            remember(client, staging.rows, [] if keeps else days)
+            create_uncounted(client, staging.rows, others)
+            create_leaving(client, staging.rows, others, days if keeps else [], leaving)
+            corrected = [day for day in days_in(client, leaving) if day not in days]
+            keep(client, [*days, *corrected] if keeps else corrected, leaving, staging.days)
+            self.on_step("known facts kept")
+            copy = _FROM_STAGING.format(days=staging.days, rows=staging.rows, uncounted=others)
+            client.execute(copy, settings=ANY_DAYS)
+            uncounted = uncounted_in(client, others, staging.rows)
+            new_vehicles = update_vehicles(client, staging, [*days, *corrected], leaving if keeps else None)
+            return corrected
+
+        rows = None
+        if events is not None:
+            stations = raw_rows(self.repository, self.spark, self.commit, STATION_REGISTRY.topic, None)
+            rows = query(self.spark, SPARK_QUERY, events=events, stations=stations)
+        rows_by_day = replace_days(
+            self.settings, _SESSIONS, self.commit, rows, days, self.run_id, self.on_step, fill_days
+        )
+        log.info(
+            "sessions loaded",
+            run_id=self.run_id,
+            commit=self.commit,
+            days=len(days),
+            rows=sum(rows_by_day.values()),
+            added=keeps,
+        )
+        return (
+            LoadReport(self.commit, rows_by_day, new_vehicles, uncounted.resent, uncounted.second_ends),
+            again,
+        )

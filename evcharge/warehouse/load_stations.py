@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
 from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.contracts import STATION_REGISTRY
 from evcharge.contracts.connector_types import normalised
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
+from evcharge.log import log
 from evcharge.settings import Settings
 from evcharge.warehouse.staging import mark_loaded, mark_unloaded, mutate, query, replace_all
 from evcharge.warehouse.tables import FACT, NO_DAY, STATIONS, LoadReport
@@ -19,8 +18,6 @@ from evcharge.warehouse.tables import FACT, NO_DAY, STATIONS, LoadReport
 if TYPE_CHECKING:
     from clickhouse_driver import Client
     from pyspark.sql import SparkSession
-
-log = structlog.get_logger()
 
 #: Spark's query on the view `stations`: the newest registry record of each station.
 SPARK_QUERY = """

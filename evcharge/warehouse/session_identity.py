@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 #: Where a record was in Kafka. The smallest one is the first.
 PLACE = "topic_generation, kafka_partition, kafka_offset"
 
-#: Each session's records in the order of Kafka, without repeated rows. Placeholder: where.
+#: The records of sessions that have several, in the order of Kafka, without repeated rows. Few sessions have, and only theirs
+#: are sorted. Placeholder: where.
 _RECORDS = f"""
 SELECT station_id, session_id, arraySort(groupUniqArray(({PLACE}, sequence, ended_on))) AS records
-FROM {ENDS} WHERE {{where}} GROUP BY station_id, session_id HAVING length(records) > 1
+FROM {ENDS} WHERE (station_id, session_id) IN (
+    SELECT station_id, session_id FROM {ENDS} WHERE {{where}} GROUP BY station_id, session_id HAVING count() > 1)
+GROUP BY station_id, session_id HAVING length(records) > 1
 """
 
 #: The records that do not count, beside what the counting one of their session has.
@@ -83,12 +86,18 @@ def forget_vanished(client: Client, rows: str, days: list[date]) -> list[date]:
 
 
 def remember(client: Client, rows: str, days: list[date]) -> None:
-    """Adds the records among `rows`, which are all those of `days`, that are not known yet."""
+    """Adds the records among `rows` that are not known yet.
+
+    If `rows` has all records of `days`, those that are known are looked up by day, otherwise (no days) by session.
+    """
+    known = (
+        "ended_on IN %(days)s" if days else f"(station_id, session_id) IN (SELECT station_id, session_id FROM {rows})"
+    )
     columns = f"station_id, session_id, {PLACE}, sequence"
     client.execute(
         f"INSERT INTO {ENDS} ({columns}, ended_on) "
         f"SELECT {columns}, toDate(fromUnixTimestamp64Milli(ended_at, 'UTC')) FROM {rows} "
-        f"WHERE ({PLACE}) NOT IN (SELECT {PLACE} FROM {ENDS} WHERE ended_on IN %(days)s)",
+        f"WHERE ({PLACE}) NOT IN (SELECT {PLACE} FROM {ENDS} WHERE {known})",
         {"days": days},
     )
 
@@ -103,30 +112,47 @@ def create_uncounted(client: Client, rows: str, uncounted: str) -> None:
     )
 
 
-def days_to_correct(client: Client, uncounted: str, days: list[date]) -> list[date]:
-    """Other days than `days` that have the fact of a session whose fact is of another day."""
-    found = client.execute(
-        f"SELECT DISTINCT toDate(ended_at, 'UTC') AS day FROM {FACT} "
-        f"WHERE toDate(ended_at, 'UTC') IN (SELECT ended_on FROM {uncounted} WHERE ended_on <> counted_on) "
-        f"AND toDate(ended_at, 'UTC') NOT IN %(days)s AND {_is_misplaced(uncounted)} ORDER BY day",
-        {"days": days},
+def create_leaving(client: Client, rows: str, uncounted: str, days: list[date], leaving: str) -> None:
+    """Makes the table `leaving`: the facts whose session has its fact on another day, or on `days` anew, from `rows`."""
+    misplaced = f"(SELECT ended_on, station_id, session_id FROM {uncounted} WHERE ended_on <> counted_on)"
+    counted = f"(SELECT station_id, session_id FROM {rows} WHERE ({PLACE}) NOT IN (SELECT {PLACE} FROM {uncounted}))"
+    fact = f"SELECT toDate(ended_at, 'UTC') AS day, station_id, session_id FROM {FACT}"
+    found = (
+        f"{fact} WHERE day IN (SELECT ended_on FROM {uncounted} WHERE ended_on <> counted_on) "
+        f"AND (day, station_id, session_id) IN {misplaced}"
     )
-    return [day for (day,) in found]
-
-
-def copy_corrected(client: Client, uncounted: str, days: list[date], target: str) -> None:
-    """Copies the facts of `days` into `target`, without those whose session has its fact on another day."""
+    if days:
+        found += f" UNION DISTINCT {fact} WHERE day IN %(days)s AND (station_id, session_id) IN {counted}"
     client.execute(
-        f"INSERT INTO {target} SELECT * FROM {FACT} WHERE toDate(ended_at, 'UTC') IN %(days)s "
-        f"AND NOT ({_is_misplaced(uncounted)})",
-        {"days": days},
-        settings=ANY_DAYS,
+        f"CREATE TABLE {leaving} ENGINE = MergeTree ORDER BY (day, station_id, session_id) AS {found}", {"days": days}
     )
 
 
-def uncounted_in(client: Client, uncounted: str, days: list[date]) -> Uncounted:
-    """How many records of `days` do not count, by the table that `create_uncounted` made."""
-    return _counts(client, f"SELECT * FROM {uncounted} WHERE ended_on IN %(days)s", {"days": days})
+def days_in(client: Client, leaving: str) -> list[date]:
+    """The days of the table that `create_leaving` made, sorted."""
+    return [day for (day,) in client.execute(f"SELECT DISTINCT day FROM {leaving} ORDER BY day")]
+
+
+def keep(client: Client, days: list[date], leaving: str, target: str) -> None:
+    """Puts the facts of `days` into the table `target`, without those in `leaving`.
+
+    A day that keeps all its facts costs nothing: its files are linked. The others are copied.
+    """
+    copied = [day for day in days_in(client, leaving) if day in days]
+    for day in set(days).difference(copied):
+        client.execute(f"ALTER TABLE {target} ATTACH PARTITION '{day}' FROM {FACT}")
+    if copied:
+        client.execute(
+            f"INSERT INTO {target} SELECT * FROM {FACT} WHERE toDate(ended_at, 'UTC') IN %(days)s "
+            f"AND (toDate(ended_at, 'UTC'), station_id, session_id) NOT IN (SELECT * FROM {leaving})",
+            {"days": copied},
+            settings=ANY_DAYS,
+        )
+
+
+def uncounted_in(client: Client, uncounted: str, rows: str) -> Uncounted:
+    """How many records among `rows` do not count, by the table that `create_uncounted` made."""
+    return _counts(client, f"SELECT * FROM {uncounted} WHERE ({PLACE}) IN (SELECT {PLACE} FROM {rows})", {})
 
 
 def uncounted_between(client: Client, first: date, last: date) -> Uncounted:
@@ -137,13 +163,6 @@ def uncounted_between(client: Client, first: date, last: date) -> Uncounted:
         client,
         f"SELECT * FROM ({_UNCOUNTED.format(where=where)}) WHERE {between}",
         {"first": first, "last": last},
-    )
-
-
-def _is_misplaced(uncounted: str) -> str:
-    return (
-        "(toDate(ended_at, 'UTC'), station_id, session_id) IN "
-        f"(SELECT ended_on, station_id, session_id FROM {uncounted} WHERE ended_on <> counted_on)"
     )
 
 

@@ -13,17 +13,16 @@ from datetime import UTC, date, datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
-from evcharge.connections import clickhouse, clickhouse_errors
+from evcharge.connections import clickhouse, clickhouse_errors, insert_arrow
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from clickhouse_driver import Client
     from pyspark.sql import DataFrame, SparkSession
 
-_INSERT_ROWS = 200_000
+#: Rows of one insert, which a worker holds at once.
+_INSERT_ROWS = 100_000
 #: Values in one mutation. With ids of 512 bytes it has half a megabyte of text, twice ClickHouse's default limit.
 _MUTATED = 1_000
 
@@ -32,12 +31,13 @@ _MUTATED = 1_000
 class TableByDay:
     """A table whose partitions are the UTC days of the column `day`.
 
-    Spark fills a staging table made by `create_rows` (placeholder: name).
+    Spark fills a staging table made by `create_rows` (placeholder: name). `loader` names what computes the rows.
     """
 
     name: str
     day: str
     create_rows: str
+    loader: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,14 @@ def replace_days(
             client.execute(f"CREATE TABLE {staging.days} AS {table.name}")
             on_step("staging created")
             if rows is not None:
-                _insert_from_spark(settings, rows, staging.rows)
+                insert_from_spark(settings, rows, staging.rows)
             on_step("staging filled")
             others = list(fill_days(client, staging))
             on_step("days filled")
             counts = dict(client.execute(f"SELECT toDate({table.day}, 'UTC'), count() FROM {staging.days} GROUP BY 1"))
             # before they are replaced: once they are, a repeated load does not find them any more
-            for commit_before, day in _commits(client, table.name, others):
-                mark_loaded(client, table.name, commit_before, {day: counts.get(day, 0)}, run_id)
+            for day, commit_before, loader in _marks(client, table.name, others):
+                mark_loaded(client, table.name, commit_before, {day: counts.get(day, 0)}, run_id, loader)
             for day in [*days, *others]:
                 # REPLACE PARTITION refuses a source without rows
                 action = (
@@ -110,7 +110,7 @@ def replace_days(
                 client.execute(f"ALTER TABLE {table.name} {action}")
                 on_step(f"day {day} replaced")
             rows_by_day = {day: counts.get(day, 0) for day in days}
-            mark_loaded(client, table.name, commit, rows_by_day, run_id)
+            mark_loaded(client, table.name, commit, rows_by_day, run_id, table.loader)
             on_step("loaded_day written")
         finally:
             client.disconnect()
@@ -156,13 +156,35 @@ def mutate(client: Client, table: str, action: str, values: Sequence[Any], /, **
         )
 
 
-def mark_loaded(client: Client, table: str, commit: str, rows_by_day: dict[date, int], run_id: str) -> None:
-    """Writes into `loaded_day` which commit the days were loaded from."""
+def mark_loaded(
+    client: Client, table: str, commit: str, rows_by_day: dict[date, int], run_id: str, loader: str = ""
+) -> None:
+    """Writes into `loaded_day` which commit the days were loaded from, and what computed the rows."""
     now = datetime.now(UTC)
     client.execute(
-        "INSERT INTO loaded_day (table_name, date, lake_commit, row_count, run_id, loaded_at) VALUES",
-        [(table, day, commit, rows, run_id, now) for day, rows in rows_by_day.items()],
+        "INSERT INTO loaded_day (table_name, date, lake_commit, row_count, run_id, loaded_at, loader) VALUES",
+        [(table, day, commit, rows, run_id, now, loader) for day, rows in rows_by_day.items()],
     )
+
+
+def intact_days(client: Client, table: TableByDay, days: list[date]) -> dict[date, str]:
+    """Of `days` those that are as their mark says, with the commit that they were loaded from.
+
+    The present loader computed their rows, and the table has as many as were loaded.
+    """
+    if not days:
+        return {}
+    counted = (
+        f"SELECT toDate({table.day}, 'UTC') AS date, count() AS rows FROM {table.name} "
+        "WHERE date IN %(days)s GROUP BY date"
+    )
+    found = client.execute(
+        f"SELECT m.date, m.lake_commit FROM (SELECT * FROM loaded_day FINAL) AS m LEFT JOIN ({counted}) AS c "
+        "ON c.date = m.date WHERE m.table_name = %(table)s AND m.date IN %(days)s AND m.loader = %(loader)s "
+        "AND m.row_count = c.rows",
+        {"table": table.name, "days": days, "loader": table.loader},
+    )
+    return dict(found)
 
 
 def mark_unloaded(client: Client, table: str, days: Sequence[date]) -> None:
@@ -170,37 +192,33 @@ def mark_unloaded(client: Client, table: str, days: Sequence[date]) -> None:
     mutate(client, "loaded_day", "DELETE WHERE table_name = %(table)s AND date IN %(values)s", days, table=table)
 
 
-def _insert_from_spark(settings: Settings, rows: DataFrame, table: str) -> None:
-    """Sends the rows to ClickHouse from Spark's Python workers, columnar."""
+def insert_from_spark(settings: Settings, rows: DataFrame, table: str) -> None:
+    """Sends the rows to ClickHouse from Spark's Python workers, as the Arrow batches that they get."""
 
     def send(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        client = clickhouse(settings, use_numpy=True)
-        sent = 0
+        import pyarrow as pa
+
+        sent, waiting = 0, list[pa.RecordBatch]()
         for batch in batches:
-            for start in range(0, batch.num_rows, _INSERT_ROWS):
-                part = batch.slice(start, _INSERT_ROWS)
-                columns = [_numpy(part.column(i)) for i in range(part.num_columns)]
-                names = ", ".join(part.schema.names)
-                client.execute(f"INSERT INTO {table} ({names}) VALUES", columns, columnar=True)
-                sent += part.num_rows
-        client.disconnect()
+            if batch.num_rows:
+                waiting.append(batch)
+            if sum(held.num_rows for held in waiting) >= _INSERT_ROWS:
+                insert_arrow(settings, table, waiting)
+                waiting = []
+            sent += batch.num_rows
+        if waiting:
+            insert_arrow(settings, table, waiting)
         yield pa.RecordBatch.from_pydict({"rows": [sent]})
 
     rows.mapInArrow(send, "rows BIGINT").collect()
 
 
-def _numpy(column: pa.Array) -> np.ndarray:
-    if pa.types.is_string(column.type) or column.null_count:
-        return np.array(column.to_pylist(), dtype=object)
-    return column.to_numpy(zero_copy_only=False)
-
-
-def _commits(client: Client, table: str, days: list[date]) -> list[tuple[str, date]]:
-    """The commits that the days were loaded from; a day that is not marked as loaded has none."""
+def _marks(client: Client, table: str, days: list[date]) -> list[tuple[date, str, str]]:
+    """Of each day the commit that it was loaded from, and the loader; a day that is not marked as loaded has none."""
     if not days:
         return []
-    found: list[tuple[str, date]] = client.execute(
-        "SELECT lake_commit, date FROM loaded_day FINAL WHERE table_name = %(table)s AND date IN %(days)s",
+    found: list[tuple[date, str, str]] = client.execute(
+        "SELECT date, lake_commit, loader FROM loaded_day FINAL WHERE table_name = %(table)s AND date IN %(days)s",
         {"table": table, "days": days},
     )
     return found

@@ -22,8 +22,8 @@ NO_DAY = date(1970, 1, 1)
 class LoadReport:
     """What a load did: the commit that it read, the rows of each day (0 for a day without rows), and new vehicles.
 
-    Of the days' `stopped` records, `resent` did not count because the same event counts already, `second_ends` because
-    their session has another end that counts.
+    Of the `stopped` records that it read, `resent` did not count because the same event counts already, `second_ends`
+    because their session has another end that counts. Of the days `added_to` it read only what was new.
     """
 
     lake_commit: str
@@ -31,6 +31,7 @@ class LoadReport:
     new_vehicles: int = 0
     resent: int = 0
     second_ends: int = 0
+    added_to: tuple[date, ...] = ()
 
     @property
     def rows(self) -> int:

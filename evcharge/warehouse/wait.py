@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.errors import UserError
 from evcharge.lake.ledger import OffsetRange, read_ledger
-from evcharge.lake.repository import MAIN, Repository
+from evcharge.lake.repository import Commit, Repository
 from evcharge.lake.rows import archive_dataset
 from evcharge.settings import Settings
 from evcharge.warehouse.pending_loads import pending_loads
@@ -48,13 +48,15 @@ def wait_until_loaded(
 ) -> list[date]:
     """Returns when main has the rows below `topic_offsets` and the warehouse has main's `event_dates` and stations.
 
-    A date that has not begun, by a producer's clock that is ahead, is not waited for. Returns those dates.
+    What is published later is not waited for: a feed that goes on would make the running day pending again and again. Nor is a
+    date that has not begun, by a producer's clock that is ahead. Returns those dates.
 
     `topic_offsets` gives each topic's and partition's end offset, exclusive; `timeout_s` is in seconds.
     Raises WaitTimeoutError, ServerDownError.
     """
     repository = Repository(settings)
     began = time.monotonic()
+    published_by: str | None = None
     while True:
         unpublished = 0
         for topic, ends in topic_offsets.items():
@@ -62,7 +64,8 @@ def wait_until_loaded(
             unpublished += sum(max(0, end - published.get(partition, 0)) for partition, end in ends.items())
         days = -1
         if unpublished == 0:
-            pending = pending_loads(settings, repository)
+            published_by = published_by or repository.head().id
+            pending = pending_loads(settings, repository, up_to=published_by)
             days = len(event_dates.intersection(pending.days)) + pending.stations
             if days == 0:
                 return sorted(event_dates.intersection(pending.later))
@@ -101,7 +104,7 @@ def _quarantined(repository: Repository, topic: str, sent: pa.Table) -> Counter[
         # the log is read from its end: what begins below the first offset has everything that is older
         waits -= {partition for partition, start in published.start.items() if start <= offsets.get(partition, [0])[0]}
         if int(commit.metadata["rows_quarantined"]) and _overlaps(published, offsets):
-            found += _rules(repository, commit.metadata["manifest"], offsets)
+            found += _rules(repository, commit, offsets)
         if not waits:
             break
     return found
@@ -114,11 +117,14 @@ def _overlaps(published: OffsetRange, offsets: Mapping[int, NDArray[np.int64]]) 
     )
 
 
-def _rules(repository: Repository, manifest: str, offsets: Mapping[int, NDArray[np.int64]]) -> Counter[str]:
-    """Rules of the quarantined rows of a publication that are among `offsets`."""
-    content = repository.read_json(MAIN, manifest)
+def _rules(repository: Repository, merged: Commit, offsets: Mapping[int, NDArray[np.int64]]) -> Counter[str]:
+    """Rules of the quarantined rows of a publication that are among `offsets`. `merged` is its merge commit.
+
+    It is read as it was merged: on main its rows may have gone into files with others since.
+    """
+    content = repository.read_json(merged.id, merged.metadata["manifest"])
     files = [path for path in content["files"] if path.startswith("quarantine/")] if content else []
-    rows = archive_dataset(repository, MAIN, files)
+    rows = archive_dataset(repository, merged.id, files)
     if rows is None:
         return Counter()
     table = rows.to_table(columns=["kafka_partition", "kafka_offset", "rule_code"])

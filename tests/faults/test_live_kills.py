@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
@@ -56,10 +57,43 @@ def feed(lake: Lake) -> Feed:
 
 
 @pytest.fixture(scope="module")
-def stream(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stream]:
-    with Stream(lake.settings, tmp_path_factory.mktemp("stream") / "stream.log") as stream:
-        stream.wait_until_fresh(datetime.now(UTC))
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stream")
+
+
+@pytest.fixture(scope="module")
+def stand_in(lake: Lake, logs: Path) -> Iterator[Stream]:
+    with Stream(lake.settings, logs / "stand-in.log", "--stand-in") as stand_in:
+        stand_in.wait_until_fresh(datetime.now(UTC))
+        yield stand_in
+
+
+@pytest.fixture(scope="module")
+def stream(lake: Lake, logs: Path, stand_in: Stream) -> Iterator[Stream]:
+    """The stream that relieved the stand-in."""
+    with Stream(lake.settings, logs / "stream.log") as stream:
         yield stream
+
+
+def test_a_stand_in_makes_room_under_load(lake: Lake, feed: Feed, stand_in: Stream, stream: Stream) -> None:
+    with feed:
+        first = stand_in.status()
+        assert first is not None
+        oldest_s, deadline = 0.0, time.monotonic() + WAIT_S
+        while (status := stream.status()) is None or status.stream_id == first.stream_id or status.index == "":
+            assert time.monotonic() < deadline, stream.log.read_text()[-4000:]
+            time.sleep(0.5)
+        while (age_s := (stream.status() or first).age_s(datetime.now(UTC)) or 0.0) > FRESH_WITHIN_S / 6:
+            oldest_s = max(oldest_s, age_s)
+            assert time.monotonic() < deadline, stream.log.read_text()[-4000:]
+            time.sleep(0.5)
+    print(f"the state was at most {oldest_s:.0f} s old while the stream took over")
+    assert stand_in.process is not None
+    assert stand_in.process.wait(60) == 0
+    assert "another stream takes over" in stand_in.log.read_text()
+    # its Spark was there before it asked for the other's place
+    assert oldest_s < FRESH_WITHIN_S
+    assert_equal(lake, stream, feed)
 
 
 def compare(lake: Lake, stream: Stream, feed: Feed) -> Sides:

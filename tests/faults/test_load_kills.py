@@ -20,6 +20,7 @@ DAYS = [FIRST.date(), SECOND.date()]
 GAPS = (
     "staging created",
     "staging filled",
+    "known facts kept",
     "days filled",
     *(f"day {day} replaced" for day in DAYS),
     "loaded_day written",
@@ -55,18 +56,20 @@ def expected(lake: Lake) -> dict[str, tuple[int, str]]:
 
 
 @pytest.mark.parametrize("gap", GAPS)
-def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]], gap: str) -> None:
-    events = sessions(GAPS.index(gap) + 1)
+@pytest.mark.parametrize("in_full", [True, False], ids=["in full", "what is new"])
+def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]], gap: str, *, in_full: bool) -> None:
+    lake.load(DAYS)
+    events = sessions(len(expected) + 1)
     planned = lake.send_events([*events, meter(f"{STATION}-open", STATION, occurred_at=FIRST)])
     lake.publish(planned)
     for event in events:
         energy_wh = round(event["energy_delivered_kwh"] * 1000)
         expected.setdefault(event["session_id"], (energy_wh, planned.publication_id))
     before = facts(lake)
-    with stuck.Victim(stuck.load, (lake.settings, DAYS, "killed-run"), block_at=gap) as victim:
+    with stuck.Victim(stuck.load, (lake.settings, DAYS, "killed-run", in_full), block_at=gap) as victim:
         victim.reach(gap)
         victim.kill()
-    if gap in GAPS[:3]:
+    if gap in GAPS[:4]:
         assert facts(lake) == before
     if gap != "loaded_day written":
         assert set(DAYS) <= set(pending_loads(lake.settings, lake.repository).days)
@@ -76,6 +79,9 @@ def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]],
     loaded = {session: (int(energy * 1000), publication) for session, _, energy, publication in facts(lake)}
     assert loaded == expected
     assert len(facts(lake)) == len(expected)
+    # a day that was replaced has other facts than its mark says, and is read in full
+    replaced = {GAPS[4]: DAYS[:1], GAPS[5]: DAYS}.get(gap, [])
+    assert report.added_to == tuple(day for day in DAYS if day not in replaced)
     assert report.lake_commit == lake.repository.head().id
     assert lake.query(
         f"SELECT date, lake_commit, row_count FROM loaded_day FINAL "
@@ -84,6 +90,9 @@ def test_warehouse_load_killed(lake: Lake, expected: dict[str, tuple[int, str]],
     ) == [(day, report.lake_commit, report.rows_by_day[day]) for day in DAYS]
     assert lake.query("SHOW TABLES LIKE 'staging_%'") == []
     assert not set(DAYS) & set(pending_loads(lake.settings, lake.repository).days)
+    as_added = facts(lake)
+    assert lake.load(DAYS, in_full=True).added_to == ()
+    assert facts(lake) == as_added
 
 
 @pytest.mark.parametrize("gap", ["days filled", f"day {DAYS[1]} replaced", f"day {DAYS[0]} replaced"])
@@ -99,7 +108,7 @@ def test_a_fact_leaves_its_day_although_the_load_was_killed(
 
     lake.load(DAYS[:1])
     assert ended() == [(FIRST,)]
-    with stuck.Victim(stuck.load, (lake.settings, DAYS[1:], "killed-run"), block_at=gap) as victim:
+    with stuck.Victim(stuck.load, (lake.settings, DAYS[1:], "killed-run", False), block_at=gap) as victim:
         victim.reach(gap)
         victim.kill()
     assert set(DAYS[1:]) <= set(pending_loads(lake.settings, lake.repository).days)

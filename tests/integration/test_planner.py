@@ -73,9 +73,12 @@ def test_few_rows_wait_until_the_last_publication_is_old_enough(lake: Lake) -> N
         assert found.lag_rows == 9
         return (found.range.rows if found.range else 0), found.reason
 
-    assert after(59) == (0, "9 rows wait, last publication 59 s ago")
-    assert after(60) == (9, "ready")
+    # nine of the ten rows that do not wait: a tenth of the interval
+    assert after(5) == (0, "9 rows wait, last publication 5 s ago")
+    assert after(6) == (9, "ready")
     assert after(1, publish_min_rows=9) == (9, "ready")
+    assert after(53, publish_min_rows=90) == (0, "9 rows wait, last publication 53 s ago")
+    assert after(54, publish_min_rows=90) == (9, "ready")
     assert lake.plan().rows == 9
     lake.publish_waiting()
 

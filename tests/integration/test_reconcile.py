@@ -181,7 +181,7 @@ def test_a_row_deleted_in_clickhouse(lake: Lake, healthy: dict[str, Any]) -> Non
     code, verdict = reconcile()
     assert code == 1
     assert named(verdict) == {("clickhouse", "lake", STATIONS[0], hour(ENDED[0]))}
-    lake.load([DAY])
+    lake.load([DAY], in_full=True)
 
 
 def test_an_energy_altered_in_clickhouse(lake: Lake, healthy: dict[str, Any]) -> None:
@@ -196,7 +196,7 @@ def test_an_energy_altered_in_clickhouse(lake: Lake, healthy: dict[str, Any]) ->
     assert text.exit_code == 1
     assert f"clickhouse against lake: station {STATIONS[3]}, hour {hour(ENDED[3])}" in text.stdout
     assert text.stdout.splitlines()[-1] == "NOT EQUAL"
-    lake.load([DAY])
+    lake.load([DAY], in_full=True)
 
 
 def test_a_row_twice_in_clickhouse(lake: Lake, healthy: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ def test_a_row_twice_in_clickhouse(lake: Lake, healthy: dict[str, Any]) -> None:
     code, verdict = reconcile()
     assert code == 1
     assert named(verdict) == {("clickhouse", "lake", STATIONS[2], hour(ENDED[2]))}
-    lake.load([DAY])
+    lake.load([DAY], in_full=True)
 
 
 def test_an_acknowledged_event_that_kafka_does_not_have(lake: Lake, healthy: dict[str, Any]) -> None:

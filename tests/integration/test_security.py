@@ -137,7 +137,10 @@ def test_cassandra_never_had_its_default_login(platform: Settings) -> None:
     with pytest.raises(LoginRefusedError), cassandra(default):
         pass
     with cassandra(platform) as session:
-        assert [row.role for row in session.execute("SELECT role FROM system_auth.roles")] == [platform.cassandra_user]
+        roles = {
+            row.role: row.is_superuser for row in session.execute("SELECT role, is_superuser FROM system_auth.roles")
+        }
+    assert roles == {platform.cassandra_user: True, platform.dashboard_user: False}
 
 
 def test_spark_refuses_clients_without_its_token(platform: Settings) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from secrets import token_hex
 
 import pytest
-from support import Lake, evcharge, station, stopped
+from support import NOON, Lake, evcharge, station, stopped
 
 from evcharge.audit.reconcile import reconcile
 from evcharge.connections import ServerDownError
@@ -30,7 +30,7 @@ def _pending(settings: Settings) -> object:
 
 
 def _load(settings: Settings) -> object:
-    return Lake(settings).load([])
+    return Lake(settings).load([NOON.date()])
 
 
 OPERATIONS: dict[str, list[Callable[[Settings], object]]] = {

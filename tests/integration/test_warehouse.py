@@ -20,7 +20,8 @@ from support import Lake, Record, Row, meter, parquet, record, station, stopped
 
 from evcharge.connections import clickhouse
 from evcharge.contracts import SESSION_EVENTS
-from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA, raw_prefix
+from evcharge.lake.layout import raw_prefix
+from evcharge.lake.schemas import ARCHIVE_FIELDS, QUARANTINE_SCHEMA
 from evcharge.settings import Settings
 from evcharge.warehouse import schema
 from evcharge.warehouse.day_rules import DAY_RULES, broken_rows
@@ -301,9 +302,11 @@ def test_loading_again_changes_nothing(lake: Lake) -> None:
 
     before = state()
     assert len(before[0]) >= len(RULES_EVENTS) - 1
-    report = lake.load([day])
-    assert (report.rows_by_day, report.new_vehicles) == ({day: len(before[0])}, 0)
-    assert state() == before
+    for in_full in (False, True):
+        report = lake.load([day], in_full=in_full)
+        assert (report.rows_by_day, report.new_vehicles) == ({day: len(before[0])}, 0)
+        assert report.added_to == (() if in_full else (day,))
+        assert state() == before
 
 
 def test_a_day_that_becomes_empty_is_dropped(lake: Lake) -> None:
@@ -453,8 +456,9 @@ def test_a_session_counts_once_whatever_days_are_loaded_together(
         f"SELECT toDate(ended_at, 'UTC') AS day, count() FROM {FACT} WHERE day IN %(days)s GROUP BY day ORDER BY day"
     )
     assert lake.query(marks, days=days) == lake.query(counts, days=days)
-    report = lake.load(days)
-    assert (report.resent, report.second_ends) == (2, 1)
+    assert lake.query(facts, order=f"wh-{order}-") == same_ids[order]
+    report = lake.load(days, in_full=True)
+    assert (report.added_to, report.resent, report.second_ends) == ((), 2, 1)
     assert lake.query(facts, order=f"wh-{order}-") == same_ids[order]
     client = clickhouse(lake.settings)
     unique, once = (rule for rule in DAY_RULES if rule.code in ("SESSION_IS_UNIQUE", "SESSION_ENDS_ONCE"))

@@ -1,4 +1,7 @@
-"""Imports go one way: evcharge_sensors -> evcharge_assets -> evcharge -> simulation. Read from the source, nothing runs."""
+"""Imports go one way: evcharge_sensors -> evcharge_assets -> evcharge -> simulation, and dashboard -> evcharge.
+
+Read from the source, nothing runs.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from evcharge.settings import PROJECT
 ARROWS = {
     "simulation": {"simulation"},
     "evcharge": {"evcharge", "simulation"},
+    "dashboard": {"dashboard", "evcharge"},
     "evcharge_assets": {"evcharge_assets", "evcharge", "simulation"},
     "evcharge_sensors": {"evcharge_sensors", "evcharge_assets", "evcharge", "simulation"},
 }
@@ -27,14 +31,15 @@ ASSEMBLER = "evcharge_assets.definitions"
 #: from nothing else: packages that share a floor do not know each other. A module at the top of `evcharge/` is a package of
 #: its own here.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "priority"),
-    ("settings", "lock", "places", "table_files"),
-    ("connections", "components"),
+    ("errors", "clock", "priority", "log", "gathering", "record_batches"),
+    ("settings", "lock", "places", "table_files", "passes"),
+    ("connections", "components", "coming"),
     ("kafka_log", "dagster_api"),
     ("contracts",),
     ("feeds", "lake"),
     ("registry", "recorded", "live"),
-    ("reference", "queries"),
+    ("reference", "forecast", "trips"),
+    ("queries",),
     ("warehouse", "simulated"),
     ("stack", "audit", "dictionary"),
     ("main_job",),
@@ -122,6 +127,8 @@ def test_a_module_imports_only_along_the_arrows(name: str) -> None:
         assert not {i for i in imports(name) if i.partition(".")[0].startswith("dagster")}, (
             "the library knows no Dagster"
         )
+    if package == "dashboard":
+        assert {package_of(imported) for imported in imports(name)} - {""} <= {"queries", "audit"}
     if package == "simulation":
         third_party = {i.partition(".")[0] for i in imports(name)} - sys.stdlib_module_names - ARROWS.keys()
         assert third_party <= {"numpy", "simpy"}
@@ -182,6 +189,19 @@ def test_a_planted_circle_is_found() -> None:
 
 def test_every_floor_has_its_packages() -> None:
     assert {package_of(name) for name in sources()} - {""} == FLOOR_OF.keys()
+
+
+def test_the_forecast_knows_the_stores_only() -> None:
+    """What it predicts the simulation must not tell it."""
+    for name in sources():
+        if package_of(name) == "forecast":
+            seen, todo = set(), [name]
+            while todo:
+                for imported in imports(todo.pop()):
+                    assert imported.partition(".")[0] != "simulation", f"{name} reaches {imported}"
+                    if imported in sources() and imported not in seen:
+                        seen.add(imported)
+                        todo.append(imported)
 
 
 def test_the_sources_are_found() -> None:

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from evcharge import dictionary
 from evcharge.cli.app import app
 from evcharge.contracts import CONTRACTS
-from evcharge.lake.layout import ARCHIVE_FIELDS, QUARANTINE_SCHEMA
+from evcharge.lake.schemas import ARCHIVE_FIELDS, QUARANTINE_SCHEMA
 from evcharge.settings import PROJECT, Settings
 
 DOCUMENTS = [

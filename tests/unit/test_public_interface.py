@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from evcharge.cli.app import app
 from evcharge.contracts import CONTRACTS
 from evcharge.feeds import sent_ledger as sent
-from evcharge.lake import layout
+from evcharge.lake import layout, schemas, waiting_hours
 from evcharge.lake.candidate import Manifest
 from evcharge.lake.ledger import Ledger, OffsetRange
 from evcharge.live import cassandra_schema, indices
@@ -114,18 +114,24 @@ def lake() -> dict[str, Any]:
     planned = OffsetRange("session-events", "id", {0: 1, 1: 0}, {0: 5, 1: 2}, datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
     ledger = Ledger("session-events", "", {}, 0, "", 0, None).after(planned, 2)
     return {
-        "raw": {topic: _schema(layout.raw_schema(contract)) for topic, contract in CONTRACTS.items()},
-        "quarantine": _schema(layout.QUARANTINE_SCHEMA),
+        "raw": {topic: _schema(schemas.raw_schema(contract)) for topic, contract in CONTRACTS.items()},
+        "quarantine": _schema(schemas.QUARANTINE_SCHEMA),
         "paths": [
             layout.raw_path("session-events", "2026-01-02", "2026-01-02-03", "name"),
             layout.quarantine_path("session-events", "2026-01-02-03", "name"),
             planned.manifest_path,
             Ledger.path("session-events"),
+            layout.LAST_PLACES_PATH,
+            layout.KNOWN_STATIONS_PATH,
+            layout.compacted_path("", "name"),
+            layout.manifest_prefix("session-events", "2026-01-02-03") + layout.JOINED_MANIFESTS,
+            waiting_hours.PATH,
         ],
         "branch": planned.branch(2),
         "publication_id": planned.publication_id,
         "range": planned.to_json(),
         "ledger": ledger.to_json(),
+        "maintenance": waiting_hours.Waiting("seen", frozenset(), {}, {}, "", True).note([], {}, {}, "", "by"),
         "manifest": [field.name for field in fields(Manifest)],
     }
 

@@ -16,10 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from evcharge.components import PAGES
 from evcharge.settings import PROJECT
 
 #: The packages of the wheel.
-PACKAGES = ("evcharge", "evcharge_assets", "evcharge_sensors", "simulation")
+PACKAGES = ("dashboard", "evcharge", "evcharge_assets", "evcharge_sensors", "simulation")
+#: What the dashboard's pages are built from. It is no package.
+PAGES_SOURCE = "dashboard/web/"
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +37,8 @@ class Built:
 
     @property
     def packaged(self) -> set[str]:
-        return {name for name in self.files if name.startswith(tuple(f"{package}/" for package in PACKAGES))}
+        packages = tuple(f"{package}/" for package in PACKAGES)
+        return {name for name in self.files if name.startswith(packages) and not name.startswith(PAGES_SOURCE)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Installed:
     folder: Path
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), "COLUMNS": "200"}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), "COLUMNS": "400"}
         return subprocess.run(
             [self.python, *arguments],
             cwd=self.folder / "elsewhere",
@@ -63,11 +67,16 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Built from a copy of what git has or would take, so that the clone stays clean. The wheel is built from the sdist."""
+    """Built from a copy of what git has or would take, so that the clone stays clean. The wheel is built from the sdist.
+
+    The dashboard's pages are in no commit: `make test` has built them before.
+    """
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     listed = ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0")
-    files = sorted({name for name in names if name and (PROJECT / name).exists()})
+    assert PAGES.target.is_dir(), "the pages are not built: run `evcharge stack provision --only dashboard`"
+    pages = {path.relative_to(PROJECT).as_posix() for path in PAGES.target.rglob("*") if path.is_file()}
+    files = sorted({name for name in names if name and (PROJECT / name).exists()} | pages)
     for name in files:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, source / name, follow_symlinks=False)
@@ -100,6 +109,12 @@ def test_the_wheel_has_every_file_of_the_packages(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert found == built.packaged
+
+
+def test_the_wheel_has_the_dashboards_pages(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as wheel:
+        kinds = {Path(name).suffix for name in wheel.namelist() if name.startswith("dashboard/")}
+    assert {".html", ".js", ".css", ".py"} <= kinds
 
 
 def test_the_source_distribution_has_every_file_of_the_clone(built: Built) -> None:
@@ -140,7 +155,7 @@ def test_it_has_the_shipped_profiles(installed: Installed) -> None:
 def test_the_platform_has_its_home_in_the_users_data_folder(installed: Installed) -> None:
     done = installed.evcharge("settings")
     assert done.returncode == 0, done.stderr
-    assert f"{installed.folder}/home/.local/share/evcharge " in done.stdout
+    assert f" {installed.folder}/home/.local/share/evcharge " in done.stdout
 
 
 def test_the_dictionary_is_printed(installed: Installed) -> None:

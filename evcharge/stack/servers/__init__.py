@@ -10,6 +10,7 @@ from evcharge.stack.servers.base import Server
 from evcharge.stack.servers.cassandra import Cassandra
 from evcharge.stack.servers.clickhouse import ClickHouse
 from evcharge.stack.servers.dagster import DagsterCodeServer, DagsterDaemon, DagsterWebserver
+from evcharge.stack.servers.dashboard import Dashboard
 from evcharge.stack.servers.elasticsearch import Elasticsearch
 from evcharge.stack.servers.kafka import Kafka
 from evcharge.stack.servers.lakefs import LakeFS
@@ -17,12 +18,13 @@ from evcharge.stack.servers.minio import Minio
 from evcharge.stack.servers.mongodb import MongoDB
 from evcharge.stack.servers.simulation import Simulation
 from evcharge.stack.servers.spark_connect import SparkConnect
+from evcharge.stack.servers.stream import Stream
 
 _STORES: tuple[type[Server], ...] = (Kafka, Minio, LakeFS, ClickHouse, Elasticsearch, Cassandra, MongoDB)
 #: Every server, in the order in which they start.
 EVERY: tuple[type[Server], ...] = (
     *(*_STORES, SparkConnect),
-    *(DagsterCodeServer, DagsterWebserver, DagsterDaemon, Simulation),
+    *(Dashboard, DagsterCodeServer, DagsterWebserver, DagsterDaemon, Simulation, Stream),
 )
 
 #: The names of the servers that hold data.
@@ -30,7 +32,9 @@ STORES = tuple(server.name for server in _STORES)
 #: The names of the servers that hold or process data. The others run on top of them.
 SERVERS = (*STORES, SparkConnect.name)
 #: The stores of live state and reference data, and what a small platform lacks without each.
-LIVE_STORES = {server.name: server.lacking for server in EVERY if server.lacking}
+LIVE_STORES = {server.name: server.lacking for server in _STORES if server.lacking}
+#: Every server that a small platform goes without, and what it then lacks.
+FULL_ONLY = {server.name: server.lacking for server in EVERY if server.lacking}
 
 
 def definitions(settings: Settings) -> dict[str, Server]:
@@ -52,12 +56,14 @@ def components() -> dict[str, Component]:
     return {server.name: server.component for server in EVERY if server.component}
 
 
-def missing_without(stores: Collection[str]) -> str:
-    """One line on what a platform without `stores` lacks and how to get it."""
-    lacks = [LIVE_STORES[name] for name in stores]
-    if {"elasticsearch", "cassandra"} & set(stores):
+def missing_without(servers: Collection[str]) -> str:
+    """One line on what a platform without `servers` lacks and how to get it."""
+    lacks = [FULL_ONLY[name] for name in servers]
+    if {"elasticsearch", "cassandra"} & set(servers):
         lacks.append("live stream")
-    return f"{', '.join(stores)} do not run, so these are missing: {', '.join(lacks)}; `make up PROFILE=full` adds them"
+    return (
+        f"{', '.join(servers)} do not run, so these are missing: {', '.join(lacks)}; `make up PROFILE=full` adds them"
+    )
 
 
 def prepare(settings: Settings, names: Collection[str]) -> None:

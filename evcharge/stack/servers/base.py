@@ -47,6 +47,10 @@ class Server:
     starts_early: ClassVar[bool] = False
     #: It starts when a user asks for it, not with the platform.
     on_demand: ClassVar[bool] = False
+    #: The live map needs it, so it comes before what is built for minutes.
+    first_look: ClassVar[bool] = False
+    #: Whether the supervisor starts it again although it ended by itself without an error.
+    restarts_after_success: ClassVar[bool] = True
     stop_within_s: ClassVar[int] = 20
     #: Under root it runs as SERVER_USER_ID.
     unprivileged: ClassVar[bool] = False
@@ -101,6 +105,9 @@ class Server:
 
     def prepare(self) -> None:
         """Writes its configuration; formats its storage if that is new."""
+
+    def take_along(self, report: Callable[[str], None]) -> None:
+        """Brings what an older version left into its present form. It is called before each start."""
 
     def probe(self) -> None:
         """Returns if the server is healthy and raises otherwise. The user reads the exception's text."""

@@ -27,7 +27,7 @@ class Cassandra(Server):
     version = pinned_version("cassandra")
     unprivileged = True
     ports = ("cassandra", "cassandra_storage")
-    secrets: ClassVar = {"cassandra_password": password}
+    secrets: ClassVar = {"cassandra_password": password, "dashboard_cassandra_password": password}
     component = Component("cassandra", version, "jars", ("cassandra/pom.xml",))
     programs: ClassVar = {"java": java_command}
     configuration = ("cassandra.yaml",)
@@ -74,7 +74,7 @@ class Cassandra(Server):
             session.execute("SELECT release_version FROM system.local")
 
     def bootstrap(self) -> None:
-        """Creates keyspace and tables."""
+        """Creates keyspace and tables; on a server of ours the dashboard's role too, which only reads them."""
         from evcharge.live import cassandra_schema
 
         with cassandra(self.settings) as session:
@@ -83,6 +83,18 @@ class Cassandra(Server):
                 "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
             )
         cassandra_schema.ensure(self.settings)
+        if not self.external:
+            self._create_reader()
+
+    def _create_reader(self) -> None:
+        settings = self.settings
+        secret = settings.dashboard_cassandra_password.get_secret_value()
+        with cassandra(settings) as session:
+            for statement in (
+                f"CREATE ROLE IF NOT EXISTS {settings.dashboard_user} WITH LOGIN = true AND PASSWORD = '{secret}'",
+                f"GRANT SELECT ON KEYSPACE {settings.cassandra_keyspace} TO {settings.dashboard_user}",
+            ):
+                session.execute(statement, timeout=60)
 
     def _write_first_role(self, roles: Path) -> None:
         """Writes the platform's role into the storage of a server that never ran.

@@ -18,7 +18,11 @@ class ClickHouse(Server):
     version = pinned_version("clickhouse")
     unprivileged = True
     ports = ("clickhouse", "clickhouse_http")
-    secrets: ClassVar = {"clickhouse_password": password, "analyst_password": password}
+    secrets: ClassVar = {
+        "clickhouse_password": password,
+        "analyst_password": password,
+        "dashboard_clickhouse_password": password,
+    }
     component = Component(
         "clickhouse",
         version,
@@ -60,6 +64,8 @@ class ClickHouse(Server):
             etl_sha256=_sha256(settings.clickhouse_password.get_secret_value()),
             analyst_user=settings.analyst_user,
             analyst_sha256=_sha256(settings.analyst_password.get_secret_value()),
+            dashboard_user=settings.dashboard_user,
+            dashboard_sha256=_sha256(settings.dashboard_clickhouse_password.get_secret_value()),
             database=settings.clickhouse_database,
         )
 

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 from evcharge.components import pinned_version
+from evcharge.connections import require_dagster_postgres
 from evcharge.dagster_api import graphql, login
 from evcharge.priority import STREAM
 from evcharge.settings import PROJECT, Settings
+from evcharge.stack.dagster_history import Report, take_history_along
 from evcharge.stack.files import socket_path, write_private
 from evcharge.stack.programs import environment_script
 from evcharge.stack.servers.base import ProjectProcess, project_environment
@@ -25,10 +27,13 @@ def code_socket(settings: Settings) -> Path:
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """What Dagster's processes need beside the platform's settings: its home and the compute logs' store."""
+    """What Dagster's processes need beside the platform's settings: its home, its storage, the compute logs' store."""
     return {
         "DAGSTER_HOME": str(settings.dagster_home),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
+        # the events of a run over many partitions are written so many at a time
+        "DAGSTER_EVENT_BATCH_SIZE": "500",
+        "EVCHARGE_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url.get_secret_value(),
         "DAGSTER_CODE_SOCKET": str(code_socket(settings)),
         "COMPUTE_LOG_BUCKET": settings.compute_log_bucket,
         "COMPUTE_LOG_ENDPOINT": settings.minio_endpoint,
@@ -54,7 +59,13 @@ class _DagsterProcess(ProjectProcess):
         return project_environment(self.settings) | dagster_environment(self.settings)
 
     def prepare(self) -> None:
+        require_dagster_postgres(self.settings)
         write_private(self.folder / "dagster.yaml", (PROJECT / "dagster.yaml").read_text())
+
+    def take_along(self, report: Report) -> None:
+        # a home that `up` has not prepared yet is still read as the older version does
+        if "PlatformStorage" in (self.folder / "dagster.yaml").read_text() and not self.settings.dagster_postgres_url:
+            take_history_along(self.folder, self.settings.run_log_days, report)
 
 
 class DagsterCodeServer(_DagsterProcess):
@@ -69,7 +80,8 @@ class DagsterCodeServer(_DagsterProcess):
     @property
     def command(self) -> tuple[str, ...]:
         return (
-            *(str(environment_script("dagster")), "code-server", "start", "--socket", str(code_socket(self.settings))),
+            *(sys.executable, "-m", "evcharge_assets.code_server", "code-server", "start"),
+            *("--socket", str(code_socket(self.settings))),
             *("-m", "evcharge_assets.definitions", "-a", "defs"),
             *("-d", str(PROJECT), "--location-name", "evcharge", "--use-python-environment-entry-point"),
         )

@@ -18,12 +18,16 @@ class Elasticsearch(Server):
     name = "elasticsearch"
     version = pinned_version("elasticsearch")
     ports = ("elasticsearch", "elasticsearch_transport")
-    secrets: ClassVar = {"elasticsearch_password": password}
+    secrets: ClassVar = {"elasticsearch_password": password, "dashboard_elasticsearch_password": password}
     component = Component(
         "elasticsearch", version, f"elasticsearch-{version}", ("elasticsearch/pom.xml",), Maven(unpack=True)
     )
     programs: ClassVar = {"java": java_command}
-    configuration = ("config/elasticsearch.yml", "config/jvm.options", "config/log4j2.properties", "config/users")
+    configuration = (
+        *("config/elasticsearch.yml", "config/jvm.options", "config/log4j2.properties"),
+        *("config/users", "config/users_roles", "config/roles.yml"),
+    )
+    first_look = True
     # it refuses to run as root
     unprivileged = True
     stop_within_s = 40
@@ -48,7 +52,7 @@ class Elasticsearch(Server):
         }
 
     def prepare(self) -> None:
-        """Writes its files, with the platform's user as the only one."""
+        """Writes its files, with the platform's user and the dashboard's, which only reads, as the only ones."""
         folder, config = self.folder, self.folder / "config"
         for name in ("config", "data", "logs", "tmp"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -60,7 +64,7 @@ class Elasticsearch(Server):
             port=self.settings.port("elasticsearch"),
             transport_port=self.settings.port("elasticsearch_transport"),
         )
-        for name in ("jvm.options", "log4j2.properties"):
+        for name in ("jvm.options", "log4j2.properties", "roles.yml"):
             write_private(config / name, (NATIVE / "elasticsearch" / name).read_text())
         self._write_users(config)
 
@@ -85,10 +89,19 @@ class Elasticsearch(Server):
     def _write_users(self, config: Path) -> None:
         import bcrypt
 
-        users, name = config / "users", self.settings.elasticsearch_user
-        secret = self.settings.elasticsearch_password.get_secret_value().encode()
-        user, _, known = (users.read_text().strip() if users.exists() else "").partition(":")
-        # a new hash has a new salt: written each time, the file would restart the server for nothing
-        if user != name or not bcrypt.checkpw(secret, known.encode()):
-            write_private(users, f"{name}:{bcrypt.hashpw(secret, bcrypt.gensalt(rounds=10, prefix=b'2a')).decode()}\n")
-        write_private(config / "users_roles", f"superuser:{name}\n")
+        settings, users = self.settings, config / "users"
+        secrets = {
+            settings.elasticsearch_user: settings.elasticsearch_password,
+            settings.dashboard_user: settings.dashboard_elasticsearch_password,
+        }
+        known = dict(line.split(":", 1) for line in users.read_text().split()) if users.exists() else {}
+        for name, known_as in secrets.items():
+            secret = known_as.get_secret_value().encode()
+            # a new hash has a new salt: written each time, the file would restart the server for nothing
+            if name not in known or not bcrypt.checkpw(secret, known[name].encode()):
+                known[name] = bcrypt.hashpw(secret, bcrypt.gensalt(rounds=10, prefix=b"2a")).decode()
+        write_private(users, "".join(f"{name}:{known[name]}\n" for name in secrets))
+        write_private(
+            config / "users_roles",
+            f"superuser:{settings.elasticsearch_user}\ndashboard:{settings.dashboard_user}\n",
+        )

@@ -41,6 +41,7 @@ class Kafka(Server):
     component = Component("kafka", version, "jars", ("kafka/pom.xml",))
     programs: ClassVar = {"java": java_command}
     configuration = ("server.properties",)
+    first_look = True
     stop_within_s = 40
 
     @property

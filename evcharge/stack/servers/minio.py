@@ -16,7 +16,7 @@ class Minio(Server):
     unprivileged = True
     ports = ("minio", "minio_console")
     secrets: ClassVar = {"minio_secret_key": password}
-    component = Component("minio", version, "minio", source=Go("github.com/minio/minio"))
+    component = Component("minio", version, "minio", ("minio/go.mod", "minio/go.sum"), Go("github.com/minio/minio"))
 
     @property
     def address(self) -> str:

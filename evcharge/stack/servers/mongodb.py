@@ -19,9 +19,10 @@ class MongoDB(Server):
     version = pinned_version("mongodb")
     unprivileged = True
     ports = ("mongodb",)
-    secrets: ClassVar = {"mongodb_password": password}
+    secrets: ClassVar = {"mongodb_password": password, "dashboard_mongodb_password": password}
     programs: ClassVar = {"secantusd": secantus_command}
     configuration = ("secantusd.toml",)
+    first_look = True
     lacking = "reference data"
     note = "SecantusDB, which speaks MongoDB's protocol"
     stand_in = "SecantusDB, which speaks MongoDB's protocol; for a real server set EVCHARGE_MONGODB_HOST"
@@ -55,10 +56,19 @@ class MongoDB(Server):
             database.list_collection_names()
 
     def bootstrap(self) -> None:
-        """Creates the reference data's collections."""
+        """Creates the reference data's collections; on a server of ours the dashboard's user too, which only reads them."""
         from evcharge.reference import mongodb as reference
 
         reference.ensure(self.settings)
+        if not self.external:
+            self._create_reader()
+
+    def _create_reader(self) -> None:
+        name = self.settings.dashboard_user
+        with mongodb(self.settings) as database:
+            if not database.command("usersInfo", name)["users"]:
+                secret = self.settings.dashboard_mongodb_password.get_secret_value()
+                database.command("createUser", name, pwd=secret, roles=[{"role": "read", "db": database.name}])
 
     def _create_storage(self, data: Path) -> None:
         """Creates the user here, because no client can create one on a server that demands logins."""

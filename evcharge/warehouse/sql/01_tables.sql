@@ -133,7 +133,12 @@ CREATE TABLE IF NOT EXISTS loaded_day
     lake_commit  String COMMENT 'Commit of the lake that the rows were read from',
     row_count    UInt64 COMMENT 'Rows of the day',
     run_id       String COMMENT 'Dagster run that loaded it',
-    loaded_at    DateTime64(3, 'UTC') COMMENT 'When, UTC'
+    loaded_at    DateTime64(3, 'UTC') COMMENT 'When, UTC',
+    loader       String COMMENT 'What computed the rows, a hash; a day of another loader is read in full by its next load'
 )
 ENGINE = ReplacingMergeTree(loaded_at) ORDER BY (table_name, date)
 COMMENT 'Which lake commit each day was last loaded from; written last, so a killed load is repeated';
+
+-- a warehouse that was made before this column existed lacks it
+ALTER TABLE loaded_day
+    ADD COLUMN IF NOT EXISTS loader String COMMENT 'What computed the rows, a hash; a day of another loader is read in full by its next load';

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from evcharge.lake import gates
 from evcharge.lake.candidate import Manifest, RunIdentity
-from evcharge.lake.layout import QUARANTINE_SCHEMA
 from evcharge.lake.ledger import OffsetRange
+from evcharge.lake.parked import PUBLISH_JOB
 from evcharge.lake.repository import Commit
+from evcharge.lake.schemas import QUARANTINE_SCHEMA
 from evcharge.settings import Settings
 from evcharge_assets import lake as lake_assets
+from evcharge_assets import publishing
 from evcharge_assets.definitions import build_definitions
 
 #: A value of each type that quarantined rows have.
@@ -61,14 +64,21 @@ def publish_job() -> dg.JobDefinition:
     return build_definitions({"platform": PlatformInMemory(), "pyspark": NoSpark()}).resolve_job_def(JOB)
 
 
+@pytest.fixture(scope="session")
+def together_job() -> dg.JobDefinition:
+    """The job that publishes all topics, on the lake in memory of whichever test runs it."""
+    return build_definitions({"platform": PlatformInMemory(), "pyspark": NoSpark()}).resolve_job_def(PUBLISH_JOB)
+
+
 @pytest.fixture
 def run_job(
-    publish_job: dg.JobDefinition, instance: dg.DagsterInstance, lake: LakeInMemory
+    publish_job: dg.JobDefinition, together_job: dg.JobDefinition, instance: dg.DagsterInstance, lake: LakeInMemory
 ) -> Callable[[dg.RunRequest], dg.ExecuteInProcessResult]:
     """Does with a request what the daemon does, in this process."""
 
     def run(asked: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        return publish_job.execute_in_process(
+        job = together_job if asked.job_name == PUBLISH_JOB else publish_job
+        return job.execute_in_process(
             instance=instance,
             run_config=asked.run_config,
             partition_key=asked.partition_key,
@@ -93,7 +103,9 @@ def manifests(lake: LakeInMemory, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         run: RunIdentity,
         **_options: object,
     ) -> tuple[Manifest, Commit]:
-        manifest = manifest_of(planned, attempt, run.run_id, run.root_run_id)
+        manifest = replace(
+            manifest_of(planned, attempt, run.run_id, run.root_run_id), event_dates=repository.event_dates
+        )
         commit = repository.leave_candidate(manifest)
         for path, count in manifest.files.items():
             file = tmp_path / repository.name / commit.id / path
@@ -103,7 +115,8 @@ def manifests(lake: LakeInMemory, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         written.append(manifest)
         return manifest, commit
 
-    monkeypatch.setattr(lake_assets, "write_candidate", write_candidate)
+    for module in (lake_assets, publishing):
+        monkeypatch.setattr(module, "write_candidate", write_candidate)
     monkeypatch.setattr(gates, "lake_files", lambda _: SubTreeFileSystem(str(tmp_path), LocalFileSystem()))
     return written
 

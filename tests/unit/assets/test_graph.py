@@ -15,7 +15,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, Contract
 from evcharge.lake.gates import GATES
-from evcharge.lake.layout import raw_schema
+from evcharge.lake.schemas import raw_schema
 from evcharge.settings import PROJECT, load_settings
 from evcharge.stack.servers import definitions as services
 from evcharge.warehouse.day_rules import DAY_RULES
@@ -149,5 +149,7 @@ def test_workspace_points_at_the_definitions() -> None:
     environment = services(settings)["dagster-webserver"].environment
     assert environment["DAGSTER_CODE_SOCKET"] == command[command.index("--socket") + 1]
     assert server["location_name"] == command[command.index("--location-name") + 1]
-    module, attribute = command[command.index("-m") + 1], command[command.index("-a") + 1]
+    # the first -m is Python's: the server itself
+    options = command[command.index("start") :]
+    module, attribute = options[options.index("-m") + 1], options[options.index("-a") + 1]
     assert isinstance(getattr(sys.modules[module], attribute), dg.Definitions)

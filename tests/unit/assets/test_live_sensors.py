@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,8 @@ from evcharge.live import pending_hours
 from evcharge.live.pending_hours import ComputedDay, PendingHours
 from evcharge.live.stream_lock import only_one
 from evcharge.settings import load_settings
-from evcharge_assets.live import STREAM_JOB
+from evcharge_assets.events import evaluated
+from evcharge_assets.live import STATION_STATE, STREAM_JOB
 from evcharge_assets.partitions import hour_key
 from evcharge_sensors import live as sensors
 from evcharge_sensors import runs
@@ -68,6 +70,17 @@ def test_no_second_stream_beside_one_outside_dagster(evaluate: Callable[[Any], O
         assert skipped_since(evaluate(sensors.keep_stream_alive)) == "the stream runs"
 
 
+def test_a_stand_in_is_relieved(
+    instance: dg.DagsterInstance, evaluate: Callable[[Any], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_one(load_settings(), stand_in=True):
+        assert len(requests(evaluate(sensors.keep_stream_alive))) == 1
+        run(instance, STREAM_JOB, dg.DagsterRunStatus.STARTED)
+        # the run starts its Spark before it takes the stand-in's place
+        monkeypatch.setattr(sensors, "STARTING_S", 0)
+        assert skipped_since(evaluate(sensors.keep_stream_alive)).endswith("is starting")
+
+
 def test_no_second_stream_while_one_starts(instance: dg.DagsterInstance, evaluate: Callable[[Any], Outcome]) -> None:
     run(instance, STREAM_JOB, dg.DagsterRunStatus.STARTED)
     assert skipped_since(evaluate(sensors.keep_stream_alive)).endswith("is starting")
@@ -96,6 +109,44 @@ def test_a_small_platform_has_no_live_stores(
 ) -> None:
     monkeypatch.setenv("EVCHARGE_PROFILE", "small")
     assert "EVCHARGE_PROFILE is small" in skipped_since(evaluate(sensor))
+
+
+# --- checks of the state ---
+
+
+@pytest.mark.parametrize(
+    ("age_s", "runs", "asks"),
+    [(None, True, True), (60, False, False), (600, False, True), (600, True, False), (3_600, True, True)],
+)
+def test_the_states_checks_have_a_run_of_their_own_only_if_nobody_else_evaluates_them(
+    age_s: float | None,
+    runs: bool,
+    asks: bool,
+    tmp_path: Path,
+    platform_in_memory: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sensors, "is_running", lambda _: runs)
+
+    @dg.op
+    def evaluates(context) -> None:  # type: ignore[no-untyped-def]
+        evaluated(context, STATION_STATE, "stream_is_fresh", dg.AssetCheckResult(passed=True))
+
+    @dg.job
+    def stream() -> None:
+        evaluates()
+
+    # a schedule's context takes no instance in memory
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        if age_s is not None:
+            assert stream.execute_in_process(instance=instance).success
+        context = dg.build_schedule_context(
+            instance,
+            scheduled_execution_time=datetime.now(UTC) + timedelta(seconds=age_s or 0),
+            resources={"platform": platform_in_memory},
+        )
+        result: Any = sensors.check_state_schedule(context)
+    assert isinstance(result, dg.RunRequest if asks else dg.SkipReason)
 
 
 # --- past hours ---

@@ -13,15 +13,17 @@ from main_log import MainLog
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.lake.parked import PUBLISH_JOB
 from evcharge.lake.touched_days import Mark, Part
 from evcharge.settings import Settings
 from evcharge.warehouse import pending_loads
-from evcharge.warehouse.pending_loads import Pending
+from evcharge.warehouse.pending_loads import RUNNING_DAY_EVERY, Pending
 from evcharge.warehouse.tables import FACT, POSITIONS
 from evcharge_assets.jobs import load_days_job, load_positions_job, load_stations_job
 from evcharge_assets.partitions import GAP_DAYS
+from evcharge_assets.publishing import LOADS_TAG
 from evcharge_sensors import load
-from evcharge_sensors.load import RANGES_PER_TICK, RUNNING_DAY_EVERY, load_merged_days
+from evcharge_sensors.load import RANGES_PER_TICK, load_merged_days
 
 DAY = date(2026, 11, 20)
 
@@ -72,41 +74,6 @@ def test_days_and_stations_are_asked_for(tick: Tick) -> None:
 def test_few_runs_are_asked_for_at_once(tick: Tick) -> None:
     scattered = [DAY - timedelta(days=n * (GAP_DAYS + 1)) for n in range(2 * RANGES_PER_TICK)]
     assert len(requests(tick(Pending("head", scattered, stations=False)))) == RANGES_PER_TICK
-
-
-def loaded(instance: dg.DagsterInstance, tags: dict[str, str], *, success: bool = True) -> None:
-    """A run of the positions' job that has just ended."""
-    status = dg.DagsterRunStatus.SUCCESS if success else dg.DagsterRunStatus.CANCELED
-    instance.add_run(dg.DagsterRun(job_name=load_positions_job.name, run_id=str(uuid4()), tags=tags, status=status))
-
-
-def test_the_running_day_of_positions_is_loaded_now_and_then(
-    tick: Tick, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    today = datetime.now(UTC).date()
-    yesterday = today - timedelta(days=1)
-    pending = Pending("head", [DAY], stations=False, positions=[yesterday, today])
-    sessions = (load_days_job.name, DAY.isoformat())
-    both = (load_positions_job.name, (yesterday.isoformat(), today.isoformat()))
-    assert requests(tick(pending)) == [sessions, both]
-    loaded(instance, {"dagster/partition": today.isoformat()}, success=False)
-    # its success ends the pause after the failure
-    loaded(instance, {"dagster/partition": yesterday.isoformat()})
-    assert requests(tick(pending)) == [sessions, both]
-
-    loaded(instance, {"dagster/partition": today.isoformat()})
-    assert requests(tick(pending)) == [sessions, (load_positions_job.name, yesterday.isoformat())]
-    waits = tick(Pending("head", [], stations=False, positions=[today]))
-    assert isinstance(waits, dg.SkipReason), "and the cursor stays"
-    monkeypatch.setattr(load, "RUNNING_DAY_EVERY", -RUNNING_DAY_EVERY)
-    assert requests(tick(pending)) == [sessions, both]
-
-
-def test_a_range_that_ends_today_counts_as_today(tick: Tick, instance: dg.DagsterInstance) -> None:
-    today = datetime.now(UTC).date()
-    bounds = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-    loaded(instance, dict(zip(bounds, (DAY.isoformat(), today.isoformat()), strict=True)))
-    assert isinstance(tick(Pending("head", [], stations=False, positions=[today])), dg.SkipReason)
 
 
 def test_a_running_load_is_waited_for(tick: Tick, instance: dg.DagsterInstance) -> None:
@@ -208,3 +175,54 @@ def test_after_a_partial_restore_the_lost_days_are_asked_for(
     # a day as an older backup had it
     marks[POSITIONS, days[2]] = Mark("c1", datetime.now(UTC) - timedelta(days=1))
     assert requests(evaluate(idle.cursor)) == [(load_positions_job.name, str(days[2]))]
+
+
+def test_the_running_day_of_positions_is_loaded_now_and_then(
+    log: MainLog, marks: dict[Part, Mark], evaluate: Callable[..., Any]
+) -> None:
+    yesterday = TODAY - timedelta(days=1)
+    for topic in (SESSION_EVENTS.topic, VEHICLE_TELEMETRY.topic):
+        log.publish(topic, yesterday, TODAY)
+    both = (str(yesterday), str(TODAY))
+    assert requests(evaluate()) == [(load_days_job.name, both), (load_positions_job.name, both)]
+
+    lately = datetime.now(UTC) - RUNNING_DAY_EVERY / 2
+    for day in (yesterday, TODAY):
+        marks[FACT, day] = marks[POSITIONS, day] = Mark("c0", lately)
+    assert requests(evaluate()) == [(load_days_job.name, both), (load_positions_job.name, str(yesterday))]
+    marks[POSITIONS, TODAY] = Mark("c0", lately - RUNNING_DAY_EVERY)
+    assert requests(evaluate())[1] == (load_positions_job.name, both)
+
+
+def publishing(instance: dg.DagsterInstance, loads: str) -> str:
+    """The id of a run that publishes and has not ended."""
+    run = dg.DagsterRun(
+        job_name=PUBLISH_JOB, run_id=str(uuid4()), tags={LOADS_TAG: loads}, status=dg.DagsterRunStatus.STARTED
+    )
+    instance.add_run(run)
+    return run.run_id
+
+
+def test_what_a_publishing_run_published_is_left_to_it(
+    log: MainLog, marks: dict[Part, Mark], evaluate: Callable[..., Any], instance: dg.DagsterInstance
+) -> None:
+    run_id = publishing(instance, "yes")
+    log.publish(SESSION_EVENTS.topic, PAST, TODAY)
+    log.publish(SESSION_EVENTS.topic, TODAY, run_id=run_id)
+    log.publish(STATION_REGISTRY.topic, run_id=run_id)
+    assert requests(evaluate()) == [(load_days_job.name, str(PAST))], "the run reads all of the running day"
+    marks[FACT, PAST] = Mark("c3", datetime.now(UTC))
+    waits = evaluate()
+    assert waits.skip_reason.skip_message == "the publishing run loads what it has published"
+    assert waits.cursor is None, "once the run has ended, the log is read again"
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    instance.report_run_failed(run)
+    assert requests(evaluate()) == [(load_stations_job.name, None), (load_days_job.name, str(TODAY))]
+
+
+def test_a_publishing_run_that_cannot_load_leaves_it_to_the_sensor(
+    log: MainLog, marks: dict[Part, Mark], evaluate: Callable[..., Any], instance: dg.DagsterInstance
+) -> None:
+    log.publish(SESSION_EVENTS.topic, TODAY, run_id=publishing(instance, "no"))
+    assert requests(evaluate()) == [(load_days_job.name, str(TODAY))]

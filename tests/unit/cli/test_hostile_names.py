@@ -25,6 +25,7 @@ from evcharge.cli import app as commands
 from evcharge.cli import (
     audit,
     configuration,
+    forecast,
     lake,
     live,
     queries,
@@ -36,21 +37,31 @@ from evcharge.cli import (
     stream,
     up,
 )
+from evcharge.cli import trip as trip_command
 from evcharge.cli.output import log_to_stderr, say
 from evcharge.cli.plain_text import plain
 from evcharge.cli.progress import Progress, spinner
 from evcharge.cli.terminal import PlainConsole, PlainStatus, styled
+from evcharge.coming import Part
 from evcharge.errors import UserError
+from evcharge.forecast.model import PRIOR
+from evcharge.forecast.outlook import never_free
+from evcharge.lake.compaction import Figures
+from evcharge.lake.maintenance import Maintained
 from evcharge.lake.repository import Commit
+from evcharge.lake.waiting_hours import Hour
 from evcharge.live.dead_letters import DeadLetter
 from evcharge.live.dead_letters_retry import Retried
 from evcharge.live.stream_runner import StreamProgress
 from evcharge.live.stream_status import QueryStatus
 from evcharge.main_job import Outcome
 from evcharge.queries.availability import Station
+from evcharge.queries.forecast import ForecastAnswer, ForecastQuestion
+from evcharge.queries.freshness import Freshness
 from evcharge.queries.nearby import NearbyAnswer, NearbyQuestion
 from evcharge.queries.station import StationAnswer
 from evcharge.queries.traffic import TrafficAnswer
+from evcharge.queries.trip import TripAnswer, TripQuestion
 from evcharge.queries.typical import DayComparison
 from evcharge.recorded.fitting import Score
 from evcharge.recorded.realism import markdown
@@ -61,6 +72,7 @@ from evcharge.registry.feed import LoadReport, PollReport
 from evcharge.settings import PROJECT, Settings, load_settings
 from evcharge.stack.preflight import Check
 from evcharge.stack.stack import Stack, Status
+from evcharge.trips.energy import Consumption
 
 CLI = PROJECT / "evcharge" / "cli"
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -153,13 +165,22 @@ PRINTERS: dict[Callable[..., None], Callable[[Settings], tuple[Any, ...]]] = {
     configuration._print_login: lambda _: (
         dict.fromkeys(("host", "port", "http_port", "user", "password", "database"), HOSTILE),
     ),
+    forecast._print_forecast: lambda _: (
+        ForecastAnswer(
+            ForecastQuestion("s"), made_of(Freshness), made_of(Station), never_free("s", HOSTILE), PRIOR, "UTC"
+        ),
+    ),
     lake._print_commits: lambda _: ([made_of(Commit, metadata={"run_id": "\x1b[31m", "event_dates": '["\\u001b"]'})],),
     lake._print_lines: lambda _: ([HOSTILE],),
+    lake._print_maintained: lambda _: (Maintained({HOSTILE: Figures()}, {Hour(HOSTILE, HOSTILE): HOSTILE}),),
     live._print_letters: lambda _: ([made_of(DeadLetter, record="{}")],),
     live._print_retried: lambda _: (Retried([], [made_of(DeadLetter)], [made_of(DeadLetter)]),),
     queries._print_nearby: lambda _: (made_of(NearbyAnswer, question=NearbyQuestion(1.0, 1.0, 1.0)),),
     queries._print_station: lambda _: (made_of(StationAnswer),),
     queries._print_traffic: lambda _: (made_of(TrafficAnswer),),
+    trip_command._print_trip: lambda _: (
+        made_of(TripAnswer, question=TripQuestion(HOSTILE, HOSTILE, HOSTILE, 50.0), consumption=Consumption(20.0)),
+    ),
     queries._print_day: lambda _: (made_of(DayComparison),),
     queries._print_heading: lambda _: (made_of(Station), NOW),
     queries._print_end: lambda _: (HOSTILE, made_of(StationAnswer).fresh),
@@ -174,12 +195,16 @@ PRINTERS: dict[Callable[..., None], Callable[[Settings], tuple[Any, ...]]] = {
     registry._print_load: lambda _: (made_of(LoadReport),),
     registry._print_problems: lambda _: (HOSTILE, made_of(LoadReport).rejected),
     stack.print_checks: lambda _: ([made_of(Check)],),
+    stack._print_coming: lambda _: ([made_of(Part)],),
     stack._print_status: lambda _: (Left(), [made_of(Status), made_of(Status, healthy=False)]),
     stream._print: lambda _: (StreamProgress(statuses={HOSTILE: made_of(QueryStatus)}, hours={HOSTILE: {0: 1}}),),
     up._print_outcome: lambda _: (made_of(Outcome),),
 }
 #: They print figures, and paths and settings of the platform itself.
 PRINT_NO_DATA = {
+    forecast._print_horizons,
+    forecast._print_recorded_score,
+    forecast._print_score,
     simulate._print_result,
     simulate._print_day,
     recorded._print_taken,

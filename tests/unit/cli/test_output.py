@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evcharge.cli.configuration import settings as settings_command
 from evcharge.cli.output import show
 from evcharge.cli.progress import Progress, wait_for_warehouse
 from evcharge.cli.terminal import PlainConsole
@@ -28,6 +29,22 @@ def test_an_answer_is_json_or_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(many_lines) == json.loads(one_line) == {"at": "2026-01-02 00:00:00+00:00", "rows": [1, 2]}
     show(payload, False, lambda: print("text"))
     assert capsys.readouterr().out == "text\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_value_of_a_table_is_cut_off(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = "/" + "/".join(f"folder{depth}" for depth in range(15))
+    monkeypatch.setenv("EVCHARGE_HOME", home)
+    monkeypatch.setenv("COLUMNS", str(width))
+    settings_command()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) <= width
+    assert "EVCHARGE_HOME" in {line.partition(" ")[0] for line in lines}
+    value = slice(lines[0].index("value"), lines[0].index("meaning"))
+    rows = [number for number, line in enumerate(lines) if line.startswith("EVCHARGE_")][:2]
+    assert "".join(line[value].strip() for line in lines[slice(*rows)]) == home
 
 
 def test_what_is_not_json_is_not_printed() -> None:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from evcharge.settings import PROJECT, load_settings
+from evcharge.stack.credentials import ensure_credentials
 from evcharge.stack.servers import definitions
+from evcharge.stack.servers.dagster import dagster_environment
 from evcharge.stack.stack import last_lines, tree_memory_mb
 
 
@@ -53,7 +55,7 @@ def test_an_error_is_one_line_without_a_traceback(
 def test_status_says_what_a_small_platform_lacks(tmp_path: Path) -> None:
     done = evcharge("stack", "status", EVCHARGE_HOME=str(tmp_path / "home"), EVCHARGE_PROFILE="small")
     *table, line = done.stdout.splitlines()
-    assert "elasticsearch, cassandra, mongodb do not run" in line
+    assert "elasticsearch, cassandra, mongodb, dashboard do not run" in line
     assert not any(row.startswith(("elasticsearch", "cassandra", "mongodb")) for row in table)
     found = evcharge("stack", "status", "--json", EVCHARGE_HOME=str(tmp_path / "home"), EVCHARGE_PROFILE="small")
     assert "mongodb" not in {status["service"] for status in json.loads(found.stdout)}
@@ -99,8 +101,8 @@ def test_the_dagster_instance_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     from dagster._core.instance.config import PoolGranularity
     from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
 
-    for name in ("COMPUTE_LOG_BUCKET", "COMPUTE_LOG_ENDPOINT", "COMPUTE_LOG_DIR"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1" if name.endswith("POINT") else str(tmp_path / "logs"))
+    for name, value in dagster_environment(ensure_credentials(load_settings(home=tmp_path))).items():
+        monkeypatch.setenv(name, value)
     (tmp_path / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
     with DagsterInstance.from_config(str(tmp_path)) as instance:
         assert isinstance(instance.compute_log_manager, S3ComputeLogManager)

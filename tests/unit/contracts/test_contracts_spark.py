@@ -8,7 +8,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from evcharge.contracts import CONTRACTS, Contract, Rule
 from evcharge.contracts.spark import ddl, verdict
-from evcharge.lake.layout import ARCHIVE_DDL, ARCHIVE_FIELDS, QUARANTINE_SCHEMA, quarantine_path, raw_path, raw_schema
+from evcharge.lake.layout import ARCHIVE_DDL, quarantine_path, raw_path
+from evcharge.lake.schemas import ARCHIVE_FIELDS, QUARANTINE_SCHEMA, raw_schema
 
 contracts = pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
 

@@ -18,9 +18,10 @@ from evcharge.contracts import SESSION_EVENTS
 from evcharge.contracts.session_events import MAX_SESSION_DAYS
 from evcharge.lake import rowfiles, rows
 from evcharge.lake.candidate import _reached_dates
-from evcharge.lake.layout import raw_prefix, raw_schema
+from evcharge.lake.layout import raw_prefix
 from evcharge.lake.repository import Repository
 from evcharge.lake.rowfiles import RowFileWriter
+from evcharge.lake.schemas import raw_schema
 from evcharge.live.hour_rows import days_of_session, needed_rows
 from evcharge.live.pending_hours import ComputedDay
 from evcharge.settings import Settings
@@ -35,7 +36,7 @@ class LocalLake(Repository):
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.name, self._main = settings, "lake", folder / "lake" / "main"
 
-    def paths(self, ref: str, prefix: str) -> Iterator[str]:
+    def paths(self, ref: str, prefix: str, *, after: str = "") -> Iterator[str]:
         return (str(path.relative_to(self._main)) for path in sorted((self._main / prefix).rglob("*.parquet")))
 
 

@@ -108,6 +108,24 @@ def test_a_computed_day_without_use_counts_from_the_stations_first_day_on() -> N
     assert day.hours[9].typical.sessions == 1
 
 
+def test_hours_before_the_platform_began_are_not_known() -> None:
+    """It began in the afternoon of the day before: nobody knows whether the station stood unused that morning."""
+    monday, tuesday = date(2026, 5, 18), date(2026, 5, 19)
+    began = asked([usage(local(tuesday, 14), 2)], [tuesday, TODAY])
+    assert [hour.hour for hour in began.hours if hour.typical is None] == list(range(14))
+    assert began.hours[14].typical is not None
+    assert began.hours[15].typical is not None
+    assert (began.hours[14].typical.sessions, began.hours[15].typical.sessions) == (2, 0)
+    later = asked([usage(local(monday, 14), 2), usage(local(tuesday, 9), 3)], [monday, tuesday])
+    # of two days, the first counts only from its first known hour on
+    assert later.hours[9].typical is not None
+    assert later.hours[14].typical is not None
+    assert (later.hours[9].typical.sessions, later.hours[14].typical.sessions) == (3, 1)
+    # the platform knew days before: the station stood unused until then
+    known = asked([usage(local(tuesday, 14), 2)], [monday])
+    assert all(hour.typical is not None for hour in known.hours)
+
+
 def test_other_kinds_of_days_do_not_count() -> None:
     sunday = date(2026, 5, 17)
     day = asked([usage(local(sunday, 9))])

@@ -27,7 +27,11 @@ def home(tmp_path: Path, afdc: AfdcServer, kafka: RecordingKafka, monkeypatch: p
 
 
 def materialize() -> dg.ExecuteInProcessResult:
-    return dg.materialize([afdc_registry], resources={"platform": Platform()}, raise_on_error=False)
+    # the definitions ask an instance for their state: without one, a former test's, which may be gone
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(
+            [afdc_registry], instance=instance, resources={"platform": Platform()}, raise_on_error=False
+        )
 
 
 def test_a_poll_is_a_materialization(home: Path, kafka: RecordingKafka, monkeypatch: pytest.MonkeyPatch) -> None:

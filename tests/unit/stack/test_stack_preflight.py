@@ -68,6 +68,15 @@ def test_a_taken_port_is_reported_with_a_free_offset(tmp_path: Path) -> None:
         assert check_ports(settings, set(SERVERS) - {"lakefs"}, running=set()).verdict == Verdict.OK
 
 
+def test_the_port_that_the_user_set_is_the_one_that_is_looked_at(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = load_settings(home=tmp_path, port_offset=free_offset(11_000), dashboard_port=port)
+        assert f"{port} (dashboard)" in check_ports(settings, {"dashboard"}, running=set()).found
+
+
 def test_a_full_disk_is_reported_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(home=tmp_path / "home", cache=tmp_path / "cache")
     assert check_disk(settings, []).verdict == Verdict.OK

@@ -47,3 +47,29 @@ def test_today_is_waited_for(settings: Settings, load: Callable[[date], None], m
         wait.wait_until_loaded(settings, {TOPIC: {0: 7}}, {TODAY, TOMORROW}, timeout_s=0)
     load(TODAY)
     assert wait.wait_until_loaded(settings, {TOPIC: {0: 7}}, {TODAY, TOMORROW}, timeout_s=0) == [TOMORROW]
+
+
+def test_what_is_published_during_the_wait_is_not_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, marks = MainLog(), dict[Part, Mark]()
+    sent = log.publish(TOPIC, TODAY)
+    monkeypatch.setattr(wait, "Repository", lambda _: log)
+    monkeypatch.setattr(wait, "read_ledger", lambda *_: Ledger(TOPIC, "id", {0: 7}, 1, "p", 1, None))
+    monkeypatch.setattr(pending_loads, "loaded_days", lambda _: marks)
+    monkeypatch.setattr(wait, "POLL_S", 0.01)
+    asked = 0
+
+    def on_progress(missing: wait.Missing) -> None:
+        nonlocal asked
+        asked += 1
+        assert missing.unloaded_days == 1
+        # a live feed goes on: the running day is touched again before and after its load
+        log.publish(TOPIC, TODAY)
+        if asked == 2:
+            marks[(FACT, TODAY)] = Mark(sent, datetime.now(UTC))
+            log.publish(TOPIC, TODAY)
+
+    assert wait.wait_until_loaded(settings, {TOPIC: {0: 7}}, {TODAY}, timeout_s=5, on_progress=on_progress) == []
+    assert asked == 2
+    assert pending_loads.pending_loads(settings, log).days == [TODAY]

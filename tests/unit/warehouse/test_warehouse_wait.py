@@ -13,9 +13,9 @@ import pytest
 from lake_in_memory import TOPIC, LakeInMemory, manifest_of
 
 from evcharge.lake import rows
-from evcharge.lake.layout import QUARANTINE_SCHEMA
 from evcharge.lake.ledger import OffsetRange
 from evcharge.lake.repository import Commit
+from evcharge.lake.schemas import QUARANTINE_SCHEMA
 from evcharge.settings import Settings
 from evcharge.warehouse.wait import quarantined
 
@@ -48,20 +48,21 @@ class LakeInFolder(LakeInMemory):
             ],
             schema=QUARANTINE_SCHEMA,
         )
-        file = self._folder / self.name / "main" / path
+        commit = str(len(self.commits))
+        file = self._folder / self.name / commit / path
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, file)
         manifest = manifest_of(planned)
         metadata = {**manifest.metadata(), "rows_quarantined": str(len(rules))}
         self.files[manifest.offsets.manifest_path] = {**manifest.to_json(), "files": {path: len(rules)}}
-        self.commits.append(Commit(str(len(self.commits)), "", AT, metadata))
+        self.commits.append(Commit(commit, "", AT, metadata))
 
     def log(self, ref: str = "main", *, stop_at: str | None = None, first_parent: bool = True) -> Iterator[Commit]:
         for commit in reversed(self.commits):
             self.visited.append(commit.id)
             yield commit
 
-    def paths(self, ref: str, prefix: str) -> Iterator[str]:
+    def paths(self, ref: str, prefix: str, *, after: str = "") -> Iterator[str]:
         return iter([prefix])
 
 
