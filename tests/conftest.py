@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +50,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.getoption(KEEP) and (offset := running_offset(KEPT_HOME)) is not None:
         terminalreporter.section("servers left running")
         terminalreporter.write_line(clean_command(KEPT_HOME, offset))
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_another_test() -> Iterator[None]:
+    """An instance of Dagster that is entered twice stays the current one after its end, and loading definitions asks it."""
+    with ExitStack() as stack:
+        if "dagster" in sys.modules:
+            from dagster._core.storage.defs_state.base import set_defs_state_storage
+
+            stack.enter_context(set_defs_state_storage(None))
+        yield
 
 
 @pytest.fixture(scope="session")
