@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from http import HTTPStatus
@@ -321,6 +322,20 @@ def cassandra_cluster(settings: Settings) -> Cluster:
         control_connection_timeout=CONNECT_TIMEOUT_S,
         protocol_version=5,
     )
+
+
+def require_cassandra(settings: Settings) -> None:
+    """Returns at once if something listens at one of Cassandra's addresses. Raises ServerDownError."""
+    refusals: list[OSError] = []
+    for point in settings.cassandra_contact_points.split(","):
+        host, _, port = point.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            refusals.append(error)
+        else:
+            return
+    raise server_down(settings, "cassandra", settings.cassandra_contact_points, refusals[0])
 
 
 @contextmanager

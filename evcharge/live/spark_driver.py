@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import sysconfig
+from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from evcharge.class_archive import archive_options
 from evcharge.components import NATIVE, SPARK
 from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings, require_clone
@@ -42,15 +46,20 @@ def stream_session(settings: Settings) -> SparkSession:
         secret_key=settings.lakefs_secret_key.get_secret_value(),
     )
     # A file, because a session's own configuration stands in the driver's arguments, which every user of the machine can read.
-    with open(work / "spark-defaults.conf", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+    properties = work / "spark-defaults.conf"
+    with open(properties, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(shared)
-    os.environ["SPARK_CONF_DIR"] = str(work)
+    # By name: as SPARK_CONF_DIR its folder would be part of the class path, and Java archives no classes then.
+    os.environ.pop("SPARK_CONF_DIR", None)
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"--properties-file {shlex.quote(str(properties))} pyspark-shell"
+    folders = (Path(sysconfig.get_path("purelib"), "pyspark", "jars"), SPARK.path(settings.cache))
+    jars = [jar for folder in folders for jar in folder.glob("*.jar")]
     builder = SparkSession.builder.master(settings.stream_master).appName("evcharge-stream")
     own = {
         "spark.driver.memory": "1g",
         # Both tiers of compilation stay on: reading and judging a row soon takes a third of the time that it takes with the
         # first tier alone (measured here).
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC "
+        "spark.driver.extraJavaOptions": f"-XX:+UseSerialGC {archive_options('stream', jars)} "
         "-Duser.timezone=UTC -Djdk.lang.Process.launchMechanism=VFORK "
         f"-Dlog4j2.configurationFile={NATIVE / 'spark' / 'log4j2.properties'}",
         # The queries share the slots: no query waits for the end of another's batch.

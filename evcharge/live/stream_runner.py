@@ -2,8 +2,8 @@
 
 | query | from | to |
 |---|---|---|
-| registry | station-registry | station-state |
 | stations | session-events | station-state |
+| registry | station-registry | station-state |
 | vehicles | vehicle-telemetry | vehicle-position |
 | journal | session-events without meter values | station_events_by_day |
 
@@ -264,6 +264,7 @@ class _Stream:
     def _start(self, query: StreamQuery, index: LiveIndex | None) -> None:
         """Starts a query; `index` is None for one that writes no `station-state`."""
         settings, input_ = self.settings, query.input
+        input_.require_store(settings)
         options = spark_kafka_options(settings) | {
             "subscribe": input_.contract.topic,
             "maxOffsetsPerTrigger": str(input_.batch_records),
