@@ -115,7 +115,9 @@ def _benchmark(name: str, settings: Settings, options: argparse.Namespace, repor
         effort = QueriesEffort(5_000, 3.0, 2.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
         results = queries(settings, effort, report)
     elif name == "dashboard":
-        brief = DashboardEffort(3_000, 200_000, 3.0, warm_up_s=2.0, loads=2, pans=3, changes=5, streams_s=5.0, rounds=1)
+        brief = DashboardEffort(
+            3_000, 200_000, 2.0, 3.0, warm_up_s=2.0, loads=2, pans=3, changes=5, streams_s=5.0, rounds=1
+        )
         results = dashboard(settings, brief if quick else DashboardEffort(rounds=options.runs), report)
     elif name == "large_day":
         results = large_day(

@@ -57,6 +57,8 @@ EVSES = 12
 TOWN_DEGREES, TOWN_ZOOM = 0.25, 11
 #: More than the half of what a screen shows at `browser.TOWN_ZOOM`, with what the page asks beyond it.
 SCREEN_DEGREES, SCREEN_ZOOM = 0.03, 14
+#: Far more than a screen and what a page asks around it.
+FAR_DEGREES = 0.5
 #: Trips that need a stop or two.
 TRIP_KM = (200.0, 900.0)
 #: What a station shows when a car has come and when it has left: it has one outlet.
@@ -72,6 +74,8 @@ class Effort:
 
     stations: int = 85_000
     sessions: int = 10_000_000
+    #: Before anything is measured: the stream writes the hours of all stations once, and Java compiles.
+    settle_s: float = 240.0
     #: Of each question and side.
     seconds: float = 10.0
     warm_up_s: float = 20.0
@@ -123,6 +127,8 @@ def dashboard(settings: Settings, effort: Effort, report: Report) -> list[Result
         running.enter_context(_served(settings))
         world = World(settings, client, f"127.0.0.1:{settings.dashboard_port}", network, effort, report)
         _wait_until_current(world)
+        report("settling")
+        time.sleep(effort.settle_s)
         results = [*_api(world), _first_network(world)]
         # the browser comes after the questions, and goes before the streams are counted
         with chromium() as browser:
@@ -386,10 +392,20 @@ def _pans(world: World, browser: Browser) -> list[Result]:
 
 
 def _towns(world: World) -> Iterator[Station]:
-    """Stations drawn by chance, without those that a page shows in a cluster: more than a thousand are in one screen."""
+    """Stations drawn by chance, each far from the one before.
+
+    Those that a page shows in a cluster are left out: more than a thousand are in one screen.
+    """
+    before: Station | None = None
     for station in cycle(random.Random(SEED).choices(world.network.stations, k=1_000)):
+        if (
+            before
+            and max(abs(station.latitude - before.latitude), abs(station.longitude - before.longitude)) < FAR_DEGREES
+        ):
+            continue
         view = _box(station.latitude, station.longitude, SCREEN_DEGREES)
         if json.loads(world.answer("stations", **view, zoom=SCREEN_ZOOM))["mode"] == "stations":
+            before = station
             yield station
 
 
