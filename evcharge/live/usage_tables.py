@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 PROVISIONAL = "usage_provisional"
 FINAL = "usage_final"
 
+#: The five weeks that a station's page compares are one request for each table. A request for each day cost the asker 24 ms of
+#: processor time instead of 8, and Cassandra 28 ms instead of 15 (measured here).
+DAYS_PER_REQUEST = 40
+
 _VALUES = ("sessions", "energy_wh", "occupied_ms", "peak_occupancy", "waits", "faults")
 
 
@@ -78,9 +82,11 @@ def read_hours(settings: Settings, session: Session, station_id: str, days: Iter
     # The final hours come last, so that they replace the provisional ones. All requests are sent before the first wait.
     for table in (PROVISIONAL, FINAL):
         statement = prepared(
-            session, f"SELECT * FROM {settings.cassandra_keyspace}.{table} WHERE station_id = ? AND day = ?"
+            session, f"SELECT * FROM {settings.cassandra_keyspace}.{table} WHERE station_id = ? AND day IN ?"
         )
-        answers += [(table == FINAL, session.execute_async(statement, (station_id, day))) for day in days]
+        for first in range(0, len(days), DAYS_PER_REQUEST):
+            asked = (station_id, days[first : first + DAYS_PER_REQUEST])
+            answers.append((table == FINAL, session.execute_async(statement, asked)))
     usages = (_usage(row, is_final=is_final) for is_final, answer in answers for row in answer.result())
     found = {usage.hour_at: usage for usage in usages}
     return [found[hour] for hour in sorted(found)]
