@@ -36,6 +36,12 @@ REQUEST_TIMEOUT_S = 60
 MONGODB_AUTHENTICATION_FAILED = 18
 
 
+def require_listener(address: str, timeout_s: float) -> None:
+    """Raises OSError at once if nothing listens at `host:port`. The clients themselves would try again for seconds."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
+
+
 def basic_login(user: str, password: str) -> str:
     """The value of the header `Authorization` for HTTP's basic authentication (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -328,9 +334,8 @@ def require_cassandra(settings: Settings) -> None:
     """Returns at once if something listens at one of Cassandra's addresses. Raises ServerDownError."""
     refusals: list[OSError] = []
     for point in settings.cassandra_contact_points.split(","):
-        host, _, port = point.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+            require_listener(point, CONNECT_TIMEOUT_S)
         except OSError as error:
             refusals.append(error)
         else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import socket
 import time
 import unicodedata
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from evcharge.connections import require_listener
 from evcharge.errors import UserError
 from evcharge.reference.bundled import bundled_models
 from evcharge.reference.mongodb import available, ev_models
@@ -80,19 +80,13 @@ def read_models(settings: Settings) -> EvModels:
         note = "these are the bundled EV models: this platform runs without MongoDB"
     else:
         try:
-            _knock(settings.mongodb_host)
+            require_listener(settings.mongodb_host.partition(",")[0], _KNOCK_S)
             rows = ev_models(settings)
             note = "these are the bundled EV models: MongoDB has none"
         except (OSError, UserError):
             note = "these are the bundled EV models: MongoDB does not answer"
     cars = [Car.of(row) for row in rows or bundled_models() if row["usable_kwh"] and row["consumption_kwh_per_100km"]]
     return EvModels(tuple(sorted(cars, key=lambda car: car.name.casefold())), None if rows else note)
-
-
-def _knock(address: str) -> None:
-    """Raises OSError at once where nobody listens: MongoDB's client tries for ten seconds."""
-    host, _, port = address.partition(",")[0].rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 def _plain(text: str) -> str:

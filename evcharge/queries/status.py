@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 from elasticsearch import Elasticsearch
 
 from evcharge.coming import read_coming
+from evcharge.connections import require_listener
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.dagster_api import graphql
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION
@@ -256,9 +256,8 @@ def _http(url: str) -> str:
 
 
 def _listens(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port.split("/")[0])), timeout=PATIENCE_S):
-        return ""
+    require_listener(address.partition("/")[0], PATIENCE_S)
+    return ""
 
 
 # --- lake and warehouse ---

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from evcharge.components import NATIVE, Component, pinned_version
-from evcharge.connections import cassandra
+from evcharge.connections import cassandra, require_listener
 from evcharge.priority import STREAM
 from evcharge.stack.errors import StackError
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import java_command, java_path
 from evcharge.stack.servers.base import Server, password
-from evcharge.stack.servers.probing import require_listener
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S
 
 #: The version of the agent that cassandra-all depends on (its POM).
 _JAMM = "0.4.0"
@@ -69,7 +69,7 @@ class Cassandra(Server):
     def probe(self) -> None:
         """Logs in and reads the server's version."""
         for point in self.settings.cassandra_contact_points.split(","):
-            require_listener(*point.rsplit(":", 1))
+            require_listener(point, PROBE_TIMEOUT_S)
         with cassandra(self.settings) as session:
             session.execute("SELECT release_version FROM system.local")
 

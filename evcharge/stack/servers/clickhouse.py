@@ -7,10 +7,10 @@ import sys
 from typing import ClassVar
 
 from evcharge.components import NATIVE, Component, Npm, pinned_version
-from evcharge.connections import clickhouse
+from evcharge.connections import clickhouse, require_listener
 from evcharge.stack.files import write_from_template
 from evcharge.stack.servers.base import Server, derived_key, password
-from evcharge.stack.servers.probing import NotHealthy, http_get, require_listener
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, http_get
 
 
 class ClickHouse(Server):
@@ -75,7 +75,7 @@ class ClickHouse(Server):
         HTTP first, because the hosted engine aborts when a native login fails.
         """
         settings = self.settings
-        require_listener(settings.clickhouse_host, settings.clickhouse_http_port)
+        require_listener(f"{settings.clickhouse_host}:{settings.clickhouse_http_port}", PROBE_TIMEOUT_S)
         answer = http_get(
             f"http://{settings.clickhouse_host}:{settings.clickhouse_http_port}/?query=SELECT%201",
             login=(settings.clickhouse_user, settings.clickhouse_password.get_secret_value()),

@@ -8,7 +8,7 @@ import subprocess
 from typing import Any, ClassVar
 
 from evcharge.components import NATIVE, Component, pinned_version
-from evcharge.connections import kafka_errors, kafka_options
+from evcharge.connections import kafka_errors, kafka_options, require_listener
 from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.errors import UserError
 from evcharge.settings import Settings
@@ -16,7 +16,7 @@ from evcharge.stack.errors import StackError
 from evcharge.stack.files import write_from_template, write_private
 from evcharge.stack.programs import java_command, java_path
 from evcharge.stack.servers.base import Server, derived_key, password
-from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, require_listener
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy
 
 #: A message over the limit of a single row still has to reach the quarantine (design: 8 MB).
 TOPIC_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -95,7 +95,7 @@ class Kafka(Server):
         from kafka import KafkaAdminClient
 
         for server in self.settings.kafka_bootstrap_servers.split(","):
-            require_listener(*server.rsplit(":", 1))
+            require_listener(server, PROBE_TIMEOUT_S)
         admin = KafkaAdminClient(
             **kafka_options(self.settings), request_timeout_ms=int(PROBE_TIMEOUT_S * 1000), bootstrap_timeout_ms=5000
         )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from evcharge.components import pinned_version
-from evcharge.connections import mongodb
+from evcharge.connections import mongodb, require_listener
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import environment_script, secantus_command
 from evcharge.stack.servers.base import Server, password
-from evcharge.stack.servers.probing import require_listener
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S
 
 
 class MongoDB(Server):
@@ -51,7 +51,7 @@ class MongoDB(Server):
     def probe(self) -> None:
         """Logs in and lists the database's collections."""
         for point in self.settings.mongodb_host.split(","):
-            require_listener(*point.rsplit(":", 1))
+            require_listener(point, PROBE_TIMEOUT_S)
         with mongodb(self.settings) as database:
             database.list_collection_names()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import urllib.error
 import urllib.request
 
@@ -14,11 +13,6 @@ PROBE_TIMEOUT_S = 5.0
 
 class NotHealthy(Exception):
     """The server answers, but it is not healthy."""
-
-
-def require_listener(host: str, port: str | int) -> None:
-    """Raises OSError at once if nothing listens there. The clients themselves would try again for seconds."""
-    socket.create_connection((host, int(port)), timeout=PROBE_TIMEOUT_S).close()
 
 
 def http_get(url: str, login: tuple[str, str] | None = None) -> str:

@@ -10,12 +10,12 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from evcharge.components import SPARK
-from evcharge.connections import spark_remote_url
+from evcharge.connections import require_listener, spark_remote_url
 from evcharge.priority import BACKGROUND
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import java_command
 from evcharge.stack.servers.base import Server, password, project_environment
-from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy, require_listener
+from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy
 
 _SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
@@ -79,7 +79,7 @@ class SparkConnect(Server):
     def probe(self) -> None:
         """Executes SELECT 1 over gRPC with the token, in a session that is released at once."""
         url = urlsplit(self.settings.spark_remote)
-        require_listener(url.hostname or "localhost", url.port or 15002)
+        require_listener(f"{url.hostname or 'localhost'}:{url.port or 15002}", PROBE_TIMEOUT_S)
 
         import grpc  # type: ignore[import-untyped]
         from pyspark.sql.connect.client.core import DefaultChannelBuilder
