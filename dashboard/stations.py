@@ -10,7 +10,7 @@ from flask import Response
 from dashboard.answers import answer, queries
 from dashboard.models import ForecastAnswer, ForecastScore, HistoryAnswer, MapAnswer, Networks, StationAnswer
 from dashboard.parameters import ForecastQuery, MapQuery, ids
-from evcharge.queries.dashboard import ForecastQuestion, ServerDownError, TrafficQuestion, UserError
+from evcharge.queries.dashboard import ForecastQuestion, ServerDownError, Station, TrafficQuestion, UserError
 
 blueprint = APIBlueprint("stations", __name__, tag="stations")
 
@@ -48,7 +48,7 @@ def station(station_id: str) -> Response:
             raise
         found, today_note = queries().station(station_id, with_day=False), "cassandra does not answer"
     named = {"state_code": found.station.state_code, "state": found.station.map_state.value}
-    return answer({**found.to_json(), **named, "today_note": today_note, **_inbound(station_id)})
+    return answer({**found.to_json(), **named, "today_note": today_note, **_inbound(found.station)})
 
 
 @blueprint.get("/stations/<station_id>/forecast")
@@ -74,9 +74,9 @@ def forecast_score() -> Response:
     return answer(queries().forecast_score())
 
 
-def _inbound(station_id: str) -> dict[str, Any]:
+def _inbound(station: Station) -> dict[str, Any]:
     try:
-        traffic = queries().traffic(TrafficQuestion(station_id, INBOUND_KM))
+        traffic = queries().traffic(TrafficQuestion(station.station_id, INBOUND_KM), station=station)
     except UserError as error:
         return {"inbound": [], "inbound_note": str(error)}
     except ServerDownError as error:

@@ -103,13 +103,16 @@ class Queries:
         with _cassandra_errors(self.settings):
             return replace(answer, today=day_of_station(self.settings, self._cassandra(), answer, now))
 
-    def traffic(self, question: TrafficQuestion, now: datetime | None = None) -> TrafficAnswer:
-        """Which cars are near a station, and which head for it."""
+    def traffic(
+        self, question: TrafficQuestion, now: datetime | None = None, *, station: Station | None = None
+    ) -> TrafficAnswer:
+        """Which cars are near a station, and which head for it. A `station` that was just read is not read again."""
         now = now or datetime.now(UTC)
         with _elasticsearch_errors(self.settings):
             fresh, cars_fresh = self._freshness("stations", now), self._freshness("vehicles", now)
-            document = station_document(self._client, question.station_id)
-            station = read_station(document, fresh, heard_since(self.settings, now))
+            if station is None:
+                document = station_document(self._client, question.station_id)
+                station = read_station(document, fresh, heard_since(self.settings, now))
             return traffic(self._client, question, station, fresh, cars_fresh)
 
     def forecast(self, question: ForecastQuestion, now: datetime | None = None) -> ForecastAnswer:

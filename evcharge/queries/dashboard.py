@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from evcharge.connections import ServerDownError
 from evcharge.errors import NoSuchThingError, UserError
+from evcharge.queries.availability import Station
 from evcharge.queries.box import Box
 from evcharge.queries.changes import Changes, Cursor
 from evcharge.queries.client import Queries
@@ -42,6 +43,7 @@ __all__ = [
     "NoSuchThingError",
     "Queries",
     "ServerDownError",
+    "Station",
     "TrafficQuestion",
     "TripQuestion",
     "UserError",
