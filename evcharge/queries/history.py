@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from evcharge.live.cassandra_statements import prepared
 from evcharge.live.usage_tables import HourlyUsage, read_hours
 from evcharge.queries.network_sql import FAILED_WITHIN_S, FAULTS
-from evcharge.queries.station import settled_days
+from evcharge.queries.station import ask_settled_days
 from evcharge.queries.typical import known_from, utc_days
 from evcharge.settings import Settings
 
@@ -85,9 +85,10 @@ def history(
         f"{settings.cassandra_keyspace}.station_events_by_day WHERE station_id = ? AND day = ?",
     )
     answers = [session.execute_async(statement, (station_id, day)) for day in utc]
+    settled = ask_settled_days(settings, session, utc)
     usages = read_hours(settings, session, station_id, utc)
     failed = failed_starts((row for answer in answers for row in answer.result()), zone)
-    found = _days(days, usages, failed, settled_days(settings, session, utc), zone, outlets, now)
+    found = _days(days, usages, failed, settled(), zone, outlets, now)
     known = sum(day.sessions is not None for day in found)
     note = None
     if not known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -128,15 +128,19 @@ def day_of_station(settings: Settings, session: Session, answer: StationAnswer, 
     zone, station = ZoneInfo(answer.time_zone), answer.station
     today, before = days_compared(now, zone)
     days = utc_days([today, *before], zone)
+    settled = ask_settled_days(settings, session, days)
     usages = read_hours(settings, session, station.station_id, days)
     # Nothing is known of a silent station after its last event, however current the stream is.
     last_event_at = station.last_event_at and datetime.fromisoformat(station.last_event_at)
     known_to = answer.fresh.as_of if station.is_known else last_event_at or None
-    return compare(usages, settled_days(settings, session, days), known_to, now, zone)
+    return compare(usages, settled(), known_to, now, zone)
 
 
-def settled_days(settings: Settings, session: Session, days: Iterable[date]) -> dict[date, datetime]:
-    """The end of the last final hour of each UTC day from the one before `days` to the last of them, where there is one."""
+def ask_settled_days(settings: Settings, session: Session, days: Iterable[date]) -> Callable[[], dict[date, datetime]]:
+    """Asks for the end of the last final hour of each UTC day from the one before `days` to the last of them.
+
+    The function that is returned waits for the answer, which leaves out days without a final hour.
+    """
     wanted = sorted(days)
     wanted.insert(0, wanted[0] - timedelta(days=1))
     statement = prepared(
@@ -144,5 +148,5 @@ def settled_days(settings: Settings, session: Session, days: Iterable[date]) -> 
         f"SELECT day, hours_to FROM {settings.cassandra_keyspace}.usage_days WHERE year = ? AND day >= ? AND day <= ?",
     )
     years = range(wanted[0].year, wanted[-1].year + 1)
-    rows = [row for year in years for row in session.execute(statement, (year, wanted[0], wanted[-1]))]
-    return {row.day.date(): row.hours_to.replace(tzinfo=UTC) for row in rows}
+    answers = [session.execute_async(statement, (year, wanted[0], wanted[-1])) for year in years]
+    return lambda: {row.day.date(): row.hours_to.replace(tzinfo=UTC) for answer in answers for row in answer.result()}
