@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         "full", description="small starts without the live stores: no nearby, station, traffic, no reference data"
     )
     port_offset: int = Field(0, ge=0, le=40_000, description="added to every port of stack.toml")
+    disk_reserve_mb: int = Field(
+        1_000,
+        ge=0,
+        description="megabytes that stay free on the home's disk: with less, nothing is sent, published or loaded",
+    )
 
     kafka_bootstrap_servers: str = ""
     kafka_user: str = "evcharge"

@@ -17,6 +17,7 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
+from evcharge.disk import require_room
 from evcharge.lake import publish
 from evcharge.lake.archive import ReplanError
 from evcharge.lake.candidate import Manifest, write_candidate
@@ -118,6 +119,7 @@ class _PublishingRun:
         idle_at = time.monotonic() + IDLE_S
         while (now := time.monotonic()) < min(self.ends_at, idle_at):
             try:
+                require_room(self.settings, "minio")
                 plans = plan_together(self.settings, self.repository, self.resting)
             except (ServerDownError, LedgerError) as error:
                 # nothing is lost: the sensor says the same until it is over

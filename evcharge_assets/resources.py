@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from evcharge.connections import ServerDownError
+from evcharge.disk import lack_of_room
 from evcharge.lake.candidate import RunIdentity
 from evcharge.lake.parked import SERVER_DOWN_TAG
 from evcharge.lake.repository import Repository
@@ -36,7 +37,7 @@ class Platform(dg.ConfigurableResource):
         context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
         *services: str,
     ) -> Iterator[None]:
-        """If a server is down, turns any error into one that names the server and its log, and tags the run.
+        """If a server is down or the disk is full, turns any error into one that says so, and tags the run.
 
         Spark and Arrow raise errors of their own if MinIO or Kafka is down. So after an error the servers are probed.
         """
@@ -51,6 +52,8 @@ class Platform(dg.ConfigurableResource):
 
             settings = self.settings()
             down = [str(error)] if isinstance(error, ServerDownError) else unhealthy_servers(settings, services)
+            if not down and (lack := lack_of_room(settings)):
+                down = [lack]
             if not down:
                 raise
             context.instance.add_run_tags(context.run.run_id, {SERVER_DOWN_TAG: "; ".join(down)[:200]})

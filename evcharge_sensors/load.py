@@ -9,6 +9,7 @@ from datetime import date
 import dagster as dg
 
 from evcharge.connections import ServerDownError
+from evcharge.disk import require_room
 from evcharge.lake.parked import PUBLISH_JOB
 from evcharge.warehouse.pending_loads import Pending, pending_loads
 from evcharge_assets.jobs import load_days_job, load_positions_job, load_stations_job
@@ -33,6 +34,7 @@ def load_merged_days(context: dg.SensorEvaluationContext, platform: Platform) ->
     loads_itself = publishing is not None and publishing.dagster_run.tags.get(LOADS_TAG) == "yes"
     left_to = publishing.dagster_run.run_id if publishing is not None and loads_itself else None
     try:
+        require_room(platform.settings(), "clickhouse")
         pending = pending_loads(platform.settings(), platform.repository(), since=context.cursor, left_to=left_to)
     except ServerDownError as error:
         context.log.error(str(error))

@@ -8,6 +8,7 @@ import dagster as dg
 
 from evcharge.connections import ServerDownError
 from evcharge.contracts import CONTRACTS
+from evcharge.disk import require_room
 from evcharge.lake.ledger import LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.parked import PUBLISH_JOB, RANGE_TAG, TOPIC_TAG, publish_job_name, range_of, ranges_of
 from evcharge.lake.planner import plan, plan_together
@@ -49,6 +50,7 @@ def plan_publications(context: dg.SensorEvaluationContext, platform: Platform) -
     together = recent_runs(context.instance, PUBLISH_JOB)
     waits = why_wait(together)
     try:
+        require_room(settings, "minio")
         alone = {
             topic: found
             for topic in CONTRACTS

@@ -205,6 +205,7 @@ def _print_status(stack: Stack, found: list[Status]) -> None:
     from evcharge.cli.live import stream_line
     from evcharge.cli.terminal import styled
     from evcharge.coming import read_coming
+    from evcharge.disk import lack_of_room
 
     table = plain_table("service", "healthy", "port", "memory", "version", "note")
     for status in found:
@@ -215,5 +216,7 @@ def _print_status(stack: Stack, found: list[Status]) -> None:
     print_table(table)
     print_left_out(stack)
     _print_coming(read_coming(stack.settings))
+    if lack := lack_of_room(stack.settings):
+        say(lack)
     if line := stream_line(stack.settings):
         say(line)

@@ -14,6 +14,7 @@ from kafka.partitioner.default import DefaultPartitioner
 
 from evcharge.connections import CONNECT_TIMEOUT_S, kafka_options, server_down
 from evcharge.contracts import Contract
+from evcharge.disk import require_room
 from evcharge.feeds.messages import message
 from evcharge.settings import Settings
 
@@ -65,7 +66,8 @@ class KafkaPublisher:
             raise server_down(settings, "kafka", settings.kafka_bootstrap_servers, error) from error
 
     def publish(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> list[Ack]:
-        """See `Publisher.publish`."""
+        """See `Publisher.publish`. Raises NoRoomError before anything is sent."""
+        require_room(self._settings, "kafka")
         topic, key = contract.topic, contract.key
         try:
             with _collector_paused():

@@ -12,6 +12,7 @@ import orjson
 
 from evcharge.connections import spark_kafka_options
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
+from evcharge.disk import require_room
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import Commit, Repository
 from evcharge.log import log
@@ -92,8 +93,9 @@ def write_candidate(
 
     With `release` every row goes to quarantine under RELEASED: the way out for a range that cannot be published.
     `on_step` is called with the name of each step that is done. Raises LedgerError if the range does not begin where
-    main's ledger ends.
+    main's ledger ends, NoRoomError.
     """
+    require_room(settings, "minio")
     # imported here: whoever only reads manifests needs neither Arrow nor Spark
     from evcharge.lake.known_stations import known_stations, note_stations
     from evcharge.lake.last_places import from_bytes, places_after, read_last_places, write_last_places

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any
 
+from evcharge.disk import require_room
 from evcharge.errors import UserError
 from evcharge.lake.abandoned_branches import abandoned_branches, seen_branches
 from evcharge.lake.candidate import OnStep
@@ -108,7 +109,7 @@ def maintain(
     """Deletes abandoned branches and compacts what waits, for about `maintain_s` seconds. With `dry_run` nothing is changed.
 
     `merging` is held during each merge, `on_step` gets the name of each step that is done. Raises MaintainedBesideError,
-    ServerDownError.
+    ServerDownError, NoRoomError.
     """
     now = now or datetime.now(UTC)
     running = now.strftime(_HOUR)
@@ -116,6 +117,7 @@ def maintain(
     done = Maintained()
     branches = _left_branches(settings, repository, now, done, dry_run=dry_run)
     if not dry_run:
+        require_room(settings, "minio")
         repository.keep_history(settings.lake_history_days)
     on_step("branches deleted")
     work = _Work(settings, repository, run_id, branches, merging, on_step)

@@ -26,6 +26,7 @@ from evcharge.coming import read_coming
 from evcharge.connections import require_listener
 from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.dagster_api import graphql
+from evcharge.disk import reserve_bytes
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION
 from evcharge.live.stream_status import QueryStatus, read_statuses
 from evcharge.queries.freshness import utc_text
@@ -148,7 +149,7 @@ class StatusReader:
             [_store(name, found(part), now) for name, part in asked.items()],
             _lake(publications, found(parked), known),
             _warehouse(publications, loads),
-            _disk(settings.home, found(disk)),
+            _disk(settings, found(disk)),
             [part.to_json() for part in read_coming(settings)],
             _links(settings),
             None if feeds else "how current the feeds are is not known: Elasticsearch has not said",
@@ -419,11 +420,12 @@ def _warehouse(publications: Any, loaded: Any) -> dict[str, Any]:
 # --- the machine ---
 
 
-def _disk(home: Path, home_bytes: Any) -> dict[str, Any]:
-    usage = shutil.disk_usage(home)
+def _disk(settings: Settings, home_bytes: Any) -> dict[str, Any]:
+    usage = shutil.disk_usage(settings.home)
     return {
         "free_bytes": usage.free,
         "total_bytes": usage.total,
+        "reserve_bytes": reserve_bytes(settings),
         "home_bytes": None if isinstance(home_bytes, Exception) else home_bytes,
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from evcharge.components import Build, Component, Go, Maven, Npm
+from evcharge.disk import free_bytes
 from evcharge.settings import Settings, stack_file
 from evcharge.stack.errors import StackError
 from evcharge.stack.programs import git_command, go_command, maven_command, npm_command, setpriv_command
@@ -124,7 +124,7 @@ def check_disk(settings: Settings, missing: list[Component]) -> Check:
     }
     found = []
     for folder, need_mb in needs.items():
-        free_mb = shutil.disk_usage(_existing(folder)).free // 1_000_000
+        free_mb = free_bytes(folder) // 1_000_000
         found.append(f"{free_mb / 1000:.0f} GB free at {folder}")
         if free_mb < need_mb:
             variable = "EVCHARGE_CACHE" if folder == settings.cache else "EVCHARGE_HOME"
@@ -213,7 +213,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from evcharge.connections import clickhouse, clickhouse_errors, insert_arrow
+from evcharge.disk import require_room
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ def replace_days(
     """Replaces the days by `rows` and marks them as loaded from `commit`. Returns each day's number of rows.
 
     `fill_days` fills the staging table `days` from `rows`. It returns other days that it filled too: they are replaced, and
-    count as loaded from the commit that they were loaded from before. Raises ServerDownError.
+    count as loaded from the commit that they were loaded from before. Raises ServerDownError, NoRoomError.
     """
+    require_room(settings, "clickhouse")
     with clickhouse_errors(settings):
         client = clickhouse(settings)
         staging = _new_staging(client, table.name, run_id)

@@ -43,7 +43,9 @@ test("the headline names the worst, each once", () => {
 
 test("disks and bytes", () => {
   assert.deepEqual(
-    [diskGrade(50e9, 100e9), diskGrade(9e9, 100e9), diskGrade(1e9, 100e9), diskGrade(null, 1)],
+    [50e9, 9e9, 0.9e9, null].map((free) =>
+      diskGrade({ free_bytes: free, total_bytes: 100e9, reserve_bytes: 1e9 }),
+    ),
     ["good", "warn", "bad", "none"],
   );
   assert.deepEqual([bytes(999), bytes(41e9), bytes(120e9), bytes(null)], ["999 B", "41.0 GB", "120 GB", "–"]);

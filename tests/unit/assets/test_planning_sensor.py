@@ -264,6 +264,42 @@ def test_what_stops_planning_is_one_line(error: Exception, tick: Tick, monkeypat
     assert result.skip_message == str(error)
 
 
+def test_nothing_is_requested_without_room_on_the_disk(
+    tick: Tick, offer: Offer, planned: OffsetRange, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(planned)
+    record(instance, planned, dg.DagsterRunStatus.FAILURE)
+    with monkeypatch.context() as full:
+        full.setenv("EVCHARGE_DISK_RESERVE_MB", str(10**12))
+        result = tick()
+        assert isinstance(result, dg.SkipReason)
+        assert "EVCHARGE_DISK_RESERVE_MB" in str(result.skip_message)
+    assert request(tick())
+
+
+def test_a_run_that_meets_a_full_disk_is_not_counted(
+    tick: Tick,
+    offer: Offer,
+    run_job: RunJob,
+    instance: dg.DagsterInstance,
+    planned: OffsetRange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a server says then is its own: Spark, lakeFS and MinIO have no common word for it."""
+
+    def fail(*_: object, **__: object) -> None:
+        monkeypatch.setenv("EVCHARGE_DISK_RESERVE_MB", str(10**12))
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(lake_assets, "write_candidate", fail)
+    monkeypatch.setattr("evcharge.stack.health.unhealthy_servers", lambda *_: [])
+    offer(planned)
+    record(instance, planned, dg.DagsterRunStatus.FAILURE, PUBLISH_JOB)
+    assert not run_job(request(tick())).success
+    (found,) = runs.recent_runs(instance, JOB)
+    assert runs.server_was_down(found)
+
+
 def test_a_run_that_meets_a_dead_server_names_it_and_is_not_counted(
     tick: Tick,
     offer: Offer,

@@ -250,6 +250,20 @@ def test_what_only_the_sensor_can_say_ends_the_run(
     assert clock.slept == []
 
 
+def test_a_full_disk_ends_the_run(
+    run_job: RunJob,
+    manifests: list[Manifest],
+    planned: OffsetRange,
+    clock: Clock,
+    plans: list[list[Plan]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plans += [waits(1, 0.0, planned)]
+    monkeypatch.setenv("EVCHARGE_DISK_RESERVE_MB", str(10**12))
+    assert run_job(request(planned, stay_s=STAY_S)).success
+    assert clock.slept == []
+
+
 def test_a_stopping_platform_fails_no_waiting_run(
     run_job: RunJob, manifests: list[Manifest], planned: OffsetRange, clock: Clock, plans: list[list[Plan]]
 ) -> None:

@@ -52,7 +52,7 @@ export function start(main: HTMLElement, shell: Shell): void {
       ...stores.map((store) => ({ name: store.name, grade: gradeOf(store.state) })),
       ...answer.feeds.map((feed) => ({ name: `the feed “${feed.name}”`, grade: gradeOf(feed.state) })),
       ...(answer.lake.parked.length ? [{ name: "a parked range", grade: "bad" as const }] : []),
-      { name: "the disk", grade: diskGrade(answer.disk.free_bytes, answer.disk.total_bytes) },
+      { name: "the disk", grade: diskGrade(answer.disk) },
       ...answer.coming.map((item) => ({ name: item.what, grade: "coming" as const })),
     ]);
     headline(overall, grade, text);

@@ -38,6 +38,14 @@ export interface Parked {
   command: string;
 }
 
+export interface Disk {
+  free_bytes: number | null;
+  total_bytes: number | null;
+  /** With less than this free, nothing is sent, published or loaded. */
+  reserve_bytes: number;
+  home_bytes: number | null;
+}
+
 export interface StatusAnswer {
   now: string;
   feeds: Feed[];
@@ -57,7 +65,7 @@ export interface StatusAnswer {
     pending_days: string[] | null;
     note: string | null;
   };
-  disk: { free_bytes: number | null; total_bytes: number | null; home_bytes: number | null };
+  disk: Disk;
   coming: Coming[];
   links: { title: string; url: string }[];
   note: string | null;

@@ -1,5 +1,7 @@
 /** How good a state is. Its word, icon and colour follow, so that colour never stands alone. */
 
+import type { Disk } from "./answer";
+
 export type Grade = "good" | "warn" | "bad" | "coming" | "none";
 
 const WORDS: Record<Exclude<Grade, "none">, readonly string[]> = {
@@ -17,11 +19,12 @@ export function gradeOf(state: string | null | undefined): Grade {
   return "none";
 }
 
-/** Below a tenth of the disk, or 5 GB, loads and merges begin to fail. */
-export function diskGrade(freeBytes: number | null, totalBytes: number | null): Grade {
-  if (freeBytes === null || totalBytes === null || totalBytes <= 0) return "none";
-  if (freeBytes < 2e9) return "bad";
-  return freeBytes < 5e9 || freeBytes / totalBytes < 0.1 ? "warn" : "good";
+/** Bad below the reserve, which stops the platform; a tenth of the disk, or 5 GB, says so before. */
+export function diskGrade(disk: Omit<Disk, "home_bytes">): Grade {
+  const { free_bytes: free, total_bytes: total } = disk;
+  if (free === null || total === null || total <= 0) return "none";
+  if (free < disk.reserve_bytes) return "bad";
+  return free < 5e9 || free / total < 0.1 ? "warn" : "good";
 }
 
 export function bytes(value: number | null | undefined): string {

@@ -199,13 +199,16 @@ export function warehouseSection(warehouse: StatusAnswer["warehouse"]): HTMLElem
 }
 
 export function diskSection(disk: StatusAnswer["disk"]): HTMLElement {
-  const grade = diskGrade(disk.free_bytes, disk.total_bytes);
-  const word = { good: "enough room", warn: "little room", bad: "nearly full", coming: "", none: "not known" }[grade];
+  const grade = diskGrade(disk);
+  const word = { good: "enough room", warn: "little room", bad: "full", coming: "", none: "not known" }[grade];
   const used = disk.total_bytes !== null && disk.free_bytes !== null ? disk.total_bytes - disk.free_bytes : null;
   return section(
     "disk",
     "Disk",
     h("p", {}, stateMark(word, grade)),
+    grade === "bad"
+      ? h("p", {}, `Nothing is sent, published or loaded until ${bytes(disk.reserve_bytes)} are free. What waits is kept.`)
+      : null,
     used === null || disk.total_bytes === null
       ? null
       : h("meter", {
