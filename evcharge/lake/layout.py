@@ -29,7 +29,7 @@ ARCHIVE_DDL = ", ".join(f"{column.name} {column.type.value}" for column in ARCHI
 #: Each car's last places (`evcharge.lake.last_places`).
 LAST_PLACES_PATH = "_ledger/vehicle-telemetry-places.parquet"
 
-#: The ids of all stations of the registry (`evcharge.lake.known_stations`).
+#: The ids of all stations of the registry and their time zones (`evcharge.lake.known_stations`).
 KNOWN_STATIONS_PATH = "_ledger/station-registry-known.parquet"
 
 

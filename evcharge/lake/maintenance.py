@@ -221,7 +221,7 @@ class _Work:
             hours = [compact_hour(self.settings, repository, base, branch, plan, name) for plan in portion.plans]
             self.on_step("files written")
             may_change = {PATH}
-            if repository.read(base, KNOWN_STATIONS_PATH) is None and note_stations(repository, branch, base):
+            if note_stations(repository, branch, base):
                 may_change.add(KNOWN_STATIONS_PATH)
             note = waiting.note(portion.over, done.refused, self.branches, portion.forgotten_to, branch)
             repository.write_json(branch, PATH, note)

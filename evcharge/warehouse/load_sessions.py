@@ -18,9 +18,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from evcharge.connections import clickhouse, clickhouse_errors
-from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.contracts import SESSION_EVENTS
 from evcharge.contracts.spark import ddl as columns_ddl
 from evcharge.lake.added_rows import AddedRows, added_rows
+from evcharge.lake.known_stations import station_zones
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows, raw_rows_in
 from evcharge.log import log
@@ -44,13 +45,9 @@ if TYPE_CHECKING:
     from clickhouse_driver import Client
     from pyspark.sql import DataFrame, SparkSession
 
-#: Spark's query on the views `events` and `stations`: every `stopped` record. ClickHouse chooses those that count.
+#: Spark's query on the views `events` and `zones`: every `stopped` record. ClickHouse chooses those that count.
 SPARK_QUERY = """
-WITH zones AS (
-    SELECT
-        station_id, max_by(time_zone, struct(observed_at, topic_generation, kafka_partition, kafka_offset)) AS time_zone
-    FROM stations GROUP BY station_id
-), local AS (
+WITH local AS (
     SELECT e.*, from_utc_timestamp(e.started_at, coalesce(z.time_zone, 'UTC')) AS local_started_at
     FROM events e LEFT JOIN zones z ON z.station_id = e.station_id WHERE e.event_type = 'stopped'
 )
@@ -189,6 +186,14 @@ class _Load:
         events = raw_rows(self.repository, self.spark, self.commit, SESSION_EVENTS.topic, dates)
         return self._load(events, days, keeps=False)
 
+    def _zones(self) -> DataFrame:
+        import pyarrow as pa
+
+        zones = station_zones(self.repository, self.commit)
+        columns = {"station_id": list(zones), "time_zone": list(zones.values())}
+        schema = pa.schema([(name, pa.string()) for name in columns])
+        return self.spark.createDataFrame(pa.table(columns, schema))
+
     def _load(self, events: DataFrame | None, days: list[date], *, keeps: bool) -> tuple[LoadReport, list[date]]:
         again: list[date] = []
         new_vehicles = 0
@@ -213,8 +218,7 @@ class _Load:
 
         rows = None
         if events is not None:
-            stations = raw_rows(self.repository, self.spark, self.commit, STATION_REGISTRY.topic, None)
-            rows = query(self.spark, SPARK_QUERY, events=events, stations=stations)
+            rows = query(self.spark, SPARK_QUERY, events=events, zones=self._zones())
         rows_by_day = replace_days(
             self.settings, _SESSIONS, self.commit, rows, days, self.run_id, self.on_step, fill_days
         )
