@@ -1,7 +1,7 @@
 """A large day on its way from the lake to ClickHouse: all of it, and a thousand sessions more.
 
 The lake's files are written here, as publications write them, so that Kafka has no part in the figures. Limit of a whole day:
-Spark reads the same columns of the same files and its workers send them to ClickHouse, without any rule.
+Spark's workers read the same records and send them to a table that keeps no order. No rule is asked.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from benchmarks.harness import Report, Result
 from benchmarks.lake import fresh
 from evcharge.connections import clickhouse, lake_files, spark_session
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, Contract
-from evcharge.lake.layout import raw_path
+from evcharge.lake.layout import raw_path, raw_prefix
 from evcharge.lake.repository import Repository
-from evcharge.lake.rows import raw_rows
 from evcharge.lake.schemas import raw_schema
 from evcharge.settings import Settings
 from evcharge.warehouse import schema
-from evcharge.warehouse.load_sessions import load_sessions
-from evcharge.warehouse.staging import insert_from_spark, query
+from evcharge.warehouse.load_sessions import STAGING_TABLE, load_sessions, send_stopped
 from evcharge.warehouse.tables import ENDS, FACT
 
 #: Sessions/s of a whole day, and seconds for a thousand more in a day of a million.
@@ -40,21 +38,8 @@ STATIONS, VEHICLES = 10_000, 400_000
 #: Rows of a publication, and so of a file.
 FILE_ROWS = 100_000
 
-_LIMIT_QUERY = """
-SELECT
-    session_id, station_id, evse_id, connector_id, ev_id AS vehicle_id, unix_millis(started_at) AS started_at,
-    unix_millis(occurred_at) AS ended_at, energy_delivered_kwh, idle_s, queue_wait_s, state_of_charge_start,
-    state_of_charge, reason, publication_id, ev_model_id, topic_generation, kafka_partition, kafka_offset, sequence
-FROM events
-"""
-_LIMIT_TABLE = """
-CREATE TABLE {name} (
-    session_id String, station_id String, evse_id String, connector_id String, vehicle_id String, started_at Int64,
-    ended_at Int64, energy_delivered_kwh Float64, idle_s Nullable(Float64), queue_wait_s Nullable(Float64),
-    state_of_charge_start Nullable(Float64), state_of_charge Nullable(Float64), reason String, publication_id String,
-    ev_model_id String, topic_generation Int32, kafka_partition Int32, kafka_offset Int64, sequence Int32
-) ENGINE = MergeTree ORDER BY tuple()
-"""
+#: The staging table without order: its rows are written as they come.
+_LIMIT_TABLE = STAGING_TABLE.partition(") ENGINE")[0] + ") ENGINE = MergeTree ORDER BY tuple()"
 
 
 @dataclass(frozen=True)
@@ -214,13 +199,12 @@ class _Day:
         self.repository.delete_branch(branch)
 
     def limit(self, spark: Any) -> float:
-        """Seconds for the day's rows as they are."""
+        """Seconds for the day's records, sent to a table that keeps no order, and nothing after that."""
         client = clickhouse(self.settings)
         client.execute(_LIMIT_TABLE.format(name="staging_limit"))
         began = time.monotonic()
-        day = [DAY.date().isoformat()]
-        rows = raw_rows(self.repository, spark, self.repository.head().id, SESSION_EVENTS.topic, day)
-        insert_from_spark(self.settings, query(spark, _LIMIT_QUERY, events=rows), "staging_limit")
+        paths = list(self.repository.paths("main", raw_prefix(SESSION_EVENTS.topic, DAY.date().isoformat())))
+        send_stopped(self.repository, spark, self.repository.head().id, paths, None, "staging_limit")
         seconds = time.monotonic() - began
         client.execute("DROP TABLE staging_limit")
         client.disconnect()

@@ -24,17 +24,7 @@ def raw_rows(
 
     Rows that older rules let pass come in a form that readers take (`readable`).
     """
-    return _rows_in(spark, topic, _paths(repository, commit, raw_prefixes(topic, event_dates)))
-
-
-def raw_rows_in(
-    repository: Repository, spark: SparkSession, commit: str, topic: str, files: Iterable[str]
-) -> DataFrame | None:
-    """The raw rows of a topic in some of its files at a commit, as `raw_rows` has them; None if there are no files."""
-    return _rows_in(spark, topic, [f"{repository.name}/{commit}/{path}" for path in files])
-
-
-def _rows_in(spark: SparkSession, topic: str, paths: list[str]) -> DataFrame | None:
+    paths = _paths(repository, commit, raw_prefixes(topic, event_dates))
     if not paths:
         return None
     # without a schema Spark would open files to find it

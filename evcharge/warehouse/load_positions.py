@@ -11,7 +11,7 @@ from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.log import log
 from evcharge.settings import Settings
-from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, query, replace_days
+from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, insert_from_spark, query, replace_days
 from evcharge.warehouse.tables import POSITIONS, LoadReport
 
 if TYPE_CHECKING:
@@ -86,12 +86,15 @@ def load_vehicle_positions(
     wanted = sorted(set(days))
     commit = repository.head().id
     telemetry = raw_rows(repository, spark, commit, VEHICLE_TELEMETRY.topic, [d.isoformat() for d in wanted])
-    rows = None if telemetry is None else query(spark, SPARK_QUERY, telemetry=telemetry)
+
+    def send_rows(table: str) -> None:
+        if telemetry is not None:
+            insert_from_spark(settings, query(spark, SPARK_QUERY, telemetry=telemetry), table)
 
     def fill_days(client: Client, staging: Staging) -> list[date]:
         client.execute(_FROM_STAGING.format(days=staging.days, rows=staging.rows), settings=ANY_DAYS)
         return []
 
-    rows_by_day = replace_days(settings, _POSITIONS, commit, rows, wanted, run_id, on_step, fill_days)
+    rows_by_day = replace_days(settings, _POSITIONS, commit, send_rows, wanted, run_id, on_step, fill_days)
     log.info("positions loaded", run_id=run_id, commit=commit, days=len(wanted), rows=sum(rows_by_day.values()))
     return LoadReport(commit, rows_by_day)

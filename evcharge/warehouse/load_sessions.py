@@ -11,10 +11,12 @@ not in main's past, rows were taken back, or somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcharge.connections import clickhouse, clickhouse_errors
@@ -23,7 +25,7 @@ from evcharge.contracts.spark import ddl as columns_ddl
 from evcharge.lake.added_rows import AddedRows, added_rows
 from evcharge.lake.known_stations import station_zones
 from evcharge.lake.repository import Repository
-from evcharge.lake.rows import raw_rows, raw_rows_in
+from evcharge.lake.rows import raw_prefixes
 from evcharge.log import log
 from evcharge.settings import Settings
 from evcharge.warehouse.session_identity import (
@@ -37,48 +39,18 @@ from evcharge.warehouse.session_identity import (
     remember,
     uncounted_in,
 )
-from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, intact_days, query, replace_days
+from evcharge.warehouse.staging import ANY_DAYS, Staging, TableByDay, intact_days, replace_days
 from evcharge.warehouse.tables import FACT, LoadReport
 from evcharge.warehouse.vehicles import update_vehicles
 
 if TYPE_CHECKING:
     from clickhouse_driver import Client
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-#: Spark's query on the views `events` and `zones`: every `stopped` record. ClickHouse chooses those that count.
-SPARK_QUERY = """
-WITH local AS (
-    SELECT e.*, from_utc_timestamp(e.started_at, coalesce(z.time_zone, 'UTC')) AS local_started_at
-    FROM events e LEFT JOIN zones z ON z.station_id = e.station_id WHERE e.event_type = 'stopped'
-)
-SELECT
-    session_id,
-    station_id,
-    coalesce(evse_id, '') AS evse_id,
-    coalesce(connector_id, '') AS connector_id,
-    coalesce(ev_id, '') AS vehicle_id,
-    unix_millis(started_at) AS started_at,
-    unix_millis(occurred_at) AS ended_at,
-    unix_date(CAST(local_started_at AS DATE)) AS local_date,
-    hour(local_started_at) AS local_hour,
-    -- halves to even, as reconcile and the producers' ledgers round
-    CAST(rint(energy_delivered_kwh * 1000) AS BIGINT) AS energy_wh,
-    (unix_millis(occurred_at) - unix_millis(started_at)) / 1000D AS duration_s,
-    idle_s,
-    queue_wait_s,
-    state_of_charge_start AS soc_start_percent,
-    state_of_charge AS soc_end_percent,
-    coalesce(reason, '') AS end_reason,
-    publication_id,
-    coalesce(ev_model_id, '') AS ev_model_id,
-    topic_generation,
-    kafka_partition,
-    kafka_offset,
-    sequence
-FROM local
-"""
+#: Spark's tasks for a load at most, each with its share of the files.
+_TASKS = 16
 
-#: Plain integers, because Spark sends them quickest. ClickHouse turns them into decimals and dates, and computes the hours. A
+#: Plain integers, because they are sent quickest. ClickHouse turns them into decimals and dates, and computes the hours. A
 #: record has one row even if Spark repeats a task.
 STAGING_TABLE = """
 CREATE TABLE {name} (
@@ -102,7 +74,8 @@ FROM {{rows}} FINAL WHERE ({PLACE}) NOT IN (SELECT {PLACE} FROM {{uncounted}})
 """
 
 #: What computes a fact. A day of another loader is read in full.
-_LOADER = sha256("".join([SPARK_QUERY, STAGING_TABLE, _FROM_STAGING, columns_ddl(SESSION_EVENTS)]).encode()).hexdigest()
+_COMPUTED_BY = (Path(__file__).with_name("stopped_records.py").read_text(), STAGING_TABLE, _FROM_STAGING)
+_LOADER = sha256("".join([*_COMPUTED_BY, columns_ddl(SESSION_EVENTS)]).encode()).hexdigest()
 
 _SESSIONS = TableByDay(FACT, "ended_at", STAGING_TABLE, _LOADER[:16])
 
@@ -145,6 +118,30 @@ def load_sessions(
     )
 
 
+def send_stopped(
+    repository: Repository,
+    spark: SparkSession,
+    commit: str,
+    files: Sequence[str],
+    publications: Sequence[str] | None,
+    table: str,
+) -> None:
+    """Has Spark's workers send the `stopped` records in files of a commit to a staging table; `publications`: None is all."""
+    # imported here: a run that loads nothing needs no Arrow
+    import pyarrow as pa
+
+    from evcharge.warehouse.stopped_records import StoppedRecords
+
+    if not files:
+        return
+    zones = station_zones(repository, commit)
+    columns = {"station_id": list(zones), "time_zone": list(zones.values())}
+    of_stations = pa.table(columns, pa.schema([(name, pa.string()) for name in columns]))
+    paths = pa.table({"path": [f"{repository.name}/{commit}/{path}" for path in files]})
+    tasks = spark.createDataFrame(paths).repartition(min(len(files), _TASKS))
+    tasks.mapInArrow(StoppedRecords(repository.settings, table, of_stations, publications), "rows BIGINT").collect()
+
+
 def _added(settings: Settings, repository: Repository, days: list[date], commit: str) -> dict[date, AddedRows]:
     """What has come to those of the days of which this is known for certain."""
     with clickhouse_errors(settings):
@@ -172,29 +169,20 @@ class _Load:
     def add(self, added: dict[date, AddedRows]) -> LoadReport:
         """Adds rows to days, which keep their other facts."""
         files = [path for rows in added.values() for path in rows.paths]
-        publications = {publication for rows in added.values() for publication in rows.publications}
-        events = raw_rows_in(self.repository, self.spark, self.commit, SESSION_EVENTS.topic, files)
-        if events is not None:
-            # a file that was rewritten has rows of older publications, too
-            events = events.where(events.publication_id.isin(*publications))
-        report, _ = self._load(events, sorted(added), keeps=True)
+        # a file that was rewritten has rows of older publications, too
+        publications = sorted({publication for rows in added.values() for publication in rows.publications})
+        report, _ = self._load(files, publications, sorted(added), keeps=True)
         return report
 
     def replace(self, days: list[date]) -> tuple[LoadReport, list[date]]:
         """Replaces days. Returns other days as well, which are not loaded any more."""
-        dates = [day.isoformat() for day in days]
-        events = raw_rows(self.repository, self.spark, self.commit, SESSION_EVENTS.topic, dates)
-        return self._load(events, days, keeps=False)
+        prefixes = raw_prefixes(SESSION_EVENTS.topic, [day.isoformat() for day in days])
+        files = [path for prefix in prefixes for path in self.repository.paths(self.commit, prefix)]
+        return self._load(files, None, days, keeps=False)
 
-    def _zones(self) -> DataFrame:
-        import pyarrow as pa
-
-        zones = station_zones(self.repository, self.commit)
-        columns = {"station_id": list(zones), "time_zone": list(zones.values())}
-        schema = pa.schema([(name, pa.string()) for name in columns])
-        return self.spark.createDataFrame(pa.table(columns, schema))
-
-    def _load(self, events: DataFrame | None, days: list[date], *, keeps: bool) -> tuple[LoadReport, list[date]]:
+    def _load(
+        self, files: list[str], publications: list[str] | None, days: list[date], *, keeps: bool
+    ) -> tuple[LoadReport, list[date]]:
         again: list[date] = []
         new_vehicles = 0
         uncounted = Uncounted(0, 0)
@@ -216,11 +204,9 @@ class _Load:
             new_vehicles = update_vehicles(client, staging, [*days, *corrected], leaving if keeps else None)
             return corrected
 
-        rows = None
-        if events is not None:
-            rows = query(self.spark, SPARK_QUERY, events=events, zones=self._zones())
+        send = partial(send_stopped, self.repository, self.spark, self.commit, files, publications)
         rows_by_day = replace_days(
-            self.settings, _SESSIONS, self.commit, rows, days, self.run_id, self.on_step, fill_days
+            self.settings, _SESSIONS, self.commit, send, days, self.run_id, self.on_step, fill_days
         )
         log.info(
             "sessions loaded",

@@ -32,7 +32,7 @@ _MUTATED = 1_000
 class TableByDay:
     """A table whose partitions are the UTC days of the column `day`.
 
-    Spark fills a staging table made by `create_rows` (placeholder: name). `loader` names what computes the rows.
+    Spark's workers fill a staging table made by `create_rows` (placeholder: name). `loader` names what computes the rows.
     """
 
     name: str
@@ -76,16 +76,17 @@ def replace_days(
     settings: Settings,
     table: TableByDay,
     commit: str,
-    rows: DataFrame | None,
+    send_rows: Callable[[str], None],
     days: list[date],
     run_id: str,
     on_step: Callable[[str], None],
     fill_days: Callable[[Client, Staging], Iterable[date]],
 ) -> dict[date, int]:
-    """Replaces the days by `rows` and marks them as loaded from `commit`. Returns each day's number of rows.
+    """Replaces the days and marks them as loaded from `commit`. Returns each day's number of rows.
 
-    `fill_days` fills the staging table `days` from `rows`. It returns other days that it filled too: they are replaced, and
-    count as loaded from the commit that they were loaded from before. Raises ServerDownError, NoRoomError.
+    `send_rows` fills the staging table `rows`, whose name it gets, and `fill_days` the staging table `days` from it. It returns
+    other days that it filled too: they are replaced, and count as loaded from the commit that they were loaded from before.
+    Raises ServerDownError, NoRoomError.
     """
     require_room(settings, "clickhouse")
     with clickhouse_errors(settings):
@@ -95,8 +96,7 @@ def replace_days(
             client.execute(table.create_rows.format(name=staging.rows))
             client.execute(f"CREATE TABLE {staging.days} AS {table.name}")
             on_step("staging created")
-            if rows is not None:
-                insert_from_spark(settings, rows, staging.rows)
+            send_rows(staging.rows)
             on_step("staging filled")
             others = list(fill_days(client, staging))
             on_step("days filled")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from types import ModuleType
 
+import pyarrow as pa
 import pytest
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract, Field, FieldType
-from evcharge.lake.schemas import ARCHIVE_FIELDS
+from evcharge.lake.schemas import ARCHIVE_FIELDS, raw_schema
 from evcharge.warehouse import load_positions, load_sessions, load_stations
 from evcharge.warehouse.schema import SQL, Table, statements, warehouse_tables
+from evcharge.warehouse.stopped_records import staged
 
 TABLES = {table.name: table for table in warehouse_tables(SQL)}
 
@@ -177,13 +179,24 @@ def test_lineage_comes_from_the_archive() -> None:
 def test_a_load_fills_every_column(
     load: ModuleType, table: str, computed_later: set[str], not_in_the_table: list[str]
 ) -> None:
-    """Spark's query, the staging table and the table name the same columns, in one order, but for what ClickHouse computes."""
-    selected = re.findall(r"^ {4}(?:.* AS )?(\w+),?$", load.SPARK_QUERY.split(")\nSELECT\n", 1)[1], flags=re.MULTILINE)
-    staged = re.findall(r"(\w+) (?:String|U?Int\d+|Float64|Nullable)", load.STAGING_TABLE)
+    """The staging table and the table name the same columns, in one order, but for what ClickHouse computes."""
     columns = ["energy_wh" if name == "energy_delivered_kwh" else name for name, _, _ in TABLES[table].columns]
     assert computed_later < {*columns}
     columns = [name for name in columns if name not in computed_later]
-    assert selected == staged == [*columns, *not_in_the_table]
+    assert _staged(load) == [*columns, *not_in_the_table]
+
+
+def test_every_column_of_the_staging_tables_is_sent() -> None:
+    positions = load_positions.SPARK_QUERY.split(")\nSELECT\n", 1)[1]
+    assert re.findall(r"^ {4}(?:.* AS )?(\w+),?$", positions, flags=re.MULTILINE) == _staged(load_positions)
+    record = raw_schema(SESSION_EVENTS)
+    rows = pa.table([pa.nulls(1, field.type) for field in record], pa.schema(f.with_nullable(True) for f in record))
+    zones = pa.table({"station_id": pa.array([], pa.string()), "time_zone": pa.array([], pa.string())})
+    assert sorted(staged(rows, zones).column_names) == sorted(_staged(load_sessions))
+
+
+def _staged(load: ModuleType) -> list[str]:
+    return re.findall(r"(\w+) (?:String|U?Int\d+|Float64|Nullable)", load.STAGING_TABLE)
 
 
 def test_the_load_of_stations_fills_every_column() -> None:
