@@ -213,11 +213,19 @@ def test_an_interrupted_pruning_is_completed_by_the_next(
     assert logged >= {*runs["failing"], *runs["last"]}
 
 
-def test_the_file_becomes_smaller(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written_anew", [100_000, 0])
+def test_the_file_becomes_smaller(
+    written_anew: int, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_WRITTEN_ANEW", written_anew)
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
     for _ in range(8):
         run_hours(instance, "2026-03-02-00:00", "2026-03-03-23:00")
     file = Path(instance.root_directory) / "history" / "event_log.db"
     before = file.stat().st_size
+    with monkeypatch.context() as no_time:
+        no_time.setattr(pruning, "_FREED_WITHIN_S", 0.0)
+        prune_in(instance, 31)
+        assert file.stat().st_size >= before
     prune_in(instance, 31)
     assert file.stat().st_size < before / 2
