@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from servers import KEPT_HOME, clean_command, platform_for_tests, running_offset
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 KEEP = "--keep-platform"
 FUZZ_ROUNDS = "--fuzz-rounds"
+
+# how long an example takes says how busy the machine is
+hypothesis.settings.register_profile("evcharge", deadline=None)
+hypothesis.settings.load_profile("evcharge")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -186,7 +186,6 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, random_seed: int) -> lis
         max_examples=count,
         phases=[Phase.generate],
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     @given(strategy)

@@ -456,7 +456,7 @@ def test_the_api_keeps_to_its_description(served: Dashboard) -> None:
 def _ask(cases: Any) -> None:
     """Sends a dozen of the cases and judges the answers."""
 
-    @examples(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @examples(max_examples=12, database=None, suppress_health_check=list(HealthCheck))
     @given(case=cases)
     def ask(case: schemathesis.Case) -> None:
         response = case.call(timeout=30)

@@ -22,7 +22,7 @@ def dataset(folder: Path) -> ds.Dataset:
     return ds.dataset(sorted(map(str, folder.glob("*.parquet"))), schema=SCHEMA, format="parquet")
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=1, max_size=12),
     row_group=st.integers(1, 50),

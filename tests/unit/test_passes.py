@@ -23,7 +23,7 @@ def rows(stations: list[str | None], first: int = 0) -> pa.Table:
     return pa.table([stations, numbers, [n % 2 == 1 for n in numbers]], schema=SCHEMA)
 
 
-@checked(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@checked(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.lists(st.lists(st.one_of(st.none(), st.text("abcdef", max_size=2)))),
     others=st.lists(st.text("abc", max_size=1)),

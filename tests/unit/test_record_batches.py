@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -47,7 +47,6 @@ def built(records: list[Record], compression: int) -> bytes:
     return bytes(builder.build())
 
 
-@settings(deadline=None)
 @given(records=RECORDS, compression=st.sampled_from([0, GZIP, LZ4]), first=st.integers(0, 5), end=st.integers(0, 80))
 def test_the_columns_are_the_records(records: list[Record], compression: int, first: int, end: int) -> None:
     content = built(records, compression)

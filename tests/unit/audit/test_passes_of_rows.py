@@ -196,7 +196,7 @@ def compared(
     return comparison.verdict(part or Part()), comparison.lost_at
 
 
-@checked(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@checked(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables=stores(), pass_bytes=st.sampled_from([1, 400, 10**9]))
 def test_a_comparison_in_passes_is_that_of_all_rows_at_once(
     tables: tuple[list[Row], ...], pass_bytes: int, tmp_path: Path
@@ -239,7 +239,7 @@ def test_of_many_differences_the_first_are_listed_and_all_are_counted(tmp_path: 
     assert [d.station_id for d in verdict.differences] == [f"{n:04}" for n in range(LISTED)]
 
 
-@checked(deadline=None, max_examples=50)
+@checked(max_examples=50)
 @given(found=records(), expected=records())
 def test_disagreements_of_rows_are_those_of_their_figures(found: list[Row], expected: list[Row]) -> None:
     ours, theirs = (pa.Table.from_pylist(rows, SCHEMA) for rows in (found, expected))
@@ -292,7 +292,6 @@ TIMES = st.sampled_from(
 )
 
 
-@checked(deadline=None)
 @given(
     st.lists(st.fixed_dictionaries({}, optional={**dict.fromkeys(FIELDS, VALUES), "occurred_at": TIMES}), max_size=4)
 )

@@ -64,7 +64,7 @@ RENAMED = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.booleans(), max_size=10))
 def test_renamed_evses_leave_in_every_order_of_the_topics(order: list[bool]) -> None:
     events = charged("A", NOON, "a") + charged("B", NOON + MINUTE, "b") + charged("C", NOON + 2 * HOUR_MS, "c")
@@ -73,7 +73,7 @@ def test_renamed_evses_leave_in_every_order_of_the_topics(order: list[bool]) -> 
     assert (document["total_outlets"], document["free_outlets"], document["unknown_outlets"]) == (2, 1, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.booleans(), max_size=10))
 def test_an_evse_that_left_stays_while_a_car_is_at_it(order: list[bool]) -> None:
     document = folded_in(order, RENAMED, [event("started", NOON, evse_id="A")])
@@ -120,7 +120,6 @@ _events = st.lists(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=14), _records, _events)
 def test_the_order_in_which_the_topics_arrive_does_not_matter(order: list[bool], records: Rows, events: Rows) -> None:
     document = folded_in(order, records, events)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spreadsheets import Cell, write_xlsx
 
@@ -76,7 +76,6 @@ def test_values_that_contradict_their_column_are_refused_by_row(csv_file: Write)
     )
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(st.decimals(0, 5_000_000, places=3), min_size=1, max_size=6),
     places=st.integers(0, 3),
@@ -99,7 +98,6 @@ def test_numbers_of_one_locale_are_read_as_they_are_or_refused(
     assert [form.value(text) for text in written] == [float(round(value, places)) for value in values]
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)), min_size=1, max_size=6),  # noqa: DTZ001
     day_first=st.booleans(),

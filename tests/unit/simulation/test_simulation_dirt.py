@@ -98,7 +98,7 @@ rate = st.one_of(st.just(0.0), st.just(1.0), st.floats(0, 1))
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rates=st.builds(DirtRates, **dict.fromkeys(asdict(NONE), rate)), seed=st.integers(-(2**63), 2**63 - 1))
 def test_the_ledger_gives_back_the_events(clean: list[Event], rates: DirtRates, seed: int) -> None:
     events = clean[:2_000]
@@ -129,7 +129,7 @@ def test_the_input_is_left_as_it_was(clean: list[Event]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 60 * 3600 * 1000), min_size=1, max_size=6), reload=st.booleans())
 def test_any_cuts_give_the_same_deliveries_and_state(clean: list[Event], cuts: list[int], reload: bool) -> None:
     last = START + timedelta(hours=60)

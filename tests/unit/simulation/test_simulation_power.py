@@ -62,7 +62,7 @@ def test_the_taper_is_integrated_exactly(model: EvModel, evse_kw: float, is_dc: 
         assert curve.soc_after(low, expected_s, 1.0) == pytest.approx(high, rel=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 80))
 def test_many_curves_at_once_are_each_curve_alone(seed: int, count: int) -> None:
     chance = random.Random(seed)
@@ -241,7 +241,7 @@ cars_kw = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(site_power_kw=st.floats(25, 700), cars=cars_kw, order=st.randoms())
 def test_sharing_is_max_min_fair(site_power_kw: float, cars: list[tuple[float, float]], order: random.Random) -> None:
     wanted, given_kw = [w for w, _ in cars], [g for _, g in cars]

@@ -130,7 +130,7 @@ def check(simulation: Simulation, events: list[Event]) -> None:
             assert left <= came
 
 
-worlds = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+worlds = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 cuts = st.lists(st.floats(0.001, 72), max_size=4).map(lambda hours: [*hours, 72.0])
 
 

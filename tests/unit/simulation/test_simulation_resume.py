@@ -33,7 +33,7 @@ def unbroken(town: tuple[Network, Fleet]) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(0, SPAN_S * 1000), min_size=1, max_size=6),
     reload=st.booleans(),

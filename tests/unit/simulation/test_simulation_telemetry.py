@@ -196,7 +196,7 @@ def unbroken(run: Run) -> list[Message]:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, SPAN_S * 1000), min_size=1, max_size=6), reload=st.booleans())
 def test_any_cuts_give_the_same_messages(
     town: tuple[Network, Fleet], unbroken: list[Message], cuts: list[int], reload: bool

@@ -80,7 +80,7 @@ def check_adds_up(made: Plan, network: Network, limits: Limits) -> None:
 
 @pytest.mark.slow
 @given(networks())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_other_plan_is_quicker(network: Network) -> None:
     made = plan(network, LIMITS)
     times = list(every_time(network, LIMITS))
@@ -92,7 +92,7 @@ def test_no_other_plan_is_quicker(network: Network) -> None:
 
 @pytest.mark.slow
 @given(networks(), st.floats(0.0, 0.124))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_energy_between_buckets_is_rounded_up(network: Network, less: float) -> None:
     """Such a plan is as quick as one in whole buckets, or a little quicker, because its car arrives with more."""
     thriftier = replace(network, energy=np.maximum(network.energy - less, 0.0))
@@ -106,7 +106,7 @@ def test_energy_between_buckets_is_rounded_up(network: Network, less: float) -> 
 
 @pytest.mark.slow
 @given(networks())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_alternative_is_the_best_other_station_for_its_stop(network: Network) -> None:
     made = plan(network, LIMITS)
     if not made.is_feasible:

@@ -37,7 +37,7 @@ def test_a_known_trip_is_estimated_well(start: str, to: str, km: float, hours: f
 
 
 @given(anywhere, anywhere)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_way_is_between_the_great_circle_and_a_third_more(a: tuple[float, float], b: tuple[float, float]) -> None:
     straight = float(great_circle_km(*a, *b))
     way = route(*a, *b)
@@ -102,7 +102,7 @@ def test_a_way_over_the_date_line_has_its_boxes_and_stations_there() -> None:
 
 
 @given(anywhere, anywhere, st.floats(-0.05, 0.05), st.floats(-0.05, 0.05), st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_place_near_a_way_lies_in_one_of_its_boxes(
     a: tuple[float, float], b: tuple[float, float], north: float, east: float, share: float
 ) -> None:
