@@ -37,6 +37,13 @@ def station_zones(repository: Repository, ref: str) -> Mapping[str, str | None]:
     return _in_files(repository, ref, [raw_prefix(STATION_REGISTRY.topic)]) if noted is None else noted
 
 
+def zones_table(zones: Mapping[str, str | None]) -> pa.Table:
+    """The stations and their zones as the columns `station_id` and `time_zone`."""
+    import pyarrow as pa
+
+    return pa.table({_ID: pa.array(zones, pa.string()), _ZONE: pa.array(zones.values(), pa.string())})
+
+
 def note_stations(repository: Repository, branch: str, base: str, files: Iterable[str] = ()) -> bool:
     """Writes the file to a branch if its `files`, beside what the commit `base` has, change it, or if there is none yet.
 
@@ -58,11 +65,9 @@ def note_stations(repository: Repository, branch: str, base: str, files: Iterabl
 
 
 def _write(repository: Repository, branch: str, stations: Mapping[str, str | None]) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = sorted(stations.items())
-    table = pa.table({_ID: [station for station, _ in rows], _ZONE: pa.array([zone for _, zone in rows], pa.string())})
+    table = zones_table(dict(sorted(stations.items())))
     with lake_files(repository.settings).open_output_stream(f"{repository.name}/{branch}/{PATH}") as stream:
         pq.write_table(table, stream, compression="zstd")
 

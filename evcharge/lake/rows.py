@@ -10,6 +10,7 @@ from evcharge.contracts import CONTRACTS
 from evcharge.contracts.spark import ddl, readable
 from evcharge.lake.layout import ARCHIVE_COLUMNS, ARCHIVE_DDL, raw_prefix
 from evcharge.lake.repository import Repository
+from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,13 +46,15 @@ def archive_dataset(
 
     With `schema`, files that were written before a column was added have nulls in it.
     """
+    paths = _paths(repository, ref, prefixes)
+    return dataset_of(repository.settings, paths, schema) if paths else None
+
+
+def dataset_of(settings: Settings, paths: list[str], schema: pa.Schema | None) -> ds.Dataset:
+    """Files of the lake, each as `repository/ref/key`, of which there is at least one."""
     import pyarrow.dataset as ds
 
-    paths = _paths(repository, ref, prefixes)
-    if not paths:
-        return None
-    files = lake_files(repository.settings)
-    return ds.dataset(paths, schema=schema, filesystem=files, format="parquet", partitioning=None)
+    return ds.dataset(paths, schema=schema, filesystem=lake_files(settings), format="parquet", partitioning=None)
 
 
 def _paths(repository: Repository, ref: str, prefixes: Iterable[str]) -> list[str]:

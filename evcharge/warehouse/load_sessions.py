@@ -23,7 +23,7 @@ from evcharge.connections import clickhouse, clickhouse_errors
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.contracts.spark import ddl as columns_ddl
 from evcharge.lake.added_rows import AddedRows, added_rows
-from evcharge.lake.known_stations import station_zones
+from evcharge.lake.known_stations import station_zones, zones_table
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_prefixes
 from evcharge.log import log
@@ -134,12 +134,10 @@ def send_stopped(
 
     if not files:
         return
-    zones = station_zones(repository, commit)
-    columns = {"station_id": list(zones), "time_zone": list(zones.values())}
-    of_stations = pa.table(columns, pa.schema([(name, pa.string()) for name in columns]))
+    zones = zones_table(station_zones(repository, commit))
     paths = pa.table({"path": [f"{repository.name}/{commit}/{path}" for path in files]})
     tasks = spark.createDataFrame(paths).repartition(min(len(files), _TASKS))
-    tasks.mapInArrow(StoppedRecords(repository.settings, table, of_stations, publications), "rows BIGINT").collect()
+    tasks.mapInArrow(StoppedRecords(repository.settings, table, zones, publications), "rows BIGINT").collect()
 
 
 def _added(settings: Settings, repository: Repository, days: list[date], commit: str) -> dict[date, AddedRows]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from clickhouse_driver import Client
     from pyspark.sql import DataFrame, SparkSession
 
-#: Rows of one insert, which a worker holds at once.
-_INSERT_ROWS = 100_000
+#: Rows and bytes of one insert, which a worker holds at once.
+INSERT_ROWS, INSERT_BYTES = 100_000, 100_000_000
 #: Values in one mutation. With ids of 512 bytes it has half a megabyte of text, twice ClickHouse's default limit.
 _MUTATED = 1_000
 
@@ -200,16 +200,12 @@ def insert_from_spark(settings: Settings, rows: DataFrame, table: str) -> None:
     def send(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        sent, waiting = 0, list[pa.RecordBatch]()
-        for batch in batches:
-            if batch.num_rows:
-                waiting.append(batch)
-            if sum(held.num_rows for held in waiting) >= _INSERT_ROWS:
-                insert_arrow(settings, table, waiting)
-                waiting = []
-            sent += batch.num_rows
-        if waiting:
-            insert_arrow(settings, table, waiting)
+        from evcharge.gathering import gathered
+
+        sent = 0
+        for gathered_rows in gathered(batches, INSERT_ROWS, INSERT_BYTES):
+            insert_arrow(settings, table, gathered_rows.to_batches())
+            sent += gathered_rows.num_rows
         yield pa.RecordBatch.from_pydict({"rows": [sent]})
 
     rows.mapInArrow(send, "rows BIGINT").collect()

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from evcharge.connections import insert_arrow, lake_files
+from evcharge.connections import insert_arrow
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.gathering import gathered, scanned
+from evcharge.lake.rows import dataset_of
 from evcharge.lake.schemas import raw_schema
 from evcharge.settings import Settings
+from evcharge.warehouse.staging import INSERT_BYTES, INSERT_ROWS
 
-#: Rows and bytes of one insert, which a worker holds at once.
-_INSERT_ROWS, _INSERT_BYTES = 100_000, 100_000_000
 #: A zone keeps its offset from UTC for at least so long, counted from UTC's midnight.
 _SLOT_MS = 900_000
 #: Rows of older rules may have later times, which Python cannot hold.
@@ -68,19 +68,13 @@ class StoppedRecords:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         sent = 0
         for batch in batches:
-            for rows in gathered(self._read(batch["path"].to_pylist()), _INSERT_ROWS, _INSERT_BYTES):
+            for rows in gathered(self._read(batch["path"].to_pylist()), INSERT_ROWS, INSERT_BYTES):
                 insert_arrow(self.settings, self.table, staged(rows, self.zones).combine_chunks().to_batches())
                 sent += rows.num_rows
         yield pa.RecordBatch.from_pydict({"rows": [sent]})
 
     def _read(self, paths: list[str]) -> Iterator[pa.RecordBatch]:
-        files = ds.dataset(
-            paths,
-            schema=raw_schema(SESSION_EVENTS),
-            filesystem=lake_files(self.settings),
-            format="parquet",
-            partitioning=None,
-        )
+        files = dataset_of(self.settings, paths, raw_schema(SESSION_EVENTS))
         wanted = ds.field("event_type") == "stopped"
         if self.publications is not None:
             wanted &= ds.field("publication_id").isin(list(self.publications))
