@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from evcharge.connections import spark_kafka_options
-from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.disk import require_room
 from evcharge.lake.ledger import Ledger, LedgerError, OffsetRange, RangePosition, read_ledger
 from evcharge.lake.repository import Commit, Repository
@@ -19,7 +19,6 @@ from evcharge.log import log
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 #: Below this many rows one task writes them all. A task per partition would only make many small files.
@@ -97,9 +96,13 @@ def write_candidate(
     """
     require_room(settings, "minio")
     # imported here: whoever only reads manifests needs neither Arrow nor Spark
+    import pyarrow as pa
+
+    from evcharge.lake.judge import judged
     from evcharge.lake.known_stations import known_stations, note_stations
     from evcharge.lake.last_places import from_bytes, places_after, read_last_places, write_last_places
-    from evcharge.lake.rowfiles import FILE_DDL, RowFileWriter
+    from evcharge.lake.rowfiles import FILE_DDL, LEFT_DDL, WRITTEN, RowFileWriter, SurelyGoodWriter
+    from evcharge.lake.surely_good import SurelyGood, can_pick
 
     contract = CONTRACTS[planned.topic]
     branch = planned.branch(attempt)
@@ -123,7 +126,20 @@ def write_candidate(
     )
     stations = known_stations(repository, base_commit) if contract is SESSION_EVENTS else None
     last_places = read_last_places(repository, base_commit) if contract is VEHICLE_TELEMETRY and not release else None
-    rows = _judged_rows(settings, spark, planned, contract, stations, last_places, release=release)
+    # Spark's source needs both ends of every partition that it is assigned. Empty partitions are left out.
+    partitions = [p for p in sorted(planned.end) if planned.end[p] > planned.start[p]]
+    start, end = ({p: of[p] for p in partitions} for of in (planned.start, planned.end))
+    rows = kafka_rows(settings, spark, planned.topic, start, end)
+    carried: tuple[str, ...] = ()
+    if planned.rows < ONE_TASK_ROWS:
+        # for so few rows a second Python process costs more than it saves
+        rows = rows.coalesce(1)
+    elif stations is not None and not release and can_pick(contract):
+        good = SurelyGood(settings, contract.topic, pa.array(sorted(stations), pa.string()))
+        rows = rows.select("partition", "offset", "timestamp", "key", "value")
+        rows, carried = rows.mapInArrow(SurelyGoodWriter(writer, good), LEFT_DDL), (WRITTEN,)
+    # exactly the range's records, each with the verdict of the row rules
+    rows = judged(settings, rows, contract, stations, release=release, last_places=last_places, carried=carried)
     lines = rows.mapInArrow(writer, FILE_DDL).collect()
     on_step("rows written")
     if last_places is not None:
@@ -185,33 +201,6 @@ def _reached_dates(lines: Sequence[Any]) -> list[str]:
             count = (date.fromisoformat(line.event_date) - first).days
             reached |= {first + timedelta(days=n) for n in range(count)}
     return sorted({day.isoformat() for day in reached} - {line.event_date for line in lines})
-
-
-def _judged_rows(
-    settings: Settings,
-    spark: SparkSession,
-    planned: OffsetRange,
-    contract: Contract,
-    stations: frozenset[str] | None,
-    last_places: pa.Table | None,
-    *,
-    release: bool,
-) -> DataFrame:
-    """Exactly the range's records, parsed, each with the verdict of the row rules (`judged` lists the columns)."""
-    from evcharge.lake.judge import judged
-
-    # Spark's source needs both ends of every partition that it is assigned. Empty partitions are left out.
-    partitions = [p for p in sorted(planned.end) if planned.end[p] > planned.start[p]]
-    rows = kafka_rows(
-        settings,
-        spark,
-        planned.topic,
-        {p: planned.start[p] for p in partitions},
-        {p: planned.end[p] for p in partitions},
-    )
-    if planned.rows < ONE_TASK_ROWS:
-        rows = rows.coalesce(1)
-    return judged(settings, rows, contract, stations, release=release, last_places=last_places)
 
 
 def kafka_rows(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -32,12 +34,14 @@ _WRAPPED = (
     "from_json(concat('{\"message\":', text, ',\"whole\":true}'), 'message MAP<STRING, STRING>, whole BOOLEAN', "
     f"{_JSON_OPTIONS})"
 )
-# The first test is cheap and spares good rows the second: if the first closing brace is the last byte, the text is at most
-# one flat object. It counts bytes, since Spark counts characters one by one.
-_MALFORMED = (
-    "(_corrupt IS NOT NULL OR contains(substring(kafka_value, 1, octet_length(kafka_value) - 1), X'7D')) "
-    f"AND ({_WRAPPED}.message IS NULL OR {_WRAPPED}.whole IS NULL)"
-)
+_MALFORMED = f"(_corrupt IS NOT NULL OR many_braces) AND ({_WRAPPED}.message IS NULL OR {_WRAPPED}.whole IS NULL)"
+# Cheap tests that spare good rows the costly ones. They look at bytes, since Spark counts characters one by one.
+_CHEAP = {
+    # if the first closing brace is the last byte, the text is at most one flat object
+    "many_braces": "contains(substring(value, 1, octet_length(value) - 1), X'7D')",
+    # JSON has a control character below U+0020 only after a backslash; U+007F is a byte, U+0080 to U+009F begin with C2
+    "may_have_controls": "contains(value, X'5C') OR contains(value, X'7F') OR contains(value, X'C2')",
+}
 
 
 def judged(
@@ -48,11 +52,12 @@ def judged(
     *,
     release: bool = False,
     last_places: pa.Table | None = None,
+    carried: Sequence[str] = (),
 ) -> DataFrame:
     """Rows of Spark's Kafka source, parsed, with the verdict of the row rules.
 
     Columns: the contract's, event_date, kafka_partition, kafka_offset and kafka_timestamp; then kafka_key, kafka_value,
-    rule_code and rule_field, which are null for a good row.
+    rule_code and rule_field, which are null for a good row; then the `carried` ones of `rows`.
 
     A timestamp is in the future if it is after the instant at which Kafka took the record. So every attempt and every
     reader gives the same verdict. `stations` are the ids of the registered stations; None skips that rule. With `release`
@@ -62,20 +67,24 @@ def judged(
     # Nothing in this SQL may differ from one batch to the next: Spark would compile its code again and run it cold.
     latest = f"kafka_timestamp + INTERVAL '{CLOCK_SKEW_ALLOWED.total_seconds():.0f}' SECOND"
     event_time = contract.event_time
+    is_text = f"octet_length(value) <= {settings.message_bytes_limit} AND is_valid_utf8(value)"
     parsed = rows.selectExpr(
         "partition AS kafka_partition",
         "offset AS kafka_offset",
         "timestamp AS kafka_timestamp",
         "key AS kafka_key",
-        "value AS kafka_value",
-        f"CASE WHEN octet_length(value) <= {settings.message_bytes_limit} AND is_valid_utf8(value) "
-        "THEN CAST(value AS STRING) END AS text",
+        # Each step copies what it passes on, so a message is in one of these alone.
+        f"CASE WHEN {is_text} THEN CAST(value AS STRING) END AS text",
+        f"CASE WHEN {is_text} THEN NULL ELSE value END AS no_text",
+        *(f"{test} AS {name}" for name, test in _CHEAP.items()),
+        *carried,
     ).selectExpr("*", f"from_json(text, '{message_ddl(contract)}, _corrupt STRING', {_JSON_OPTIONS}) AS message")
     times = [f.name for f in contract.fields if f.type is FieldType.TIMESTAMP]
+    # schema_version is null only in a bad row: good rows skip the regular expression
+    blank = r"schema_version IS NULL AND text RLIKE r'^\s*$'"
     before_contract = [
-        # schema_version is null only in a bad row: good rows skip the regular expression
-        Rule("EMPTY_MESSAGE", "value", r"kafka_value IS NULL OR (schema_version IS NULL AND text RLIKE r'^\s*$')", ""),
-        Rule("MESSAGE_TOO_LARGE", "value", f"octet_length(kafka_value) > {settings.message_bytes_limit}", ""),
+        Rule("EMPTY_MESSAGE", "value", f"(text IS NULL AND no_text IS NULL) OR ({blank})", ""),
+        Rule("MESSAGE_TOO_LARGE", "value", f"octet_length(no_text) > {settings.message_bytes_limit}", ""),
         Rule("NOT_UTF8", "value", "text IS NULL", ""),
         Rule("MALFORMED_JSON", "value", _MALFORMED, ""),
         *(
@@ -85,7 +94,7 @@ def judged(
         ),
         Rule("WRONG_TYPE", "value", "_corrupt IS NOT NULL", ""),
         *(Rule("WRONG_TYPE", f.name, wrong, "") for f in contract.fields if (wrong := _json_as_text(f))),
-        *(Rule("WRONG_TYPE", time, f"{time} IS NULL AND message.{time} IS NOT NULL", "") for time in times),
+        *(Rule("WRONG_TYPE", time, f"{time} IS NULL AND {time}_text IS NOT NULL", "") for time in times),
     ]
     if release:
         before_contract.insert(0, Rule("RELEASED", "value", "true", ""))
@@ -101,16 +110,24 @@ def judged(
         zone = "try_reflect('org.apache.spark.sql.catalyst.util.DateTimeUtils', 'getZoneId', time_zone)"
         after_contract.append(Rule("UNKNOWN_TIME_ZONE", "time_zone", f"{zone} IS NULL", ""))
     columns = parsed.selectExpr(
-        *("kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key", "kafka_value", "text", "message"),
+        *("kafka_partition", "kafka_offset", "kafka_timestamp", "kafka_key", "text", "no_text", *_CHEAP),
         *(f"{time_sql(f'message.{n}')} AS {n}" if n in times else f"message.{n}" for n in contract.columns),
+        *(f"message.{time} AS {time}_text" for time in times),
         "message._corrupt",
+        *carried,
     )
     if stations is not None:
         ids = pa.table({"registered_id": pa.array(sorted(stations), pa.string())})
         known = rows.sparkSession.createDataFrame(ids, "registered_id STRING")
         columns = columns.join(broadcast(known), columns["station_id"] == known["registered_id"], "left")
         after_contract.append(Rule("UNKNOWN_STATION", "station_id", "registered_id IS NULL", ""))
-    rules = [*before_contract, *contract.field_rules, *bounds_of_times, *contract.own_rules, *after_contract]
+    field_rules = [
+        replace(rule, violated_when=f"may_have_controls AND {rule.violated_when}")
+        if rule.code == "CONTROL_CHARACTER"
+        else rule
+        for rule in contract.field_rules
+    ]
+    rules = [*before_contract, *field_rules, *bounds_of_times, *contract.own_rules, *after_contract]
     verdicts = columns.selectExpr(
         "*",
         f"{verdict(rules)} AS broken",
@@ -125,9 +142,10 @@ def judged(
         "kafka_timestamp",
         # Only quarantine keeps the bytes. Good rows do not carry them to the Python workers.
         "CASE WHEN broken IS NOT NULL THEN kafka_key END AS kafka_key",
-        "CASE WHEN broken IS NOT NULL THEN kafka_value END AS kafka_value",
+        "CASE WHEN broken IS NOT NULL THEN coalesce(no_text, CAST(text AS BINARY)) END AS kafka_value",
         "broken.rule_code AS rule_code",
         "broken.rule_field AS rule_field",
+        *carried,
     )
 
 
@@ -138,7 +156,7 @@ def _is_unread(field: Field) -> str:
         # Spark keeps the elements that it can read, so the list is read again by itself.
         again = f"from_json(concat('{{\"list\":', {value}, '}}'), 'list {field.type.value}, _corrupt STRING', {_JSON_OPTIONS})"
         return f"{value} IS NOT NULL AND {again}._corrupt IS NOT NULL"
-    return f"message.{field.name} IS NULL AND {value} IS NOT NULL"
+    return f"{field.name} IS NULL AND {value} IS NOT NULL"
 
 
 def _json_as_text(field: Field) -> str:

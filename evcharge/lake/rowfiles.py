@@ -3,7 +3,7 @@
 One pass over Kafka yields good rows, quarantined rows and their counts. Each task sorts its rows by verdict and event
 date, writes a file for each event date and one for quarantine, and returns a row about each file. A file's name follows
 from the range, the attempt, and the partition and offset of the first row, so a task that Spark repeats overwrites its own
-files.
+files. With `SurelyGoodWriter` a task first writes the rows that surely are good, and Spark's rules judge the others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
@@ -27,6 +28,7 @@ from evcharge.gathering import gathered
 from evcharge.lake.last_places import newest_two, to_bytes
 from evcharge.lake.layout import quarantine_path, raw_path
 from evcharge.lake.schemas import QUARANTINE_SCHEMA, raw_schema
+from evcharge.lake.surely_good import SurelyGood
 from evcharge.settings import Settings
 
 #: Stands for quarantine among the event dates (days since 1970), and sorts after all of them.
@@ -57,11 +59,27 @@ FILE_DDL = (
 )
 
 
+#: The messages that `SurelyGoodWriter` leaves to Spark's rules, as Spark's Kafka source has them. WRITTEN is null in them. It
+#: is the only value in a row about a file: a line of FILE_SCHEMA, as JSON.
+WRITTEN = "written"
+LEFT_DDL = f"partition INT, offset BIGINT, timestamp TIMESTAMP, key BINARY, value BINARY, {WRITTEN} BINARY"
+_LEFT_SCHEMA = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        (WRITTEN, pa.binary()),
+    ]
+)
+
+
 @dataclass(frozen=True)
 class RowFileWriter:
     """Call it with the Arrow batches of a task. It yields one batch of FILE_SCHEMA with a row for each file it wrote.
 
-    The batches have the columns of `evcharge.lake.judge.judged`.
+    The batches have the columns of `evcharge.lake.judge.judged`, and may have WRITTEN.
     """
 
     settings: Settings
@@ -75,14 +93,15 @@ class RowFileWriter:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         files = lake_files(self.settings)
         lines: list[dict[str, object]] = []
-        for rows in gathered(batches, FLUSH_ROWS, FLUSH_BYTES):
-            lines += self._write(files, rows)
+        for rows in gathered(_without_written(batches, lines), FLUSH_ROWS, FLUSH_BYTES):
+            lines += self.write(files, rows)
             # not to be held while the next ones are gathered
             del rows
         if lines:
             yield pa.RecordBatch.from_pylist(lines, schema=FILE_SCHEMA)
 
-    def _write(self, files: pyarrow.fs.S3FileSystem, rows: pa.Table) -> list[dict[str, object]]:
+    def write(self, files: pyarrow.fs.S3FileSystem, rows: pa.Table) -> list[dict[str, object]]:
+        """Writes judged rows, and returns a line about each file."""
         rows = rows.append_column("topic_generation", pa.repeat(pa.scalar(self.generation, pa.int32()), rows.num_rows))
         rows = rows.append_column("publication_id", pa.repeat(self.publication_id, rows.num_rows))
         name = f"{self.file_prefix}-{rows['kafka_partition'][0].as_py()}-{rows['kafka_offset'][0].as_py()}"
@@ -122,6 +141,53 @@ class RowFileWriter:
             "bytes": content.size,
             "rule_counts": sorted(rule_counts.items()),
         }
+
+
+@dataclass(frozen=True)
+class SurelyGoodWriter:
+    """Call it with the Arrow batches of Spark's Kafka source. It writes the rows that surely are good.
+
+    It yields the other messages, and in the end what it wrote, in the columns of LEFT_DDL.
+    """
+
+    writer: RowFileWriter
+    good: SurelyGood
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        files = lake_files(self.writer.settings)
+        lines: list[dict[str, object]] = []
+        held: list[pa.Table] = []
+        for batch in batches:
+            rows, left = self.good.pick(batch)
+            if left.num_rows:
+                yield _left({name: left[name] for name in left.schema.names}, left.num_rows)
+            held.append(rows)
+            # these rows are short, and their number bounds their bytes
+            if sum(each.num_rows for each in held) >= FLUSH_ROWS:
+                lines += self._write(files, held)
+        lines += self._write(files, held)
+        if lines:
+            yield _left({WRITTEN: pa.array([orjson.dumps(line) for line in lines], pa.binary())}, len(lines))
+
+    def _write(self, files: pyarrow.fs.S3FileSystem, held: list[pa.Table]) -> list[dict[str, object]]:
+        rows = pa.concat_tables(held) if held else pa.table({})
+        held.clear()
+        return self.writer.write(files, rows) if rows.num_rows else []
+
+
+def _left(columns: dict[str, pa.Array], rows: int) -> pa.RecordBatch:
+    every = [columns.get(field.name, pa.nulls(rows, field.type)).cast(field.type) for field in _LEFT_SCHEMA]
+    return pa.record_batch(every, schema=_LEFT_SCHEMA)
+
+
+def _without_written(batches: Iterable[pa.RecordBatch], lines: list[dict[str, object]]) -> Iterator[pa.RecordBatch]:
+    """The judged rows. What their batches tell of written files goes to `lines`."""
+    for batch in batches:
+        if WRITTEN in batch.schema.names:
+            written = batch[WRITTEN]
+            lines += [orjson.loads(line) for line in written.drop_null().to_pylist()]
+            batch = batch.filter(written.is_null()).drop_columns([WRITTEN])
+        yield batch
 
 
 def upload(files: pyarrow.fs.FileSystem, name: str, content: pa.Buffer) -> None:

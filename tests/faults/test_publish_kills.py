@@ -30,6 +30,8 @@ STEPS = (
 STATIONS = [f"kill-{letter}" for letter in "abcdefghijkl"]
 #: Enough for Spark to write with a task per partition instead of one for all.
 MANY_ROWS = 60_000
+#: One of so many rows is spread over all partitions. The rest has one key: its task goes on when the others have ended.
+SPREAD_ONE_OF = 100
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,17 @@ def test_publish_killed(lake: Lake, batch: Reference, gap: str) -> None:
 
 def test_publish_killed_during_the_spark_write(lake: Lake, batch: Reference) -> None:
     """The Spark server finishes a killed client's job beside the next attempt, on a branch of its own."""
-    records = [
-        record(SESSION_EVENTS, meter(f"kill-many-{number}", STATIONS[number % len(STATIONS)], number % 7))
+    good = [
+        record(SESSION_EVENTS, meter(f"kill-many-{number}", _skewed_station(number), number % 7))
         for number in range(MANY_ROWS)
     ]
+    bad = [changed(SESSION_EVENTS, meter("kill-bad", station), power_kw=-1.0) for station in STATIONS]
+    records = [*bad, *good]
     planned = lake.send(records)
     before = lake.repository.head().id
     with stuck.Victim(stuck.publish, (lake.settings, planned), block_at="rows written") as victim:
         victim.reach("branch created")
-        _until(lambda: _rows_written(lake, planned, attempt=1) > 0, "the Spark job writes")
+        _until(lambda: bool(_files_written(lake, planned, attempt=1)), "the Spark job writes")
         victim.kill()
     assert _rows_written(lake, planned, attempt=1) < MANY_ROWS
     assert lake.repository.head().id == before
@@ -124,10 +128,10 @@ def test_publish_killed_during_the_spark_write(lake: Lake, batch: Reference) -> 
     _until(lambda: _rows_written(lake, planned, attempt=1) == MANY_ROWS, "the killed client's Spark job ends")
     # its files, which main never sees, hold the rows that an unkilled run writes
     unkilled = lake.row_hash(planned, ref=planned.branch(1))
-    assert_published_once(lake, planned, Reference(records, MANY_ROWS, {}, unkilled))
+    assert_published_once(lake, planned, Reference(records, MANY_ROWS, {"OUT_OF_RANGE": len(bad)}, unkilled))
     assert lake.repository.head().id == head
     assert sorted(row["event_id"] for row in lake.rows_of(planned)["raw"]) == sorted(
-        orjson.loads(value or b"")["event_id"] for _, value in records
+        orjson.loads(value or b"")["event_id"] for _, value in good
     )
 
 
@@ -217,15 +221,23 @@ def _candidate(lake: Lake, planned: OffsetRange) -> Manifest:
     return write_candidate(lake.settings, lake.repository, lake.spark, planned, attempt, RUN)[0]
 
 
-def _rows_written(lake: Lake, planned: OffsetRange, attempt: int) -> int:
-    """Rows in all files of an attempt's branch, including uncommitted files."""
+def _skewed_station(number: int) -> str:
+    return STATIONS[number // SPREAD_ONE_OF % len(STATIONS)] if number % SPREAD_ONE_OF == 0 else STATIONS[0]
+
+
+def _files_written(lake: Lake, planned: OffsetRange, attempt: int) -> list[str]:
+    """All files of an attempt's branch, including uncommitted files."""
     branch = planned.branch(attempt)
-    paths = [
+    return [
         f"{lake.repository.name}/{branch}/{path}"
         for path in lake.repository.paths(branch, raw_prefix(planned.topic))
         if f"/{planned.hash}-{attempt}-" in path
     ]
+
+
+def _rows_written(lake: Lake, planned: OffsetRange, attempt: int) -> int:
     files = lake_files(lake.settings)
+    paths = _files_written(lake, planned, attempt)
     return sum(pq.read_metadata(path, filesystem=files).num_rows for path in paths)
 
 
