@@ -1,7 +1,8 @@
 """What Dagster's files will take after a year, from what they grew by in a short time.
 
 Of a run's rows some stay for `run_log_days` days, some for `run_days` days, and some for ever. How many are which is found by
-pruning: a copy of the files is pruned as if so many days had passed.
+pruning: a copy of the files is pruned as if so many days had passed. By then the runs that now go on have ended, but for the
+stream's, which never does; and those that are in use now, of each job the newest for example, have been followed by others.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from benchmarks.dagster_pages import CONFIGURATION
 from evcharge.settings import Settings
+from evcharge_assets.live import STREAM_JOB
 from evcharge_assets.pruning import prune
 
 DAYS = 365
@@ -45,10 +48,11 @@ def kept(home: Path, settings: Settings) -> Kept:
         now, pruned = datetime.now(UTC), list[int]()
         before = _used_bytes(copy / "history")
         with dg.DagsterInstance.from_config(str(copy)) as instance:
+            _end_runs(copy / "history" / "runs.db", now)
             for days in (settings.run_log_days, settings.run_days):
                 # all that has ended by now is then older than this
                 later = now + timedelta(days=days, minutes=1)
-                prune(instance, log_days=settings.run_log_days, run_days=settings.run_days, now=later)
+                prune(instance, log_days=settings.run_log_days, run_days=settings.run_days, now=later, in_use=())
                 pruned.append(_used_bytes(copy / "history"))
         without_logs, without_runs = pruned
         return Kept(before, without_logs, without_runs, _used_bytes(copy / "schedules"))
@@ -77,6 +81,16 @@ def _copy(file: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
+
+
+def _end_runs(file: Path, now: datetime) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        unfinished = [status.value for status in NOT_FINISHED_STATUSES]
+        database.execute(
+            "UPDATE runs SET status = ?, end_time = ? WHERE pipeline_name <> ? "
+            f"AND status IN ({', '.join('?' * len(unfinished))})",
+            (dg.DagsterRunStatus.SUCCESS.value, now.timestamp(), STREAM_JOB, *unfinished),
+        )
 
 
 def _used_bytes(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Dagster's code server whose runs start warm. `python -m evcharge_assets.code_server` takes the options of `dagster`.
+"""Dagster's server of definitions whose runs start warm. `python -m evcharge_assets.code_server` takes `dagster`'s options.
 
 Dagster starts each run in a new process, which imports again all that a run needs: some 5 s of processor time here. This
 server forks runs from a process that has imported it (`multiprocessing`'s forkserver). That process runs one thread of Python
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from dagster._cli import main as dagster_main
@@ -29,14 +28,9 @@ class WarmApiServer(server.DagsterApiServer):
         self._mp_ctx = context  # type: ignore[assignment]
 
 
-def _entry_point(executable_path: str) -> Sequence[str]:
-    return [executable_path, "-m", "evcharge_assets.code_server"]
-
-
 def main() -> None:
-    # Dagster has no option for either: its command makes the server of this class, in a child that is started by this name
+    # Dagster has no option for it: `dagster api grpc` makes the server of this class
     server.DagsterApiServer = WarmApiServer  # type: ignore[misc]
-    server.get_python_environment_entry_point = _entry_point
     sys.argv[0] = "dagster"
     dagster_main()
 

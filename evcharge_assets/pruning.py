@@ -77,14 +77,24 @@ class Pruned:
     runs: int = 0
 
 
-def prune(instance: dg.DagsterInstance, *, log_days: int, run_days: int, now: datetime | None = None) -> Pruned:
-    """Deletes the logs of runs that ended more than `log_days` ago, and the runs that ended more than `run_days` ago."""
+def prune(
+    instance: dg.DagsterInstance,
+    *,
+    log_days: int,
+    run_days: int,
+    now: datetime | None = None,
+    in_use: Collection[str] | None = None,
+) -> Pruned:
+    """Deletes the logs of runs that ended more than `log_days` ago, and the runs that ended more than `run_days` ago.
+
+    `in_use` are the finished runs that are left alone (None: `runs_in_use`).
+    """
     events, runs = _stores(instance)
     now = now or datetime.now(UTC)
     logs_end, runs_end = now - timedelta(days=log_days), now - timedelta(days=max(run_days, log_days))
-    in_use = runs_in_use(instance)
+    in_use = runs_in_use(instance) if in_use is None else in_use
     pruned = Pruned()
-    pruned.events += _prune_superseded(events, logs_end, in_use | _unfinished(runs))
+    pruned.events += _prune_superseded(events, logs_end, {*in_use, *_unfinished(runs)})
     newest = _newest_results(events)
     for ended in _ended_before(runs, logs_end):
         old = [run_id for run_id in ended if run_id not in in_use]

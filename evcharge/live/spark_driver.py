@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
+from evcharge import spark_daemon
 from evcharge.class_archive import archive_options
 from evcharge.components import NATIVE, SPARK
+from evcharge.memory import GIVES_BACK, SPARK_COLLECTS_EVERY
 from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings, require_clone
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+#: What the queries' workers need.
+WORKER_IMPORTS = "elasticsearch,pyarrow,evcharge.live.stream_inputs"
 
 
 def stream_session(settings: Settings) -> SparkSession:
@@ -44,7 +51,11 @@ def stream_session(settings: Settings) -> SparkSession:
         lakefs_endpoint=settings.lakefs_endpoint,
         access_key=settings.lakefs_access_key,
         secret_key=settings.lakefs_secret_key.get_secret_value(),
+        gives_back=" ".join(GIVES_BACK),
+        daemon=spark_daemon.MODULE,
+        collects_every=SPARK_COLLECTS_EVERY,
     )
+    _start_forks()
     # A file, because a session's own configuration stands in the driver's arguments, which every user of the machine can read.
     properties = work / "spark-defaults.conf"
     with open(properties, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
@@ -59,7 +70,7 @@ def stream_session(settings: Settings) -> SparkSession:
         "spark.driver.memory": "1g",
         # Both tiers of compilation stay on: reading and judging a row soon takes a third of the time that it takes with the
         # first tier alone (measured here).
-        "spark.driver.extraJavaOptions": f"-XX:+UseSerialGC {archive_options('stream', jars)} "
+        "spark.driver.extraJavaOptions": f"-XX:+UseSerialGC -Xms64m {' '.join(GIVES_BACK)} {archive_options('stream', jars)} "
         "-Duser.timezone=UTC -Djdk.lang.Process.launchMechanism=VFORK "
         f"-Dlog4j2.configurationFile={NATIVE / 'spark' / 'log4j2.properties'}",
         # The queries share the slots: no query waits for the end of another's batch.
@@ -81,3 +92,13 @@ def stream_session(settings: Settings) -> SparkSession:
         builder = builder.config(name, value)
     session: SparkSession = builder.getOrCreate()
     return session
+
+
+def _start_forks() -> None:
+    """Starts the process of which the queries' daemons are forks. It ends with this one."""
+    name = os.environ[spark_daemon.FORKS] = f"evcharge-{uuid4()}"
+    subprocess.Popen(
+        [sys.executable, "-m", spark_daemon.MODULE, "--forks", name],
+        stdin=subprocess.PIPE,
+        env=os.environ | {spark_daemon.IMPORTS: WORKER_IMPORTS},
+    )

@@ -16,6 +16,7 @@ from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from evcharge.memory import ENVIRONMENT as GIVING_BACK
 from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
 from evcharge.stack.files import socket_path, write_private
@@ -179,7 +180,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 def _program(server: Server, priority: int) -> str:
     # a changed configuration file changes this variable, and supervisord then restarts the server
-    environment = server.environment | {"CONFIGURATION_DIGEST": server.digest()}
+    environment = GIVING_BACK | server.environment | {"CONFIGURATION_DIGEST": server.digest()}
     pairs = ",".join(f'{name}="{_plain(value)}"' for name, value in environment.items())
     yielding = ("nice", "-n", str(server.niceness)) if server.niceness else ()
     as_user = unprivileged(SERVER_USER_ID) if server.unprivileged else ()

@@ -31,7 +31,7 @@ ASSEMBLER = "evcharge_assets.definitions"
 #: from nothing else: packages that share a floor do not know each other. A module at the top of `evcharge/` is a package of
 #: its own here.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "priority", "log", "gathering", "record_batches", "class_archive"),
+    ("errors", "clock", "priority", "log", "gathering", "record_batches", "class_archive", "memory", "spark_daemon"),
     ("settings", "lock", "places", "table_files", "passes"),
     ("connections", "components", "coming"),
     ("kafka_log", "dagster_api", "disk"),

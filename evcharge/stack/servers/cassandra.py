@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from evcharge.components import NATIVE, Component, pinned_version
 from evcharge.connections import cassandra, require_listener
+from evcharge.memory import G1_GIVES_BACK
 from evcharge.priority import STREAM
 from evcharge.stack.errors import StackError
 from evcharge.stack.files import write_from_template
@@ -44,7 +45,7 @@ class Cassandra(Server):
     def command(self) -> tuple[str, ...]:
         data = self.folder / "data"
         return (
-            *(java_path(), "-Xms256m", "-Xmx1g", f"-javaagent:{self.program}/jamm-{_JAMM}.jar"),
+            *(java_path(), "-Xms64m", "-Xmx1g", *G1_GIVES_BACK, f"-javaagent:{self.program}/jamm-{_JAMM}.jar"),
             f"@{NATIVE / 'cassandra' / 'jvm.options'}",
             f"-Dlogback.configurationFile={NATIVE / 'cassandra' / 'logback.xml'}",
             f"-Dcassandra.config={(self.folder / 'cassandra.yaml').as_uri()}",

@@ -80,8 +80,8 @@ class DagsterCodeServer(_DagsterProcess):
     @property
     def command(self) -> tuple[str, ...]:
         return (
-            *(sys.executable, "-m", "evcharge_assets.code_server", "code-server", "start"),
-            *("--socket", str(code_socket(self.settings))),
+            *(sys.executable, "-m", "evcharge_assets.code_server", "api", "grpc"),
+            *("--socket", str(code_socket(self.settings)), "--inject-env-vars-from-instance"),
             *("-m", "evcharge_assets.definitions", "-a", "defs"),
             *("-d", str(PROJECT), "--location-name", "evcharge", "--use-python-environment-entry-point"),
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from evcharge.components import NATIVE, Component, Maven, pinned_version
+from evcharge.memory import G1_GIVES_BACK
 from evcharge.stack.files import write_from_template, write_private
 from evcharge.stack.programs import java_command, java_path
 from evcharge.stack.servers.base import Server, password
@@ -64,7 +65,8 @@ class Elasticsearch(Server):
             port=self.settings.port("elasticsearch"),
             transport_port=self.settings.port("elasticsearch_transport"),
         )
-        for name in ("jvm.options", "log4j2.properties", "roles.yml"):
+        write_from_template("elasticsearch/jvm.options", config / "jvm.options", gives_back="\n".join(G1_GIVES_BACK))
+        for name in ("log4j2.properties", "roles.yml"):
             write_private(config / name, (NATIVE / "elasticsearch" / name).read_text())
         self._write_users(config)
 

@@ -11,6 +11,7 @@ from evcharge.components import NATIVE, Component, pinned_version
 from evcharge.connections import kafka_errors, kafka_options, require_listener
 from evcharge.contracts import CONTRACTS, STATION_REGISTRY
 from evcharge.errors import UserError
+from evcharge.memory import G1_GIVES_BACK
 from evcharge.settings import Settings
 from evcharge.stack.errors import StackError
 from evcharge.stack.files import write_from_template, write_private
@@ -52,7 +53,7 @@ class Kafka(Server):
     def command(self) -> tuple[str, ...]:
         return (
             # the first tier of compilation only: about half the processor time of starting and of light load
-            *(java_path(), "-Xms128m", "-Xmx512m", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1"),
+            *(java_path(), "-Xms64m", "-Xmx512m", *G1_GIVES_BACK, "-XX:TieredStopAtLevel=1"),
             *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", _LOGGING),
             *("-cp", f"{self.program}/*", "kafka.Kafka", str(self.folder / "server.properties")),
         )

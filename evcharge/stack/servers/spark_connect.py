@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from evcharge import spark_daemon
 from evcharge.components import SPARK
 from evcharge.connections import require_listener, spark_remote_url
+from evcharge.memory import GIVES_BACK, SPARK_COLLECTS_EVERY
 from evcharge.priority import BACKGROUND
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import java_command
@@ -58,6 +60,7 @@ class SparkConnect(Server):
             "SPARK_LOCAL_IP": "127.0.0.1",
             # the workers would otherwise be the PATH's python3, which has none of the project's packages
             "PYSPARK_PYTHON": sys.executable,
+            spark_daemon.IMPORTS: "pyarrow,evcharge.lake.rowfiles",
             **project_environment(self.settings),
         }
 
@@ -74,6 +77,9 @@ class SparkConnect(Server):
             lakefs_endpoint=self.settings.lakefs_endpoint,
             access_key=self.settings.lakefs_access_key,
             secret_key=self.settings.lakefs_secret_key.get_secret_value(),
+            gives_back=" ".join(GIVES_BACK),
+            daemon=spark_daemon.MODULE,
+            collects_every=SPARK_COLLECTS_EVERY,
         )
 
     def probe(self) -> None:

@@ -43,13 +43,11 @@ def test_a_run_begins_with_the_definitions_and_without_threads_of_others() -> No
     assert found["seconds"] < 1.5
 
 
-def test_dagsters_command_makes_the_warm_server_here_and_in_its_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dagsters_command_makes_the_warm_server(monkeypatch: pytest.MonkeyPatch) -> None:
     from dagster._grpc import server
 
     monkeypatch.setattr(server, "DagsterApiServer", server.DagsterApiServer)
-    monkeypatch.setattr(server, "get_python_environment_entry_point", server.get_python_environment_entry_point)
     monkeypatch.setattr(code_server, "dagster_main", lambda: None)
     monkeypatch.setattr(sys, "argv", ["x"])
     code_server.main()
     assert server.DagsterApiServer is code_server.WarmApiServer
-    assert server.get_python_environment_entry_point("/x/python") == ["/x/python", "-m", "evcharge_assets.code_server"]

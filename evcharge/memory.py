@@ -1,0 +1,23 @@
+"""With these options and variables a server at rest takes what it uses, and no longer what it once took."""
+
+from __future__ import annotations
+
+#: Milliseconds. Nothing to do costs some ten ms of processor time.
+_EVERY_MS = 300_000
+
+#: The heap follows what is in use: by default up to 70 % of it may be free. What C code has freed goes back to the system.
+#: Java 17 knows the trimming since 17.0.9 (JDK-8293114).
+GIVES_BACK = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    # less than this, and a large job collects again and again until the heap has grown
+    "-XX:MinHeapFreeRatio=20",
+    "-XX:MaxHeapFreeRatio=40",
+    f"-XX:TrimNativeHeapInterval={_EVERY_MS}",
+)
+#: G1 collects by itself only when the heap fills up, which takes hours at rest (JEP 346).
+G1_GIVES_BACK = ("-XX:+UseG1GC", f"-XX:G1PeriodicGCInterval={_EVERY_MS}", *GIVES_BACK)
+#: So does the serial collector, and Spark calls it: this is its setting `spark.cleaner.periodicGC.interval`.
+SPARK_COLLECTS_EVERY = f"{_EVERY_MS // 1000}s"
+#: For the environment of every server. The C library makes up to eight arenas for each core, and what is freed in one is not
+#: used in another. Arrow has an allocator of its own, which keeps what is freed.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
