@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,25 @@ def test_a_folder_that_cannot_be_written_to_is_not_used(tmp_path: Path) -> None:
 def test_a_file_in_the_folders_place_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert made_once(tmp_path / "file", []) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("writable", [True, False])
+def test_the_packages_are_read_by_another_process(tmp_path: Path, writable: bool) -> None:
+    """What they hold would stay in the memory of one that runs for weeks, such as the dashboard, which may not write there."""
+    folder = tmp_path / "trips"
+    if not writable:
+        folder.touch()
+    load = (
+        "import sys; from pathlib import Path; from evcharge.trips import gazetteer, roads; "
+        "gazetteer.load(Path(sys.argv[1])); roads.load(Path(sys.argv[1])); "
+        "print('zipcodes' in sys.modules, 'scgraph' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", load, str(folder)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
+    assert not writable or len(list(folder.iterdir())) == 2
 
 
 @pytest.mark.slow
