@@ -19,5 +19,6 @@ G1_GIVES_BACK = ("-XX:+UseG1GC", f"-XX:G1PeriodicGCInterval={_EVERY_MS}", *GIVES
 #: So does the serial collector, and Spark calls it: this is its setting `spark.cleaner.periodicGC.interval`.
 SPARK_COLLECTS_EVERY = f"{_EVERY_MS // 1000}s"
 #: For the environment of every server. The C library makes up to eight arenas for each core, and what is freed in one is not
-#: used in another. Arrow has an allocator of its own, which keeps what is freed.
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+#: used in another. Arrow has an allocator of its own, which keeps what is freed. Go lets a heap double before it collects; here
+#: it grows by half.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system", "GOGC": "50"}
