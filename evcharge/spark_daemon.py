@@ -33,6 +33,8 @@ _SIZE_BYTES = 4
 
 
 def main() -> None:
+    # as PySpark's own: a Ctrl-C in the terminal is for the driver, which then closes the standard input
+    os.setpgid(0, 0)
     if sys.argv[1:2] == ["--forks"]:
         serve_forks(sys.argv[2])
     elif not (name := os.environ.get(FORKS)) or not _hand_over(name):
@@ -67,9 +69,9 @@ def _address(name: str) -> str:
     return f"\0{name}"
 
 
-def _is_ours(asker: socket.socket) -> bool:
-    """Whether the same user asks. A socket without a file has no rights of its own."""
-    credentials = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+def _is_ours(connection: socket.socket) -> bool:
+    """Whether the same user is at the other end. A socket without a file has no rights of its own."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return bool(struct.unpack("3i", credentials)[1] == os.getuid())
 
 
@@ -83,6 +85,8 @@ def _hand_over(name: str) -> bool:
         while True:
             try:
                 asker.connect(_address(name))
+                if not _is_ours(asker):
+                    return False
                 break
             except OSError:
                 if time.monotonic() > deadline:

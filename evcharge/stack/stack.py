@@ -31,6 +31,8 @@ from evcharge.stack.supervisor import Process, Supervisor
 POLL_INTERVAL_S = 0.5
 #: How long a server may take from its start until it is healthy. Elasticsearch took 125 s with 20 processes for 2 processors.
 READY_WITHIN_S = 300
+#: How long its process may end again and again before `up` gives it up. supervisord goes on trying.
+STARTS_WITHIN_S = 60
 LOG_LINES_SHOWN = 15
 #: What sends rows and what asks for runs.
 SOURCES_OF_RUNS = ("simulation", "dagster-daemon")
@@ -289,9 +291,10 @@ class Stack:
         if problem is None:
             return True
         self.report(name, f"not ready yet: {problem}")
-        late = time.monotonic() - started[name] > READY_WITHIN_S
-        if late or (process.state in _GIVEN_UP and not server.external):
-            raise StackError(self._failure(server, problem))
+        waited_s = time.monotonic() - started[name]
+        fails = process.state in _GIVEN_UP or (process.state == "BACKOFF" and waited_s > STARTS_WITHIN_S)
+        if waited_s > READY_WITHIN_S or (fails and not server.external):
+            raise StackError(self._failure(server, problem, waited_s))
         return False
 
     def _problem(self, server: Server, process: Process) -> str | None:
@@ -306,14 +309,12 @@ class Stack:
             return explain(error)
         return None
 
-    def _failure(self, server: Server, problem: str) -> str:
+    def _failure(self, server: Server, problem: str, waited_s: float) -> str:
         if server.external:
             return f"{server.name} (external) is not healthy: {problem}"
         log = self.log(server.name)
         tail = "\n".join(f"  | {line}" for line in last_lines(log, LOG_LINES_SHOWN))
-        return (
-            f"{server.name} did not get healthy within {READY_WITHIN_S} s: {problem}\nits log {log} ends with\n{tail}"
-        )
+        return f"{server.name} did not get healthy in {waited_s:.0f} s: {problem}\nits log {log} ends with\n{tail}"
 
     def _status(self, server: Server, process: Process) -> Status:
         problem = self._problem(server, process)

@@ -26,6 +26,9 @@ from evcharge.stack.servers.base import SERVER_USER_ID, Server
 
 _USER = "evcharge"
 _START_TIMEOUT_S = 15
+#: Without end in practice: supervisord waits a second longer after each, so an hour has 85, and a day 415. A server that ended
+#: on a full disk is back some minutes after there is room.
+START_TRIES = 1_000_000
 #: supervisord's words for a process that does not run
 _ENDED = ("STOPPED", "EXITED", "FATAL")
 
@@ -89,7 +92,9 @@ class Supervisor:
         }
 
     def start(self, name: str) -> None:
-        """Starts a server; nothing happens if it runs."""
+        """Starts a server, without waiting for its next try; nothing happens if it runs."""
+        if (process := self.processes().get(name)) and process.state == "BACKOFF":
+            self._call("stopProcess", name, ignore=(Faults.NOT_RUNNING,))
         self._call("startProcess", name, False, ignore=(Faults.ALREADY_STARTED,))
 
     def stop_together(self, names: Iterable[str], report: Callable[[str, str], None]) -> None:
@@ -192,7 +197,7 @@ priority = {priority}
 autostart = false
 autorestart = {"true" if server.restarts_after_success else "unexpected"}
 startsecs = 2
-startretries = 10
+startretries = {START_TRIES}
 stopsignal = TERM
 stopwaitsecs = {server.stop_within_s}
 stopasgroup = true

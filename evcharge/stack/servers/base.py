@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import string
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,11 @@ def project_environment(settings: Settings) -> dict[str, str]:
         "EVCHARGE_PROFILE": settings.profile,
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": settings.spark_token.get_secret_value(),
     }
+
+
+def around_full_disk(what: str, folder: Path) -> tuple[str, ...]:
+    """What stands before a program's command: see `evcharge.stack.full_disk`."""
+    return (sys.executable, "-m", "evcharge.stack.full_disk", what, str(folder))
 
 
 def password() -> str:

@@ -14,7 +14,7 @@ from evcharge.priority import STREAM
 from evcharge.stack.errors import StackError
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import java_command, java_path
-from evcharge.stack.servers.base import Server, password
+from evcharge.stack.servers.base import Server, around_full_disk, password
 from evcharge.stack.servers.probing import PROBE_TIMEOUT_S
 
 #: The version of the agent that cassandra-all depends on (its POM).
@@ -45,6 +45,7 @@ class Cassandra(Server):
     def command(self) -> tuple[str, ...]:
         data = self.folder / "data"
         return (
+            *around_full_disk("without-blank", data / "commitlog"),
             *(java_path(), "-Xms64m", "-Xmx1g", *G1_GIVES_BACK, f"-javaagent:{self.program}/jamm-{_JAMM}.jar"),
             f"@{NATIVE / 'cassandra' / 'jvm.options'}",
             f"-Dlogback.configurationFile={NATIVE / 'cassandra' / 'logback.xml'}",

@@ -82,6 +82,8 @@ class DagsterCodeServer(_DagsterProcess):
         return (
             *(sys.executable, "-m", "evcharge_assets.code_server", "api", "grpc"),
             *("--socket", str(code_socket(self.settings)), "--inject-env-vars-from-instance"),
+            # code that does not load is then shown in the web UI
+            "--lazy-load-user-code",
             *("-m", "evcharge_assets.definitions", "-a", "defs"),
             *("-d", str(PROJECT), "--location-name", "evcharge", "--use-python-environment-entry-point"),
         )

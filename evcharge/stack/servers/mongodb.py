@@ -10,7 +10,7 @@ from evcharge.components import pinned_version
 from evcharge.connections import mongodb, require_listener
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import environment_script, secantus_command
-from evcharge.stack.servers.base import Server, password
+from evcharge.stack.servers.base import Server, around_full_disk, password
 from evcharge.stack.servers.probing import PROBE_TIMEOUT_S
 
 
@@ -33,7 +33,8 @@ class MongoDB(Server):
 
     @property
     def command(self) -> tuple[str, ...]:
-        return (str(environment_script("secantusd-py")), "--config", str(self.folder / "secantusd.toml"))
+        program = (str(environment_script("secantusd-py")), "--config", str(self.folder / "secantusd.toml"))
+        return (*around_full_disk("restart", self.folder), *program)
 
     @property
     def environment(self) -> dict[str, str]:

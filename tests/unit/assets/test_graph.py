@@ -150,6 +150,6 @@ def test_workspace_points_at_the_definitions() -> None:
     assert environment["DAGSTER_CODE_SOCKET"] == command[command.index("--socket") + 1]
     assert server["location_name"] == command[command.index("--location-name") + 1]
     # the first -m is Python's: the server itself
-    options = command[command.index("start") :]
+    options = command[command.index("grpc") :]
     module, attribute = options[options.index("-m") + 1], options[options.index("-a") + 1]
     assert isinstance(getattr(sys.modules[module], attribute), dg.Definitions)

@@ -134,6 +134,15 @@ def test_a_stream_that_was_relieved_is_no_server_that_fails(
         bring_up("kafka")
 
 
+def test_a_server_whose_process_ends_again_and_again_is_given_up(
+    bring_up: Callable[..., list[str]], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.states = {"kafka": "BACKOFF"}
+    monkeypatch.setattr(module, "STARTS_WITHIN_S", 0.05)
+    with pytest.raises(StackError, match=r"kafka did not get healthy in 0 s: its process is BACKOFF"):
+        bring_up("kafka")
+
+
 def test_the_first_look_needs_nothing_that_is_built_from_source() -> None:
     settings = load_settings(profile="full")
     first = first_look_servers(settings)
