@@ -61,22 +61,38 @@ def plain_memory() -> Iterator[None]:
         pa.set_memory_pool(before)
 
 
+class Gathering:
+    """Tables that are held until they have at least `rows` rows or `nbytes` bytes together."""
+
+    def __init__(self, rows: int, nbytes: int) -> None:
+        self._most_rows, self._most_bytes = rows, nbytes
+        self._held: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def add(self, table: pa.Table) -> pa.Table | None:
+        """What is held, once it is enough; it is then held no longer."""
+        if table.num_rows:
+            self._held.append(table)
+            self._rows += table.num_rows
+            self._bytes += table.nbytes
+        return self.take() if self._rows >= self._most_rows or self._bytes >= self._most_bytes else None
+
+    def take(self) -> pa.Table | None:
+        """What is held, None if nothing is; it is then held no longer."""
+        held, self._held = self._held, []
+        self._rows = self._bytes = 0
+        return pa.concat_tables(held) if held else None
+
+
 def gathered(batches: Iterable[pa.RecordBatch], rows: int, nbytes: int) -> Iterator[pa.Table]:
     """The batches as tables of at least `rows` rows or `nbytes` bytes; the last one may be smaller, and none is empty."""
-    held: list[pa.RecordBatch] = []
-    held_rows = held_bytes = 0
+    gathering = Gathering(rows, nbytes)
     for batch in batches:
-        if batch.num_rows == 0:
-            continue
-        held.append(batch)
-        held_rows += batch.num_rows
-        held_bytes += batch.nbytes
-        if held_rows >= rows or held_bytes >= nbytes:
-            # a batch that is taken must not be held any longer by this function
-            table = pa.Table.from_batches(held)
-            held, held_rows, held_bytes = [], 0, 0
-            del batch
+        table = gathering.add(pa.Table.from_batches([batch]))
+        # a batch that is taken must not be held any longer by this function
+        del batch
+        if table is not None:
             yield table
-            del table
-    if held:
-        yield pa.Table.from_batches(held)
+        del table
+    if (table := gathering.take()) is not None:
+        yield table

@@ -7,7 +7,8 @@ _EVERY_MS = 300_000
 
 #: The heap follows what is in use: by default up to 70 % of it may be free. What C code has freed goes back to the system.
 #: Java 17 knows the trimming since 17.0.9 (JDK-8293114).
-GIVES_BACK = (
+_GIVES_BACK = (
+    "-Xms64m",
     "-XX:+IgnoreUnrecognizedVMOptions",
     # less than this, and a large job collects again and again until the heap has grown
     "-XX:MinHeapFreeRatio=20",
@@ -15,8 +16,9 @@ GIVES_BACK = (
     f"-XX:TrimNativeHeapInterval={_EVERY_MS}",
 )
 #: G1 collects by itself only when the heap fills up, which takes hours at rest (JEP 346).
-G1_GIVES_BACK = ("-XX:+UseG1GC", f"-XX:G1PeriodicGCInterval={_EVERY_MS}", *GIVES_BACK)
-#: So does the serial collector, and Spark calls it: this is its setting `spark.cleaner.periodicGC.interval`.
+G1_GIVES_BACK = ("-XX:+UseG1GC", f"-XX:G1PeriodicGCInterval={_EVERY_MS}", *_GIVES_BACK)
+#: So does the serial collector, which Spark calls: its setting `spark.cleaner.periodicGC.interval` is SPARK_COLLECTS_EVERY.
+SERIAL_GIVES_BACK = ("-XX:+UseSerialGC", *_GIVES_BACK)
 SPARK_COLLECTS_EVERY = f"{_EVERY_MS // 1000}s"
 #: For the environment of every server. The C library makes up to eight arenas for each core, and what is freed in one is not
 #: used in another. Arrow has an allocator of its own, which keeps what is freed. Go lets a heap double before it collects; here

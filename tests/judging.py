@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from evcharge.contracts import CONTRACTS, Contract
+from evcharge.lake.schemas import KAFKA_SCHEMA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,15 +24,28 @@ if TYPE_CHECKING:
 #: When Kafka took the messages that are judged.
 TAKEN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
-_KAFKA = pa.schema(
-    [
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("timestamp", pa.timestamp("us", tz="UTC")),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-    ]
-)
+#: A good session event.
+EVENT: dict[str, Any] = {
+    "schema_version": 1,
+    "event_id": "s-1",
+    "session_id": "s",
+    "sequence": 1,
+    "station_id": "station",
+    "evse_id": "evse",
+    "event_type": "stopped",
+    "occurred_at": "2026-11-21T12:00:00Z",
+    "energy_delivered_kwh": 12.345,
+    "started_at": "2026-11-21T11:00:00Z",
+}
+
+
+def kafka_records(values: Sequence[bytes | None], taken_at: Sequence[datetime] | None = None) -> pa.RecordBatch:
+    """The messages as Spark's Kafka source has them: one range of one partition, which Kafka took at TAKEN_AT by default."""
+    count = len(values)
+    columns = [[0] * count, range(count), taken_at or [TAKEN_AT] * count, [b"key"] * count, values]
+    return pa.record_batch(
+        [pa.array(c, f.type) for c, f in zip(columns, KAFKA_SCHEMA, strict=True)], schema=KAFKA_SCHEMA
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +127,8 @@ def _judge(topic: str, values: list[bytes | None], taken_at: list[datetime], las
     from evcharge.live.worker import records_of
     from evcharge.settings import load_settings
 
-    contract, count = CONTRACTS[topic], len(values)
-    columns = [[0] * count, range(count), taken_at, [b"key"] * count, values]
-    table = pa.table([pa.array(c, f.type) for c, f in zip(columns, _KAFKA, strict=True)], schema=_KAFKA)
-    rows = _spark().createDataFrame(table)
+    contract = CONTRACTS[topic]
+    rows = _spark().createDataFrame(pa.Table.from_batches([kafka_records(values, taken_at)]))
     found = judged(load_settings(home=Path(gettempdir())), rows, contract, last_places=last_places)
     found = found.orderBy("kafka_offset").localCheckpoint()
     broken = found.select("rule_code", "rule_field").toArrow().to_pylist()

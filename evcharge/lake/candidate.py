@@ -102,6 +102,7 @@ def write_candidate(
     from evcharge.lake.known_stations import known_stations, note_stations
     from evcharge.lake.last_places import from_bytes, places_after, read_last_places, write_last_places
     from evcharge.lake.rowfiles import FILE_DDL, LEFT_DDL, WRITTEN, RowFileWriter, SurelyGoodWriter
+    from evcharge.lake.schemas import KAFKA_SCHEMA
     from evcharge.lake.surely_good import SurelyGood, can_pick
 
     contract = CONTRACTS[planned.topic]
@@ -136,7 +137,7 @@ def write_candidate(
         rows = rows.coalesce(1)
     elif stations is not None and not release and can_pick(contract):
         good = SurelyGood(settings, contract.topic, pa.array(sorted(stations), pa.string()))
-        rows = rows.select("partition", "offset", "timestamp", "key", "value")
+        rows = rows.select(*KAFKA_SCHEMA.names)
         rows, carried = rows.mapInArrow(SurelyGoodWriter(writer, good), LEFT_DDL), (WRITTEN,)
     # exactly the range's records, each with the verdict of the row rules
     rows = judged(settings, rows, contract, stations, release=release, last_places=last_places, carried=carried)

@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from evcharge.connections import lake_files
 from evcharge.contracts import CONTRACTS, VEHICLE_TELEMETRY
 from evcharge.contracts.session_events import MAX_SESSION_DAYS
-from evcharge.gathering import gathered
+from evcharge.gathering import Gathering, gathered
 from evcharge.lake.last_places import newest_two, to_bytes
 from evcharge.lake.layout import quarantine_path, raw_path
-from evcharge.lake.schemas import QUARANTINE_SCHEMA, raw_schema
+from evcharge.lake.schemas import KAFKA_SCHEMA, QUARANTINE_SCHEMA, raw_schema
 from evcharge.lake.surely_good import SurelyGood
 from evcharge.settings import Settings
 
@@ -63,16 +63,7 @@ FILE_DDL = (
 #: is the only value in a row about a file: a line of FILE_SCHEMA, as JSON.
 WRITTEN = "written"
 LEFT_DDL = f"partition INT, offset BIGINT, timestamp TIMESTAMP, key BINARY, value BINARY, {WRITTEN} BINARY"
-_LEFT_SCHEMA = pa.schema(
-    [
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("timestamp", pa.timestamp("us", tz="UTC")),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        (WRITTEN, pa.binary()),
-    ]
-)
+_LEFT_SCHEMA = KAFKA_SCHEMA.append(pa.field(WRITTEN, pa.binary()))
 
 
 @dataclass(frozen=True)
@@ -156,23 +147,17 @@ class SurelyGoodWriter:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         files = lake_files(self.writer.settings)
         lines: list[dict[str, object]] = []
-        held: list[pa.Table] = []
+        gathering = Gathering(FLUSH_ROWS, FLUSH_BYTES)
         for batch in batches:
             rows, left = self.good.pick(batch)
             if left.num_rows:
                 yield _left({name: left[name] for name in left.schema.names}, left.num_rows)
-            held.append(rows)
-            # these rows are short, and their number bounds their bytes
-            if sum(each.num_rows for each in held) >= FLUSH_ROWS:
-                lines += self._write(files, held)
-        lines += self._write(files, held)
+            if (enough := gathering.add(rows)) is not None:
+                lines += self.writer.write(files, enough)
+        if (rest := gathering.take()) is not None:
+            lines += self.writer.write(files, rest)
         if lines:
             yield _left({WRITTEN: pa.array([orjson.dumps(line) for line in lines], pa.binary())}, len(lines))
-
-    def _write(self, files: pyarrow.fs.S3FileSystem, held: list[pa.Table]) -> list[dict[str, object]]:
-        rows = pa.concat_tables(held) if held else pa.table({})
-        held.clear()
-        return self.writer.write(files, rows) if rows.num_rows else []
 
 
 def _left(columns: dict[str, pa.Array], rows: int) -> pa.RecordBatch:

@@ -7,7 +7,8 @@ import pyarrow as pa
 from evcharge.contracts import Contract, FieldType
 from evcharge.lake.layout import ARCHIVE_COLUMNS
 
-_ARROW = {
+#: A field's type in Arrow.
+ARROW_TYPES = {
     FieldType.STRING: pa.string(),
     FieldType.INTEGER: pa.int32(),
     FieldType.LONG: pa.int64(),
@@ -31,7 +32,18 @@ _ARROW = {
 }
 
 #: What the archive adds to every raw row.
-ARCHIVE_FIELDS = tuple(pa.field(c.name, _ARROW[c.type], nullable=not c.required) for c in ARCHIVE_COLUMNS)
+ARCHIVE_FIELDS = tuple(pa.field(c.name, ARROW_TYPES[c.type], nullable=not c.required) for c in ARCHIVE_COLUMNS)
+
+#: The columns of Spark's Kafka source that a publication reads.
+KAFKA_SCHEMA = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+    ]
+)
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -46,5 +58,5 @@ QUARANTINE_SCHEMA = pa.schema(
 
 def raw_schema(contract: Contract) -> pa.Schema:
     """The Parquet schema of `raw/<topic>/`."""
-    own = [pa.field(f.name, _ARROW[f.type], nullable=not f.required) for f in contract.fields]
+    own = [pa.field(f.name, ARROW_TYPES[f.type], nullable=not f.required) for f in contract.fields]
     return pa.schema([*own, *ARCHIVE_FIELDS])

@@ -20,7 +20,7 @@ import pyarrow.json as pj
 from evcharge.contracts import CONTRACTS, Contract, Field, FieldType
 from evcharge.contracts.session_events import MAX_STAY_S
 from evcharge.lake.judge import CLOCK_SKEW_ALLOWED
-from evcharge.lake.schemas import raw_schema
+from evcharge.lake.schemas import ARROW_TYPES
 from evcharge.settings import Settings
 
 #: A longer message is left to Spark, whose JSON parser refuses numbers of more than 1,000 digits.
@@ -28,17 +28,12 @@ MAX_BYTES = 1_000
 #: So few messages are not halved again to find the one that Arrow cannot read.
 _FEW = 64
 
-_READ_AS = {
-    FieldType.STRING: pa.string(),
-    FieldType.INTEGER: pa.int32(),
-    FieldType.LONG: pa.int64(),
-    FieldType.DOUBLE: pa.float64(),
-    FieldType.BOOLEAN: pa.bool_(),
-    # a text first, since Arrow reads more forms of time than the rules allow
-    FieldType.TIMESTAMP: pa.string(),
+# times as texts first, since Arrow reads more forms of a time than the rules allow
+_READ_AS = {kind: arrow for kind, arrow in ARROW_TYPES.items() if not pa.types.is_nested(arrow)} | {
+    FieldType.TIMESTAMP: pa.string()
 }
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$"
-_TIMESTAMP = pa.timestamp("us", tz="UTC")
+_TIMESTAMP = ARROW_TYPES[FieldType.TIMESTAMP]
 
 Mask: TypeAlias = pa.BooleanArray
 
@@ -221,9 +216,7 @@ def _all(masks: Iterator[Mask] | list[Mask]) -> Mask:
 
 
 def _empty(contract: Contract) -> pa.Table:
-    schema = raw_schema(contract)
-    # the archive's fields say which may be null; these rows are not checked yet
-    return pa.schema([(name, schema.field(name).type) for name in contract.columns]).empty_table()
+    return pa.schema([(field.name, ARROW_TYPES[field.type]) for field in contract.fields]).empty_table()
 
 
 def _as_judged(contract: Contract, rows: pa.Table, messages: pa.RecordBatch) -> pa.Table:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from evcharge import spark_daemon
 from evcharge.class_archive import archive_options
 from evcharge.components import NATIVE, SPARK
-from evcharge.memory import GIVES_BACK, SPARK_COLLECTS_EVERY
+from evcharge.memory import SERIAL_GIVES_BACK, SPARK_COLLECTS_EVERY
 from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings, require_clone
 
@@ -51,7 +51,7 @@ def stream_session(settings: Settings) -> SparkSession:
         lakefs_endpoint=settings.lakefs_endpoint,
         access_key=settings.lakefs_access_key,
         secret_key=settings.lakefs_secret_key.get_secret_value(),
-        gives_back=" ".join(GIVES_BACK),
+        gives_back=" ".join(SERIAL_GIVES_BACK),
         daemon=spark_daemon.MODULE,
         collects_every=SPARK_COLLECTS_EVERY,
     )
@@ -70,7 +70,7 @@ def stream_session(settings: Settings) -> SparkSession:
         "spark.driver.memory": "1g",
         # Both tiers of compilation stay on: reading and judging a row soon takes a third of the time that it takes with the
         # first tier alone (measured here).
-        "spark.driver.extraJavaOptions": f"-XX:+UseSerialGC -Xms64m {' '.join(GIVES_BACK)} {archive_options('stream', jars)} "
+        "spark.driver.extraJavaOptions": f"{' '.join(SERIAL_GIVES_BACK)} {archive_options('stream', jars)} "
         "-Duser.timezone=UTC -Djdk.lang.Process.launchMechanism=VFORK "
         f"-Dlog4j2.configurationFile={NATIVE / 'spark' / 'log4j2.properties'}",
         # The queries share the slots: no query waits for the end of another's batch.

@@ -46,7 +46,7 @@ class Cassandra(Server):
         data = self.folder / "data"
         return (
             *around_full_disk("without-blank", data / "commitlog"),
-            *(java_path(), "-Xms64m", "-Xmx1g", *G1_GIVES_BACK, f"-javaagent:{self.program}/jamm-{_JAMM}.jar"),
+            *(java_path(), "-Xmx1g", *G1_GIVES_BACK, f"-javaagent:{self.program}/jamm-{_JAMM}.jar"),
             f"@{NATIVE / 'cassandra' / 'jvm.options'}",
             f"-Dlogback.configurationFile={NATIVE / 'cassandra' / 'logback.xml'}",
             f"-Dcassandra.config={(self.folder / 'cassandra.yaml').as_uri()}",

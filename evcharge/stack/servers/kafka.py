@@ -53,7 +53,7 @@ class Kafka(Server):
     def command(self) -> tuple[str, ...]:
         return (
             # the first tier of compilation only: about half the processor time of starting and of light load
-            *(java_path(), "-Xms64m", "-Xmx512m", *G1_GIVES_BACK, "-XX:TieredStopAtLevel=1"),
+            *(java_path(), "-Xmx512m", *G1_GIVES_BACK, "-XX:TieredStopAtLevel=1"),
             *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", _LOGGING),
             *("-cp", f"{self.program}/*", "kafka.Kafka", str(self.folder / "server.properties")),
         )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from evcharge import spark_daemon
 from evcharge.components import SPARK
 from evcharge.connections import require_listener, spark_remote_url
-from evcharge.memory import GIVES_BACK, SPARK_COLLECTS_EVERY
+from evcharge.memory import SERIAL_GIVES_BACK, SPARK_COLLECTS_EVERY
 from evcharge.priority import BACKGROUND
 from evcharge.stack.files import write_from_template
 from evcharge.stack.programs import java_command
@@ -77,7 +77,7 @@ class SparkConnect(Server):
             lakefs_endpoint=self.settings.lakefs_endpoint,
             access_key=self.settings.lakefs_access_key,
             secret_key=self.settings.lakefs_secret_key.get_secret_value(),
-            gives_back=" ".join(GIVES_BACK),
+            gives_back=" ".join(SERIAL_GIVES_BACK),
             daemon=spark_daemon.MODULE,
             collects_every=SPARK_COLLECTS_EVERY,
         )

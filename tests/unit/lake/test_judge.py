@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from judging import TAKEN_AT, Judge, Judged
+from judging import EVENT, TAKEN_AT, Judge, Judged
 
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
 from evcharge.contracts.spark import readable
@@ -24,18 +24,6 @@ from evcharge.lake.last_places import KEPT, SCHEMA
 
 pytestmark = pytest.mark.slow
 
-EVENT: dict[str, Any] = {
-    "schema_version": 1,
-    "event_id": "s-1",
-    "session_id": "s",
-    "sequence": 1,
-    "station_id": "station",
-    "evse_id": "evse",
-    "event_type": "stopped",
-    "occurred_at": "2026-11-21T12:00:00Z",
-    "energy_delivered_kwh": 12.345,
-    "started_at": "2026-11-21T11:00:00Z",
-}
 STATION: dict[str, Any] = {
     "schema_version": 1,
     "observed_at": "2026-11-21T12:00:00Z",
