@@ -15,6 +15,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
@@ -30,7 +31,6 @@ import structlog
 from benchmarks.harness import Report, Result
 from benchmarks.lake import RUN, fresh
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY, Contract
-from evcharge.lake import candidate
 from evcharge.lake.ledger import OffsetRange
 from evcharge.lake.publish import publish_range
 from evcharge.lake.repository import MAIN, Repository
@@ -65,12 +65,12 @@ def history(settings: Settings, effort: Effort, report: Report) -> list[Result]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     report("warming up")
     # the servers are cold at first, which would make the first hundred slow and the comparison easy
-    _session_seconds(_publications(fresh(settings, "history-warm"), COMPARED))
+    _session_seconds(publications(fresh(settings, "history-warm"), COMPARED))
     own = fresh(settings, "history")
     disk_before = _bytes_on_disk(settings)
     done: list[tuple[str, float]] = []
     began = time.monotonic()
-    for number, publication in enumerate(_publications(own, effort.publications), start=1):
+    for number, publication in enumerate(publications(own, effort.publications), start=1):
         done.append(publication)
         if number % COMPARED == 0:
             report(f"{number:,} of {effort.publications:,} publications")
@@ -108,7 +108,7 @@ def _results(settings: Settings, done: list[tuple[str, float]], disk_before: int
     )
     disk.ours.append(round((_bytes_on_disk(settings) - disk_before) / 1e6, 1))
     report("a new repository")
-    new = _session_seconds(_publications(fresh(settings, "history-new"), 2 * COMPARED))
+    new = _session_seconds(publications(fresh(settings, "history-new"), 2 * COMPARED))
     times.details["new_repository_s"] = round(median(new[:COMPARED]), 4)
     results = [times, files, disk]
     for result in results:
@@ -120,7 +120,7 @@ def _session_seconds(publications: Iterable[tuple[str, float]]) -> list[float]:
     return [seconds for topic, seconds in publications if topic == SESSION_EVENTS.topic]
 
 
-def _publications(settings: Settings, count: int) -> Iterator[tuple[str, float]]:
+def publications(settings: Settings, count: int) -> Iterator[tuple[str, float]]:
     """Publishes so many ranges; of each the topic and the seconds that it took."""
     repository, judged = Repository(settings), given_rows()
     ends: dict[str, int] = {}
@@ -129,11 +129,21 @@ def _publications(settings: Settings, count: int) -> Iterator[tuple[str, float]]
         planned = next_range(topic, ends.get(topic, 0), START_AT + number * APART)
         ends[topic] = planned.end[0]
         rows = placed(judged[topic], contract, planned)
-        with patch.object(candidate, "_judged_rows", lambda *_, rows=rows, **__: Given(rows)):
+        with spark_gives(rows):
             began = time.perf_counter()
             publish_range(settings, repository, cast(Any, None), planned, RUN)
             seconds = time.perf_counter() - began
         yield topic, seconds
+
+
+@contextmanager
+def spark_gives(rows: pa.Table) -> Iterator[None]:
+    """A publication begun here finds these rows in place of those that Spark reads from Kafka and judges."""
+    with (
+        patch("evcharge.lake.candidate.kafka_rows", lambda *_: Given(rows)),
+        patch("evcharge.lake.judge.judged", lambda _settings, given, *_, **__: given),
+    ):
+        yield
 
 
 def next_range(topic: str, start: int, at: datetime) -> OffsetRange:
@@ -198,6 +208,9 @@ class Given:
 
     rows: pa.Table
     lines: list[SimpleNamespace] = field(default_factory=list)
+
+    def coalesce(self, _tasks: int) -> Given:
+        return self
 
     def mapInArrow(self, write: Callable[[Any], Iterator[pa.RecordBatch]], _ddl: str) -> Given:
         for batch in write(iter(self.rows.combine_chunks().to_batches())):

@@ -23,7 +23,8 @@ def archive_options(name: str, jars: Iterable[Path], folder: Path = FOLDER) -> s
     jars or another Java need another archive; the old ones are deleted. Empty if the folder cannot be written.
 
     With an archive, Spark starts and plans the stream's queries in 16 s instead of 31, with 18 s of processor time instead
-    of 23 (two busy cores). The archive has 150 MB, and writing it takes 5 to 10 s.
+    of 23 (two busy cores), and Spark Connect is ready in 6 s instead of 18. An archive has 180 MB,
+    and writing it takes 5 to 12 s.
     """
     java = Path(os.environ["JAVA_HOME"]) / "bin" / "java" if "JAVA_HOME" in os.environ else shutil.which("java")
     found = hashlib.sha256()

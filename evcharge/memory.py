@@ -5,6 +5,10 @@ from __future__ import annotations
 #: Milliseconds. Nothing to do costs some ten ms of processor time.
 _EVERY_MS = 300_000
 
+#: By default Java (17.0.15) maps an archive of classes at a random address, and then changes and so copies all of its pages. At
+#: the address for which it was made only those are read that are used, and processes share them: of Spark Connect 370 MB are
+#: then its own instead of 500.
+SHARES_CLASSES = ("-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0")
 #: The heap follows what is in use: by default up to 70 % of it may be free. What C code has freed goes back to the system.
 #: Java 17 knows the trimming since 17.0.9 (JDK-8293114).
 _GIVES_BACK = (
@@ -14,6 +18,7 @@ _GIVES_BACK = (
     "-XX:MinHeapFreeRatio=20",
     "-XX:MaxHeapFreeRatio=40",
     f"-XX:TrimNativeHeapInterval={_EVERY_MS}",
+    *SHARES_CLASSES,
 )
 #: G1 collects by itself only when the heap fills up, which takes hours at rest (JEP 346).
 G1_GIVES_BACK = ("-XX:+UseG1GC", f"-XX:G1PeriodicGCInterval={_EVERY_MS}", *_GIVES_BACK)

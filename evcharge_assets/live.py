@@ -50,7 +50,7 @@ HOURS_PER_REPORT = 24
 REPORT_EVERY_S = 60.0
 #: An hour is materialized at its first touch, and no more often than this while it is touched. The run never ends, and each
 #: time leaves some 20 kB in Dagster's storage.
-REPEAT_EVERY_S = 600.0
+REPEAT_EVERY_S = 1_800.0
 
 #: The asset that each query of the stream keeps current.
 _ASSETS_OF_QUERY = {"stations": (STATION_STATE, HOURLY_USAGE), "vehicles": (VEHICLE_POSITION,)}

@@ -6,18 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
-import sysconfig
-from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from evcharge import spark_daemon
-from evcharge.class_archive import archive_options
-from evcharge.components import NATIVE, SPARK
-from evcharge.memory import SERIAL_GIVES_BACK, SPARK_COLLECTS_EVERY
 from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings, require_clone
+from evcharge.spark_configuration import NO_FOLDER, spark_configuration
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -44,35 +39,16 @@ def stream_session(settings: Settings) -> SparkSession:
 
     work = settings.home / "live" / "spark"
     work.mkdir(parents=True, exist_ok=True)
-    shared = Template((NATIVE / "spark" / "spark-defaults.conf").read_text()).substitute(
-        jars=SPARK.path(settings.cache),
-        work=work,
-        port=0,
-        lakefs_endpoint=settings.lakefs_endpoint,
-        access_key=settings.lakefs_access_key,
-        secret_key=settings.lakefs_secret_key.get_secret_value(),
-        gives_back=" ".join(SERIAL_GIVES_BACK),
-        daemon=spark_daemon.MODULE,
-        collects_every=SPARK_COLLECTS_EVERY,
-    )
     _start_forks()
     # A file, because a session's own configuration stands in the driver's arguments, which every user of the machine can read.
     properties = work / "spark-defaults.conf"
     with open(properties, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(shared)
-    # By name: as SPARK_CONF_DIR its folder would be part of the class path, and Java archives no classes then.
-    os.environ.pop("SPARK_CONF_DIR", None)
+        file.write(spark_configuration(settings, "stream", work))
+    os.environ.update(NO_FOLDER)
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"--properties-file {shlex.quote(str(properties))} pyspark-shell"
-    folders = (Path(sysconfig.get_path("purelib"), "pyspark", "jars"), SPARK.path(settings.cache))
-    jars = [jar for folder in folders for jar in folder.glob("*.jar")]
     builder = SparkSession.builder.master(settings.stream_master).appName("evcharge-stream")
     own = {
         "spark.driver.memory": "1g",
-        # Both tiers of compilation stay on: reading and judging a row soon takes a third of the time that it takes with the
-        # first tier alone (measured here).
-        "spark.driver.extraJavaOptions": f"{' '.join(SERIAL_GIVES_BACK)} {archive_options('stream', jars)} "
-        "-Duser.timezone=UTC -Djdk.lang.Process.launchMechanism=VFORK "
-        f"-Dlog4j2.configurationFile={NATIVE / 'spark' / 'log4j2.properties'}",
         # The queries share the slots: no query waits for the end of another's batch.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.showConsoleProgress": "false",

@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "priority", "log", "gathering", "record_batches", "class_archive", "memory", "spark_daemon"),
     ("settings", "lock", "places", "table_files", "passes"),
     ("connections", "components", "coming"),
-    ("kafka_log", "dagster_api", "disk"),
+    ("spark_configuration", "kafka_log", "dagster_api", "disk"),
     ("contracts",),
     ("feeds", "lake"),
     ("registry", "recorded", "live"),

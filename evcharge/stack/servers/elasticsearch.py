@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from evcharge.components import NATIVE, Component, Maven, pinned_version
-from evcharge.memory import G1_GIVES_BACK
+from evcharge.memory import G1_GIVES_BACK, SHARES_CLASSES
 from evcharge.stack.files import write_from_template, write_private
 from evcharge.stack.programs import java_command, java_path
 from evcharge.stack.servers.base import Server, password
@@ -50,6 +50,8 @@ class Elasticsearch(Server):
             "ES_TMPDIR": str(self.folder / "tmp"),
             "ES_JAVA_HOME": str(Path(shutil.which(java) or java).resolve().parent.parent),
             "HOME": str(self.folder),
+            # of the process that starts the server and waits for its end
+            "CLI_JAVA_OPTS": " ".join((*SHARES_CLASSES, "-XX:TieredStopAtLevel=1")),
         }
 
     def prepare(self) -> None:

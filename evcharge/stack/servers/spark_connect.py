@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 import uuid
 from pathlib import Path
 from typing import ClassVar
@@ -12,9 +11,9 @@ from urllib.parse import urlsplit
 from evcharge import spark_daemon
 from evcharge.components import SPARK
 from evcharge.connections import require_listener, spark_remote_url
-from evcharge.memory import SERIAL_GIVES_BACK, SPARK_COLLECTS_EVERY
 from evcharge.priority import BACKGROUND
-from evcharge.stack.files import write_from_template
+from evcharge.spark_configuration import NO_FOLDER, SPARK_HOME, spark_configuration
+from evcharge.stack.files import write_private
 from evcharge.stack.programs import java_command
 from evcharge.stack.servers.base import Server, password, project_environment
 from evcharge.stack.servers.probing import PROBE_TIMEOUT_S, NotHealthy
@@ -29,7 +28,7 @@ class SparkConnect(Server):
     secrets: ClassVar = {"spark_token": password}
     component = SPARK
     programs: ClassVar = {"java": java_command}
-    configuration = ("spark-defaults.conf", "log4j2.properties")
+    configuration = ("spark-defaults.conf",)
     # it starts slowest, and nothing in the bootstrap needs it
     starts_early = True
     stop_within_s = 30
@@ -47,15 +46,15 @@ class SparkConnect(Server):
     @property
     def command(self) -> tuple[str, ...]:
         return (
-            *(f"{_spark_home()}/bin/spark-submit", "--class", _SERVER_CLASS),
+            *(f"{SPARK_HOME}/bin/spark-submit", "--class", _SERVER_CLASS),
             *("--properties-file", str(self.folder / "spark-defaults.conf"), "spark-internal"),
         )
 
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "SPARK_HOME": str(_spark_home()),
-            "SPARK_CONF_DIR": str(self.folder),
+            "SPARK_HOME": str(SPARK_HOME),
+            **NO_FOLDER,
             "SPARK_NO_DAEMONIZE": "1",
             "SPARK_LOCAL_IP": "127.0.0.1",
             # the workers would otherwise be the PATH's python3, which has none of the project's packages
@@ -67,20 +66,8 @@ class SparkConnect(Server):
     def prepare(self) -> None:
         work = self.folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        write_from_template("spark/log4j2.properties", self.folder / "log4j2.properties")
-        write_from_template(
-            "spark/spark-defaults.conf",
-            self.folder / "spark-defaults.conf",
-            jars=self.program,
-            work=work,
-            port=self.settings.port("spark_connect"),
-            lakefs_endpoint=self.settings.lakefs_endpoint,
-            access_key=self.settings.lakefs_access_key,
-            secret_key=self.settings.lakefs_secret_key.get_secret_value(),
-            gives_back=" ".join(SERIAL_GIVES_BACK),
-            daemon=spark_daemon.MODULE,
-            collects_every=SPARK_COLLECTS_EVERY,
-        )
+        port = self.settings.port("spark_connect")
+        write_private(self.folder / "spark-defaults.conf", spark_configuration(self.settings, "connect", work, port))
 
     def probe(self) -> None:
         """Executes SELECT 1 over gRPC with the token, in a session that is released at once."""
@@ -112,7 +99,3 @@ class SparkConnect(Server):
                 stub.ReleaseSession(release, timeout=PROBE_TIMEOUT_S)
             except grpc.RpcError as error:
                 raise NotHealthy(f"{error.code().name}: {error.details()}") from None
-
-
-def _spark_home() -> Path:
-    return Path(sysconfig.get_path("purelib")) / "pyspark"
