@@ -23,7 +23,7 @@ _GIVES_BACK = (
 #: G1 collects by itself only when the heap fills up, which takes hours at rest (JEP 346).
 G1_GIVES_BACK = ("-XX:+UseG1GC", f"-XX:G1PeriodicGCInterval={_EVERY_MS}", *_GIVES_BACK)
 #: So does the serial collector, which Spark calls: its setting `spark.cleaner.periodicGC.interval` is SPARK_COLLECTS_EVERY.
-SERIAL_GIVES_BACK = ("-XX:+UseSerialGC", *_GIVES_BACK)
+SERIAL_GIVES_BACK = ("-XX:+UseSerialGC", "-XX:-ShrinkHeapInSteps", *_GIVES_BACK)
 SPARK_COLLECTS_EVERY = f"{_EVERY_MS // 1000}s"
 #: For the environment of every server. The C library makes up to eight arenas for each core, and what is freed in one is not
 #: used in another. Arrow has an allocator of its own, which keeps what is freed. Go lets a heap double before it collects; here

@@ -88,6 +88,9 @@ class LakeInFolders(Repository):
         self._base.pop(name, None)
         self._heads.pop(name, None)
 
+    def has_branch(self, name: str) -> bool:
+        return name in self._heads
+
     def branches(self, prefix: str = "") -> Iterator[tuple[str, str]]:
         found = {MAIN: self._log[0].id, **self._heads}
         return iter(sorted((name, commit) for name, commit in found.items() if name.startswith(prefix)))

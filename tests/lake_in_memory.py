@@ -35,6 +35,9 @@ class LakeInMemory(Repository):
     def read_json(self, ref: str, path: str) -> dict[str, Any] | None:
         return self.files.get(path)
 
+    def has_branch(self, name: str) -> bool:
+        return name in self.candidates
+
     def branches(self, prefix: str = "") -> Iterator[tuple[str, str]]:
         self.listings.append(prefix)
         return iter([(name, commit.id) for name, commit in self.candidates.items() if name.startswith(prefix)])

@@ -13,8 +13,7 @@ the merge main's ledger covers the range.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from evcharge.contracts import CONTRACTS
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 #: So many failed attempts at a range can be looked at.
 BRANCHES_KEPT = 3
-#: A merge deletes at most so many branches, each in some 10 ms. What an older version left goes with later merges.
-BRANCHES_DELETED = 100
 
 
 class GateClosedError(UserError):
@@ -51,20 +48,17 @@ def next_attempt(repository: Repository, planned: OffsetRange) -> int | None:
 def free_attempt(repository: Repository, planned: OffsetRange) -> int:
     """The attempt number after the highest one that left a branch: no branch is used twice.
 
-    Of the branches that earlier attempts at the range left, only the newest BRANCHES_KEPT stay. The highest number is among
-    them, so it is never given again, although the Spark job of a killed client may still write to a branch that is gone.
+    Of the branches that earlier attempts at the range left, only the first and the newest stay, BRANCHES_KEPT in all. The first
+    one says that there were attempts. The highest number is never given again, although the Spark job of a killed client may
+    still write to a branch that is gone.
     """
+    if not repository.has_branch(planned.branch(1)):
+        return 1
     prefix = planned.branch_prefix
     attempts = sorted(int(name.removeprefix(prefix)) for name, _ in repository.branches(prefix))
-    for attempt in attempts[:-BRANCHES_KEPT]:
+    for attempt in attempts[1 : 1 - BRANCHES_KEPT]:
         repository.delete_branch(planned.branch(attempt))
     return max(attempts, default=0) + 1
-
-
-def _other_ranges(repository: Repository, planned: OffsetRange) -> Iterator[str]:
-    """Branches of the topic's other ranges."""
-    names = (name for name, _ in repository.branches(f"ingest-{planned.topic}-"))
-    return (name for name in names if not name.startswith(planned.branch_prefix))
 
 
 def closed_gates(settings: Settings, repository: Repository, manifest: Manifest, ref: str) -> list[str]:
@@ -76,15 +70,11 @@ def closed_gates(settings: Settings, repository: Repository, manifest: Manifest,
 def merge(repository: Repository, manifest: Manifest, on_step: OnStep = lambda step: None) -> Published:
     """Merges a candidate that passed its gates, then deletes its branch. Raises ReplanError, LedgerError.
 
-    Branches of the topic's earlier ranges, which failed attempts left, are deleted too: main has passed these ranges.
+    Branches of failed attempts stay: maintenance deletes them.
     """
-    # listed before the merge, and void after it. If another attempt has merged, a following range may be among them.
-    earlier = list(islice(_other_ranges(repository, manifest.offsets), BRANCHES_DELETED))
     published = merge_candidate(repository, manifest)
     on_step("merged")
     discard_branch(repository, published)
-    for branch in earlier if published.merged_now else ():
-        repository.delete_branch(branch)
     on_step("branch deleted")
     return published
 

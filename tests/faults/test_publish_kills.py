@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pyarrow.parquet as pq
@@ -19,6 +19,7 @@ from evcharge.lake.archive import ReplanError, merge_candidate
 from evcharge.lake.candidate import Manifest, write_candidate
 from evcharge.lake.layout import raw_prefix
 from evcharge.lake.ledger import LedgerError, OffsetRange, read_ledger
+from evcharge.lake.maintenance import maintain
 from evcharge.lake.planner import plan
 from evcharge.lake.publish import free_attempt
 from evcharge.lake.repository import MergeConflictError, Repository
@@ -211,8 +212,11 @@ def test_what_killed_attempts_leave_is_bounded_and_goes(lake: Lake, batch: Refer
     assert published.manifest.attempt == 6
     assert_published_once(lake, planned, batch)
     left = [name for name, _ in lake.repository.branches(planned.branch_prefix)]
-    assert left == [planned.branch(attempt) for attempt in (3, 4, 5)]
-    lake.publish(lake.send(batch.records))
+    assert left == [planned.branch(attempt) for attempt in (1, 4, 5)]
+    settings = lake.settings.model_copy(update={"left_branch_h": 1})
+    # the first time sees them
+    for at in (datetime.now(UTC), datetime.now(UTC) + timedelta(hours=2)):
+        maintain(settings, lake.repository, RUN.run_id, now=at)
     assert not list(lake.repository.branches(f"ingest-{planned.topic}-"))
 
 

@@ -53,8 +53,8 @@ def test_a_run_searches_the_branches_for_its_candidate_once(
     run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange
 ) -> None:
     assert run_job(request(planned)).success
-    # for the number of the attempt, then for the four checks and the archive together, then for what the merge passes
-    assert lake.listings == [f"ingest-{TOPIC}-{planned.hash}-", *[f"ingest-{TOPIC}-"] * 2]
+    # for the four checks and the archive together
+    assert lake.listings == [f"ingest-{TOPIC}-"]
 
 
 def test_the_next_attempt_is_judged_by_its_own_candidate(
@@ -98,17 +98,6 @@ def test_the_archive_alone_judges_the_gates_itself(
         assert "DIFF_IS_MANIFEST: 4 paths changed, 1 unexpected" in failure.error.message
 
 
-def test_a_merge_deletes_what_attempts_at_earlier_ranges_left(
-    run_job: RunJob, lake: LakeInMemory, manifests: list[Manifest], planned: OffsetRange, following: OffsetRange
-) -> None:
-    for attempt in (1, 2):
-        lake.leave_candidate(manifest_of(planned, attempt, root_run_id="another"))
-    lake.publish(planned)
-    assert run_job(request(following)).success
-    assert lake.merged == [following.branch(1)]
-    assert not lake.candidates
-
-
 @pytest.mark.parametrize(("days", "cut"), [(0, []), (1, [TOPIC]), (40, [TOPIC])])
 def test_the_first_publication_of_a_day_cuts_the_log(
     days: int,
@@ -139,7 +128,7 @@ def test_an_outage_leaves_three_branches_and_uses_none_twice(lake: LakeInMemory,
         assert publish.free_attempt(lake, planned) == attempt
         lake.leave_candidate(manifest_of(planned, attempt))
     assert publish.free_attempt(lake, planned) == 31
-    assert sorted(lake.candidates) == [planned.branch(attempt) for attempt in (28, 29, 30)]
+    assert sorted(lake.candidates) == [planned.branch(attempt) for attempt in (1, 29, 30)]
 
 
 def test_a_published_range_is_verified_and_not_written_again(

@@ -74,19 +74,19 @@ def evaluated(events: list[dg.DagsterEvent]) -> Counter[tuple[str, bool]]:
     return Counter((e.asset_check_evaluation_data.check_name, e.asset_check_evaluation_data.passed) for e in results)
 
 
-def test_an_hour_is_materialized_at_once_and_then_every_ten_minutes(run_reports: Any) -> None:
+def test_an_hour_is_materialized_at_once_and_then_every_half_hour(run_reports: Any) -> None:
     def stream(report: Reports, clock: list[float]) -> None:
-        for minute in range(25):
+        for minute in range(75):
             clock[0] = 1_000.0 + 60 * minute
-            report(touched(vehicles={7: 1} if minute < 15 else {7: 1, 8: 10}))
+            report(touched(vehicles={7: 1} if minute < 45 else {7: 1, 8: 10}))
 
     hour_7, hour_8 = hour_of_ms(7 * HOUR_MS), hour_of_ms(8 * HOUR_MS)
     assert materialized(run_reports(stream)) == [
         ("vehicle_position", hour_7, 1),
-        ("vehicle_position", hour_7, 10),
+        ("vehicle_position", hour_7, 30),
         ("vehicle_position", hour_8, 10),
-        ("vehicle_position", hour_7, 10),
-        ("vehicle_position", hour_8, 50),
+        ("vehicle_position", hour_7, 30),
+        ("vehicle_position", hour_8, 150),
     ]
 
 
@@ -94,7 +94,7 @@ def test_results_of_checks_are_stored_when_they_change_and_after_each_materializ
     run_reports: Any, broken: set[str]
 ) -> None:
     def stream(report: Reports, clock: list[float]) -> None:
-        for minute in range(10):
+        for minute in range(30):
             clock[0] = 1_000.0 + 60 * minute
             if minute == 3:
                 broken.add("stream_keeps_up")
