@@ -34,6 +34,8 @@ from benchmarks.reconcile_scale import Effort as ScaleEffort
 from benchmarks.reconcile_scale import reconcile_scale
 from benchmarks.simulation import Effort as SimulationEffort
 from benchmarks.simulation import World, simulation
+from benchmarks.trace import Effort as TraceEffort
+from benchmarks.trace import trace
 from evcharge.cli.progress import Progress
 from evcharge.settings import Settings, load_settings
 from evcharge.stack.preflight import OFFSET_STEP, free_offset
@@ -111,6 +113,8 @@ def _benchmark(name: str, settings: Settings, options: argparse.Namespace, repor
     elif name == "live":
         short = LiveEffort(10.0, rounds=1, warm_up_s=5.0, compiled_after_s=5.0, days=1)
         results = live(settings, short if quick else LiveEffort(rounds=options.runs), report)
+    elif name == "trace":
+        results = trace(settings, TraceEffort(10.0, 5.0, 5.0, days=1) if quick else TraceEffort(), report)
     elif name == "queries":
         effort = QueriesEffort(5_000, 3.0, 2.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
         results = queries(settings, effort, report)

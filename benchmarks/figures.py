@@ -20,6 +20,7 @@ PAGE = PROJECT / "docs" / "figures.md"
 MODULES = {
     "archive": "archive",
     "live": "live",
+    "trace": "trace",
     "queries": "queries",
     "dashboard": "dashboard",
     "simulation": "simulation",

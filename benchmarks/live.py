@@ -10,22 +10,22 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sysconfig
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
+from types import MappingProxyType
 
 import orjson
 from elasticsearch import Elasticsearch
 
 from benchmarks.harness import Report, Result, percentile, percentiles
 from benchmarks.peers import empty_batches, quixstreams_consumer
+from benchmarks.processes import Processes
 from benchmarks.traffic import (
     PROBE_STATIONS,
     Message,
@@ -42,15 +42,21 @@ from evcharge.contracts import SESSION_EVENTS
 from evcharge.feeds.producer import KafkaPublisher
 from evcharge.live.indices import STATION_STATE
 from evcharge.live.stream_status import read_status
-from evcharge.settings import Settings
+from evcharge.settings import PROJECT, Settings
+from evcharge.stack.programs import environment_script
 from evcharge.stack.stack import last_lines
+from evcharge.stack.supervisor import Supervisor
 from simulation import build_network
 
 STATIONS, VEHICLES, SEED = 500, 5_000, 7
-RATES = (2_000, 5_000, 10_000)
+AT_REST = 5
+RATES = (AT_REST, 2_000, 5_000, 10_000)
 #: The rate at which the peer is measured, and that of the burst.
 PEER_RATE, BURST_RATE = 5_000, 10_000
 
+STREAM = (str(environment_script("evcharge")), "stream")
+#: The servers that work for the live state.
+STORES = ("kafka", "elasticsearch", "cassandra")
 STREAM_READY_WITHIN_S = 600.0
 CAUGHT_UP_WITHIN_S = 900.0
 
@@ -87,13 +93,15 @@ def live(settings: Settings, effort: Effort, report: Report) -> list[Result]:
         for prefix in ("warm", *(f"at{rate}" for rate in RATES)):
             register(settings, network.registry_records(), prefix)
         report("starting the stream")
-        with running_stream(settings, client):
+        with running_stream(settings, client) as stream:
+            services = {"stream": stream, **_stores(settings)}
             report("warming up")
             with sending(settings, at_stations(messages, "warm"), PEER_RATE, effort.compiled_after_s) as acknowledged:
                 _ending(client, acknowledged)
             for rate, result in results.items():
                 report(f"visible at {rate:,} events/s")
-                lag_s = _visible(settings, client, at_stations(messages, f"at{rate}"), rate, effort, result)
+                own = at_stations(messages, f"at{rate}")
+                lag_s = _visible(settings, client, services, own, rate, effort, result)
                 if rate == BURST_RATE:
                     burst.ours.append(round(lag_s, 1))
                     burst.run_ended()
@@ -103,21 +111,73 @@ def live(settings: Settings, effort: Effort, report: Report) -> list[Result]:
         with quixstreams_consumer(settings, client) as index:
             _measure_peer(settings, client, index, at_stations(messages, "peer"), effort, results[PEER_RATE])
     report("ready")
-    return [*results.values(), burst]
+    return [*results.values(), *_compared(results), _processor_time(results[PEER_RATE]), burst]
 
 
 def _result(rate: int) -> Result:
-    return Result(
+    result = Result(
         f"visible {rate:,}/s",
         "s",
         f"A search finds 95 of 100 events within this time after they were sent, at {rate:,} events/s.",
     )
+    if rate == AT_REST:
+        result.floor, result.aim = 1.0, 0.4
+    return result
+
+
+def _compared(results: Mapping[int, Result]) -> list[Result]:
+    """What counts of the times: ours against the peer's, and against our own at another rate."""
+    to_peer = Result(
+        "visible to peer",
+        "times",
+        f"The quixstreams consumer's time goes so often into ours, both at {PEER_RATE:,} events/s.",
+        floor=1.6,
+        aim=0.9,
+    )
+    to_peer.ours.append(round(median(results[PEER_RATE].ours) / median(results[PEER_RATE].peer), 2))
+    fast, slow = BURST_RATE, RATES[1]
+    to_slow = Result(
+        f"visible {fast:,}/s to {slow:,}/s",
+        "times",
+        f"At {fast:,} events/s an event takes so many times as long as at {slow:,} events/s.",
+        floor=1.6,
+        aim=1.1,
+    )
+    to_slow.ours.append(round(median(results[fast].ours) / median(results[slow].ours), 2))
+    for result in (to_peer, to_slow):
+        result.run_ended()
+    return [to_peer, to_slow]
+
+
+def _processor_time(visible: Result) -> Result:
+    by_service = visible.details["processor_s_per_1000_events"]
+    result = Result(
+        "processor time",
+        "s",
+        f"The stream and its stores take so much processor time for 1,000 session events, at {PEER_RATE:,} events/s.",
+    )
+    result.ours.append(round(sum(by_service.values()), 3))
+    result.details |= by_service
+    result.run_ended()
+    return result
+
+
+def _stores(settings: Settings) -> dict[str, int]:
+    processes = Supervisor(settings).processes()
+    return {name: processes[name].pid for name in STORES}
 
 
 def _visible(
-    settings: Settings, client: Elasticsearch, messages: Sequence[Message], rate: int, effort: Effort, result: Result
+    settings: Settings,
+    client: Elasticsearch,
+    services: Mapping[str, int],
+    messages: Sequence[Message],
+    rate: int,
+    effort: Effort,
+    result: Result,
 ) -> float:
-    """Fills the result; seconds from the end of sending until the stream has caught up."""
+    """Fills the result; seconds from the end of sending until the stream has caught up. `services` are process ids."""
+    before = Processes.now()
     with ThreadPoolExecutor(1) as beside, sending(settings, messages, rate, effort.sent_s) as acknowledged:
         # beside the probe, which runs until its last event is visible
         ending = beside.submit(_ending, client, acknowledged)
@@ -125,7 +185,10 @@ def _visible(
         result.ours, latencies = _probed(settings, client, STATION_STATE, effort)
         result.run_ended()
         sent_per_s, lag_s = ending.result()
+    after, thousands = Processes.now(), sent_per_s * effort.sent_s / 1000
+    taken_s = {name: after.processor_s(pid) - before.processor_s(pid) for name, pid in services.items()}
     result.details |= {
+        "processor_s_per_1000_events": {name: round(seconds / thousands, 4) for name, seconds in taken_s.items()},
         **percentiles(latencies, 3),
         "events": len(latencies),
         "sent_per_s": round(sent_per_s),
@@ -190,18 +253,29 @@ def register_probe(settings: Settings) -> None:
 
 
 @contextmanager
-def running_stream(settings: Settings, client: Elasticsearch) -> Iterator[None]:
-    """`evcharge stream`, once it has caught up with everything that Kafka has. Raises RuntimeError if it does not."""
+def running_stream(
+    settings: Settings,
+    client: Elasticsearch,
+    command: Sequence[str] = STREAM,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[int]:
+    """The process id of the stream, once it has caught up with all that Kafka has. Raises RuntimeError if it does not."""
     register_probe(settings)
     log = settings.log_dir / "stream.log"
-    command = [str(Path(sysconfig.get_path("scripts")) / "evcharge"), "stream"]
     with log.open("a") as output:
         # A session of its own: its JVM and Python workers end with its group, and it has a priority of its own
-        stream = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        stream = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
         try:
             for query in ("registry", "stations", "journal"):
                 wait_until_current(client, query, datetime.now(UTC), STREAM_READY_WITHIN_S, stream)
-            yield
+            yield stream.pid
         except StreamNotCurrentError as error:
             raise RuntimeError("\n  ".join([str(error), *last_lines(log, 15)])) from None
         finally:
