@@ -21,7 +21,7 @@ from evcharge.live import station_folder
 from evcharge.live.station_folder import StationFolder
 
 #: Environment: the folder of the notes.
-FOLDER = "EVCHARGE_TRACE"
+FOLDER = "BENCHMARK_TRACE"
 
 _spent_s: defaultdict[str, float] = defaultdict(float)
 _own_call, _own_take = StationFolder.__call__, StationFolder.take
@@ -59,8 +59,9 @@ def _call(self: StationFolder, batches: Iterable[pa.RecordBatch]) -> Iterator[pa
 
 
 def _take(self: StationFolder, rows: Any, **options: Any) -> Any:
-    _spent_s["rows"] += len(rows)
-    _spent_s["sent_at"] += sum(row["occurred_at"] for row in rows) / 1000
+    if self.topic == SESSION_EVENTS.topic:
+        _spent_s["rows"] += len(rows)
+        _spent_s["sent_at"] += sum(row["occurred_at"] for row in rows) / 1000
     return _own_take(self, rows, **options)
 
 
