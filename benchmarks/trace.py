@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +19,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.harness import Report, Result
-from benchmarks.live import SEED, STATIONS, VEHICLES, running_stream, wait_until_current
+from benchmarks.live import (
+    CAUGHT_UP_WITHIN_S,
+    PEER_RATE,
+    RATES,
+    SEED,
+    STATIONS,
+    VEHICLES,
+    running_stream,
+    wait_until_current,
+)
 from benchmarks.traced_worker import FOLDER
 from benchmarks.traffic import at_stations, register, sending, simulated_messages
 from evcharge.connections import elasticsearch
 from evcharge.settings import Settings
 from simulation import build_network
 
-RATES = (5, 2_000, 5_000, 10_000)
 #: The steps of an event's way, in order. Those up to `start` are between the sending and the first row in the worker.
 STEPS = ("wait", "offsets", "log", "plan", "start", "read and judge", "decode", "fold", "encode", "request", "refresh")
 #: Spark's names for what it does before a batch's task starts.
@@ -45,9 +53,8 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch: when it began (s since the epoch), its rows, and the seconds of each step for all of its rows."""
+    """One batch: its rows, and the seconds of each step for all of them."""
 
-    began_at: float
     rows: int
     steps: Mapping[str, float]
     documents: int
@@ -66,9 +73,9 @@ def trace(settings: Settings, effort: Effort, report: Report) -> list[Result]:
         report("starting the stream")
         with running_stream(settings, client, (sys.executable, "-m", "benchmarks.traced_stream"), {FOLDER: folder}):
             report("warming up")
-            with sending(settings, at_stations(messages, "warm"), 5_000, effort.compiled_after_s) as acknowledged:
+            with sending(settings, at_stations(messages, "warm"), PEER_RATE, effort.compiled_after_s) as acknowledged:
                 acknowledged()
-            wait_until_current(client, "stations", datetime.now(UTC), 900.0)
+            wait_until_current(client, "stations", datetime.now(UTC), CAUGHT_UP_WITHIN_S)
             for rate in RATES:
                 report(f"an event's way at {rate:,} events/s")
                 seconds = effort.warm_up_s + effort.seconds
@@ -76,7 +83,7 @@ def trace(settings: Settings, effort: Effort, report: Report) -> list[Result]:
                 with sending(settings, at_stations(messages, f"way{rate}"), rate, seconds) as acknowledged:
                     acknowledged()
                 results.append(_result(rate, read(Path(folder), began_at + effort.warm_up_s, began_at + seconds)))
-                wait_until_current(client, "stations", datetime.now(UTC), 900.0)
+                wait_until_current(client, "stations", datetime.now(UTC), CAUGHT_UP_WITHIN_S)
     report("ready")
     return results
 
@@ -110,7 +117,7 @@ def batch_of(began_at: float, spark_ms: Mapping[str, float], note: Mapping[str, 
     steps["start"] = note["began_at"] - began_at - sum(steps[step] for step in set(_BEFORE_TASK.values()))
     # of the worker's time what no other step has
     steps["decode"] = note["seconds"] - sum(note.get(step, 0.0) for step in STEPS)
-    return Batch(began_at, rows, steps, int(note["documents"]), int(note["document bytes"]))
+    return Batch(rows, steps, int(note["documents"]), int(note["document bytes"]))
 
 
 def way(batches: Sequence[Batch]) -> dict[str, float]:
@@ -135,8 +142,7 @@ def _result(rate: int, batches: Sequence[Batch]) -> Result:
     return result
 
 
-def _sizes(batches: Iterable[Batch]) -> dict[str, Any]:
-    batches = list(batches)
+def _sizes(batches: Sequence[Batch]) -> dict[str, Any]:
     documents = sum(batch.documents for batch in batches)
     return {
         "batches": len(batches),

@@ -54,7 +54,7 @@ def test_the_steps_are_all_of_the_time_from_the_sending_to_the_end_of_the_worker
 
 
 def test_each_event_counts_with_its_batch() -> None:
-    short, long = (Batch(BEGAN_AT, rows, dict.fromkeys(STEPS, s), 1, 1) for rows, s in ((30, 0.1), (10, 0.5)))
+    short, long = (Batch(rows, dict.fromkeys(STEPS, s), 1, 1) for rows, s in ((30, 0.1), (10, 0.5)))
     assert way([short, long]) == pytest.approx(dict.fromkeys(STEPS, 0.2))
 
 
