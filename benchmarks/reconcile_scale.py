@@ -45,7 +45,6 @@ from evcharge.lake.repository import Commit, Repository
 from evcharge.lake.schemas import raw_schema
 from evcharge.live.final_usage import folded
 from evcharge.live.pending_hours import ComputedDay
-from evcharge.live.station_document import packed
 from evcharge.live.station_folder import StationFolder, fold
 from evcharge.live.station_state import StationState
 from evcharge.record_batches import records_of
@@ -266,8 +265,9 @@ def _document(state: StationState, station_id: str, copy: int, applied: dict[str
     state.station_id = station_id + _suffix(copy)
     if "station_id" in state.registry:
         state.registry["station_id"] = state.station_id
-    document = state.document() | {"applied": applied}
-    return orjson.dumps(document | {"listed": packed(document)})
+    # the names have changed in place
+    state.standing = None
+    return orjson.dumps(state.document() | {"applied": applied})
 
 
 def _write_facts(folder: Path, rows: list[dict[str, Any]], copies: int) -> None:

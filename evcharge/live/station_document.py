@@ -278,9 +278,9 @@ def _asked_as(connector_type: str | None) -> tuple[str, ...]:
     return answers_to(connector_type) if connector_type in CONNECTOR_TYPES else ()
 
 
-def packed(document: Mapping[str, Any]) -> str:
-    """The `LISTED_FIELDS` of a document as one text, for its field `listed`."""
-    return b64encode(orjson.dumps({name: document[name] for name in LISTED_FIELDS})).decode()
+def packed(listed: bytes) -> str:
+    """The `LISTED_FIELDS` of a document (JSON) as one text, for its field `listed`."""
+    return b64encode(listed).decode()
 
 
 def unpacked(listed: str) -> dict[str, Any]:

@@ -25,17 +25,8 @@ import orjson
 from evcharge.clock import HOUR_MS, hour_start, ms_to_iso
 from evcharge.live.evse import AVAILABLE, BLOCKED, CHARGING, OUT_OF_ORDER, Evse, OpenSession
 from evcharge.live.registered import MAX_EVSES, kept
-from evcharge.live.station_document import (
-    REGISTRY_FIELDS,
-    evse_document,
-    evses_of,
-    offers,
-    outlet_documents,
-    packed,
-    session_document,
-    shown,
-    strongest_kw,
-)
+from evcharge.live.standing_part import StandingPart, joined
+from evcharge.live.station_document import evses_of, packed, session_document
 from evcharge.live.usage import Usage
 
 #: Longer than nearly every wait and charge stop. Overnight sessions are open sessions, which no horizon closes.
@@ -82,6 +73,7 @@ class StationState:
     last_event_at: int = 0
     last_change_at: int = 0
     applied: dict[str, dict[str, int]] = field(default_factory=dict)
+    standing: StandingPart | None = field(default=None, compare=False, repr=False)
 
     # --- input ---
 
@@ -227,56 +219,44 @@ class StationState:
     # --- the document ---
 
     def document(self) -> dict[str, Any]:
-        """The Elasticsearch document: the fields that questions read, and under `fold` what the next fold needs.
+        """The Elasticsearch document: the fields that questions read, and under `fold` what the next fold needs."""
+        document: dict[str, Any] = orjson.loads(self.document_json())
+        return document
+
+    def document_json(self, **more: str | None) -> bytes:
+        """The document as JSON, with `more` fields.
 
         `listed` repeats the fields that a list of stations shows, packed into one column: reading whole documents took a
         third of a search's time.
         """
-        registry = self.registry
         plugged = [(s.evse_id, s) for _, s in sorted(self.sessions.items()) if s.evse_id is not None]
-        listed = evses_of(registry, self.evses, {evse_id for evse_id, _ in plugged})
-        evses = [
-            evse_document(self.evses.get(evse_id) or Evse(evse_id), listed[evse_id], registry.get("status_code"))
-            for evse_id in listed
-        ]
-        outlets = outlet_documents(evses, registry)
-        free = [outlet for outlet in outlets if outlet["free"]]
-        document = {
-            "station_id": self.station_id,
-            **{name: registry.get(name) for name in REGISTRY_FIELDS},
-            "observed_at": ms_to_iso(registry.get("observed_at")),
-            "removed_at": ms_to_iso(registry.get("removed_at")),
-            "location": {"lat": registry["latitude"], "lon": registry["longitude"]} if registry else None,
-            "is_current": bool(registry) and registry.get("removed_at") is None,
-            "evses": evses,
-            "outlets": outlets,
-            "registered_outlets": registry.get("total_outlets"),
-            "total_outlets": sum(outlet["total"] for outlet in outlets),
-            **{
-                f"{name}_outlets": sum(o[name] for o in outlets) for name in ("free", "busy", "unknown", "out_of_order")
-            },
-            "power_kw": strongest_kw(outlets, registry.get("connector_types", ())),
-            "free_power_kw": strongest_kw(free),
-            "shown": shown(outlets, registry.get("status_code")),
-            "offers": offers(outlets, registry.get("connector_types", ())),
-            "queue_length": len(self.sessions) - len(plugged),
+        listed = evses_of(self.registry, self.evses, {evse_id for evse_id, _ in plugged})
+        part = self.standing = StandingPart.of(self.station_id, self.registry, listed, self.evses, self.standing)
+        shown_in_lists = orjson.dumps(
+            {
+                "queue_length": len(self.sessions) - len(plugged),
+                "last_event_at": ms_to_iso(self.last_event_at),
+                "last_change_at": ms_to_iso(self.last_change_at),
+            }
+        )
+        others = {
             "sessions": [
                 session_document(session, self.evses[evse_id].status, listed[evse_id].get("power_kw"))
                 for evse_id, session in plugged
             ],
-            "last_event_at": ms_to_iso(self.last_event_at),
-            "last_change_at": ms_to_iso(self.last_change_at),
             "applied": self.applied,
             "hours": self.usage.to_json()["hours"],
             "has_hours": bool(self.usage.hours),
             # A text, which Elasticsearch stores as it is: parsing these objects would take most of its time.
-            "fold": orjson.dumps(self._fold(), option=orjson.OPT_SORT_KEYS).decode(),
+            "fold": orjson.dumps(self._fold(part), option=orjson.OPT_SORT_KEYS).decode(),
+            "listed": packed(joined(part.listed, shown_in_lists)),
+            **more,
         }
-        return document | {"listed": packed(document)}
+        return joined(part.document, shown_in_lists, orjson.dumps(others))
 
-    def _fold(self) -> dict[str, Any]:
+    def _fold(self, part: StandingPart) -> dict[str, Any]:
         return {
-            "registry": self.registry,
+            "registry": part.registry,
             "evses": [evse for _, evse in sorted(self.evses.items())],
             "sessions": [session for _, session in sorted(self.sessions.items())],
             "closed": self.closed,

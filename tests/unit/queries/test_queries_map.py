@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from evcharge.errors import UserError
@@ -257,7 +258,7 @@ class Found:
     def __init__(self, documents: Mapping[str, Any], fitting: set[str]) -> None:
         self.hits = [
             {
-                "fields": {"listed": [packed({**document, "station_id": name})]},
+                "fields": {"listed": [packed(orjson.dumps({**document, "station_id": name}))]},
                 "matched_queries": ["fits"] if name in fitting else [],
             }
             for name, document in documents.items()
