@@ -34,6 +34,8 @@ from benchmarks.reconcile_scale import Effort as ScaleEffort
 from benchmarks.reconcile_scale import reconcile_scale
 from benchmarks.simulation import Effort as SimulationEffort
 from benchmarks.simulation import World, simulation
+from benchmarks.stream_tasks import Effort as TasksEffort
+from benchmarks.stream_tasks import stream_tasks
 from benchmarks.trace import Effort as TraceEffort
 from benchmarks.trace import trace
 from evcharge.cli.progress import Progress
@@ -115,6 +117,10 @@ def _benchmark(name: str, settings: Settings, options: argparse.Namespace, repor
         results = live(settings, short if quick else LiveEffort(rounds=options.runs), report)
     elif name == "trace":
         results = trace(settings, TraceEffort(10.0, 5.0, 5.0, days=1) if quick else TraceEffort(), report)
+    elif name == "stream_tasks":
+        results = stream_tasks(
+            settings, TasksEffort(2.0, 1, warm_up_s=5.0, days=1) if quick else TasksEffort(rounds=options.runs), report
+        )
     elif name == "queries":
         effort = QueriesEffort(5_000, 3.0, 2.0, rounds=1) if quick else QueriesEffort(rounds=options.runs)
         results = queries(settings, effort, report)

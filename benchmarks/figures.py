@@ -21,6 +21,7 @@ MODULES = {
     "archive": "archive",
     "live": "live",
     "trace": "trace",
+    "stream_tasks": "stream_tasks",
     "queries": "queries",
     "dashboard": "dashboard",
     "simulation": "simulation",

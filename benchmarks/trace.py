@@ -2,8 +2,7 @@
 
 The stream runs as always, but its batches and workers note when they did what (`traced_stream.py`, `traced_worker.py`). Each
 event of a batch counts with the batch's steps. The wait is from the sending to the start of the batch that has the event. What
-Elasticsearch does with a request is in the time of the request. Spark reads and judges beside the worker, which waits for rows
-meanwhile.
+Elasticsearch does with a request is in the time of the request. Spark reads beside the worker, which waits for rows meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from evcharge.settings import Settings
 from simulation import build_network
 
 #: The steps of an event's way, in order. Those up to `start` are between the sending and the first row in the worker.
-STEPS = ("wait", "offsets", "log", "plan", "start", "read and judge", "decode", "fold", "encode", "request", "refresh")
+STEPS = ("wait", "offsets", "log", "plan", "start", "read", "judge", "decode", "fold", "encode", "request", "refresh")
 #: Spark's names for what it does before a batch's task starts.
 _BEFORE_TASK = {"latestOffset": "offsets", "getBatch": "plan", "walCommit": "log", "queryPlanning": "plan"}
 
@@ -116,7 +115,7 @@ def batch_of(began_at: float, spark_ms: Mapping[str, float], note: Mapping[str, 
     steps["wait"] = began_at - note["sent_at"] / rows
     steps["start"] = note["began_at"] - began_at - sum(steps[step] for step in set(_BEFORE_TASK.values()))
     # of the worker's time what no other step has
-    steps["decode"] = note["seconds"] - sum(note.get(step, 0.0) for step in STEPS)
+    steps["decode"] = max(note["seconds"] - sum(note.get(step, 0.0) for step in STEPS), 0.0)
     return Batch(rows, steps, int(note["documents"]), int(note["document bytes"]))
 
 

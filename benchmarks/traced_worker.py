@@ -1,6 +1,6 @@
 """Imported by the stream's Python workers: they note how long each step of folding a batch takes, see `benchmarks.trace`.
 
-The steps are those of `StationFolder`, whose functions are replaced here by ones that look at the clock.
+The steps are those of `QuickFolder`, whose functions are replaced here by ones that look at the clock.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import pyarrow as pa
 from elasticsearch import Elasticsearch
 
 from evcharge.contracts import SESSION_EVENTS
+from evcharge.lake.surely_good import SurelyGood
 from evcharge.live import station_folder
+from evcharge.live.quick_folder import QuickFolder
 from evcharge.live.station_folder import StationFolder
 
 #: Environment: the folder of the notes.
 FOLDER = "BENCHMARK_TRACE"
 
 _spent_s: defaultdict[str, float] = defaultdict(float)
-_own_call, _own_take = StationFolder.__call__, StationFolder.take
+_own_call, _own_take = QuickFolder.__call__, StationFolder.take
 
 
 def _timed(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,16 +41,13 @@ def _timed(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _waited_for(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    following = _timed("read and judge", lambda rest: next(rest, None))
+    following = _timed("read", lambda rest: next(rest, None))
     rest = iter(batches)
     while (batch := following(rest)) is not None:
         yield batch
 
 
-def _call(self: StationFolder, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    if self.topic != SESSION_EVENTS.topic:
-        yield from _own_call(self, batches)
-        return
+def _call(self: QuickFolder, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     _spent_s.clear()
     began_at, began = time.time(), time.perf_counter()
     yield from _own_call(self, _waited_for(batches))
@@ -77,9 +76,13 @@ _own_bulk = _timed("request", station_folder.bulk)
 def _install() -> None:
     from elasticsearch.client import IndicesClient
 
-    replaced: dict[str, Any] = {"__call__": _call, "take": _take}
-    for name, value in replaced.items():
-        setattr(StationFolder, name, value)
+    replaced: list[tuple[type, str, Any]] = [
+        (QuickFolder, "__call__", _call),
+        (StationFolder, "take", _take),
+        (SurelyGood, "pick", _timed("judge", SurelyGood.pick)),
+    ]
+    for owner, name, value in replaced:
+        setattr(owner, name, value)
     station_folder.bulk = _bulk
     for name, step in (("fold", "fold"), ("_operation", "encode")):
         setattr(station_folder, name, _timed(step, getattr(station_folder, name)))

@@ -115,6 +115,16 @@ class Settings(BaseSettings):
     mongodb_auth_source: str = Field("admin", description="the database that has MongoDB's user")
 
     stream_master: str = Field("local[4]", description="Spark master of the live stream, which has its own driver")
+    stream_secret: SecretStr = Field(
+        SecretStr(""),
+        description="spark.authenticate.secret of that master, if it is not local; none: it asks for none",
+    )
+    stream_tasks: int = Field(
+        1,
+        ge=1,
+        le=1_000,
+        description="tasks that fold session events side by side, each with Kafka partitions of its own",
+    )
 
     dagster_port: int = 0
     dagster_user: str = "evcharge"

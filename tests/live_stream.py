@@ -14,10 +14,13 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
 
-from support import record, send
+from support import Lake, record, send
 
+from evcharge.audit.figures import Sides, disagreements
+from evcharge.audit.live_stores import station_documents
 from evcharge.connections import elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY
+from evcharge.lake.ledger import read_ledger
 from evcharge.live.stream_status import QueryStatus, read_status
 from evcharge.settings import Settings
 from evcharge.simulated.live_feed import BEHAVIOUR
@@ -154,3 +157,26 @@ class Feed:
                 self.send(self.events_per_s)
             except Exception:  # Kafka may be the one that was killed: the same rows again
                 time.sleep(1)
+
+
+def compare(lake: Lake, stream: Stream, feed: Feed) -> Sides:
+    """The feed's stations in Elasticsearch and in the lake, once both have all that was sent."""
+    lake.publish_waiting()
+    for query in ("registry", "stations"):
+        stream.wait_until_fresh(datetime.now(UTC), query)
+    head = lake.repository.head().id
+    sides = station_documents(
+        lake.settings, lake.repository, head, read_ledger(lake.repository, SESSION_EVENTS.topic).offsets
+    )
+
+    found, expected = (
+        {key: value for key, value in held.items() if key[0].startswith(feed.prefix)}
+        for held in (sides.found, sides.expected)
+    )
+    return Sides(found, expected, sides.ahead)
+
+
+def assert_equal(lake: Lake, stream: Stream, feed: Feed) -> None:
+    sides = compare(lake, stream, feed)
+    assert len(sides.found) == len(feed.records)
+    assert list(disagreements(sides)) == []

@@ -85,16 +85,19 @@ def can_pick(contract: Contract) -> bool:
 
 @dataclass(frozen=True)
 class SurelyGood:
-    """Picks messages of a topic that `can_pick` allows. `stations` has the ids of the registered ones."""
+    """Picks messages of a topic that `can_pick` allows.
+
+    `stations` has the ids of the registered ones; None skips that rule.
+    """
 
     settings: Settings
     topic: str
-    stations: pa.StringArray
+    stations: pa.StringArray | None = None
 
     def pick(self, messages: pa.RecordBatch) -> tuple[pa.Table, pa.RecordBatch]:
         """The rows of the surely good messages, in the columns of `evcharge.lake.judge.judged`; the messages that are left.
 
-        `messages` have the columns partition, offset, timestamp, key and value of Spark's Kafka source.
+        `messages` have the columns partition, offset, timestamp and value of Spark's Kafka source, and may have others.
         """
         contract = CONTRACTS[self.topic]
         picked = np.zeros(messages.num_rows, bool)
@@ -120,7 +123,8 @@ class SurelyGood:
                 yield _or_null(at, pc.greater_equal(at, pa.scalar(first, _TIMESTAMP)))
                 yield _or_null(at, pc.less_equal(at, latest))
         yield from (keeps(rows) for keeps in {_KEEPS[rule.code] for rule in contract.own_rules})
-        yield pc.is_in(rows["station_id"], self.stations)
+        if self.stations is not None:
+            yield pc.is_in(rows["station_id"], self.stations)
 
 
 def _looks_usual(values: pa.BinaryArray, max_bytes: int) -> np.ndarray:

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 STATION_STATE = "station-state"
 VEHICLE_POSITION = "vehicle-position"
 STREAM_STATUS = "stream-status"
+STREAM_LEASE = "stream-lease"
 DEAD_LETTERS = "dead-letters"
 
-ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS, DEAD_LETTERS)
+ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS, STREAM_LEASE, DEAD_LETTERS)
 
 #: The version of the documents. An index of another version has to be computed again. A change of the mappings, or of the
 #: vocabulary of connector types, needs a new one.

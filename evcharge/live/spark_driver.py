@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from evcharge import spark_daemon
+from evcharge.components import SPARK
 from evcharge.priority import STREAM, yield_to_others
 from evcharge.settings import Settings, require_clone
 from evcharge.spark_configuration import NO_FOLDER, spark_configuration
@@ -44,6 +45,7 @@ def stream_session(settings: Settings) -> SparkSession:
     properties = work / "spark-defaults.conf"
     with open(properties, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(spark_configuration(settings, "stream", work))
+        file.writelines(f"{name} {value}\n" for name, value in _of_cluster(settings).items())
     os.environ.update(NO_FOLDER)
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"--properties-file {shlex.quote(str(properties))} pyspark-shell"
     builder = SparkSession.builder.master(settings.stream_master).appName("evcharge-stream")
@@ -68,6 +70,26 @@ def stream_session(settings: Settings) -> SparkSession:
         builder = builder.config(name, value)
     session: SparkSession = builder.getOrCreate()
     return session
+
+
+def _of_cluster(settings: Settings) -> dict[str, str]:
+    """What a master on other machines needs; nothing for a local one.
+
+    Each of them has the project, its Python and its jars under the same paths. `SPARK_LOCAL_IP` is the driver's address.
+    """
+    if settings.stream_master.startswith("local"):
+        return {}
+    secret = settings.stream_secret.get_secret_value()
+    return {
+        "spark.driver.host": os.environ["SPARK_LOCAL_IP"],
+        "spark.driver.bindAddress": os.environ["SPARK_LOCAL_IP"],
+        "spark.executor.extraClassPath": f"{SPARK.path(settings.cache)}/*",
+        "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
+        "spark.executor.memory": "512m",
+        f"spark.executorEnv.{spark_daemon.IMPORTS}": WORKER_IMPORTS,
+        "spark.authenticate": str(bool(secret)).lower(),
+        **({"spark.authenticate.secret": secret} if secret else {}),
+    }
 
 
 def _start_forks() -> None:

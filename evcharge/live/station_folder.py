@@ -17,16 +17,19 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 import pyarrow as pa
 
 from evcharge.clock import ms_to_iso
-from evcharge.contracts import CONTRACTS, STATION_REGISTRY
+from evcharge.contracts import CONTRACTS, SESSION_EVENTS, STATION_REGISTRY
 from evcharge.errors import UserError
+from evcharge.gathering import gathered
 from evcharge.live.batch_report import TouchedHours
 from evcharge.live.dead_letters import bury
 from evcharge.live.indices import STATION_STATE
@@ -40,16 +43,26 @@ from evcharge.live.refusals import (
     of_stream,
     taken_with_care,
 )
-from evcharge.live.station_state import StationState
-from evcharge.live.worker import Operation, bulk, gathered_records, shared_client, spare_the_collector
+from evcharge.live.station_state import EVENT_FIELDS, StationState
+from evcharge.live.worker import (
+    BYTES_AT_ONCE,
+    ROWS_AT_ONCE,
+    Operation,
+    bulk,
+    records_of,
+    shared_client,
+    spare_the_collector,
+)
 from evcharge.settings import Settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+_EVENT_COLUMNS = [*EVENT_FIELDS, "kafka_partition", "kafka_offset"]
 #: Documents per request, about 3 kB each.
 DOCUMENTS_PER_REQUEST = 500
-#: States that a worker keeps, about 5 kB each.
+REQUESTS_AT_ONCE = 2
+#: States that a worker keeps, about 10 kB each.
 KEPT_STATES = 30_000
 #: How often a document is read again after somebody else wrote it first.
 CONFLICT_TRIES = 8
@@ -70,19 +83,27 @@ class StationFolder:
     keeps_states: bool = True
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        hours = TouchedHours()
+        self.write(batches, hours)
+        yield hours.report()
+
+    def write(self, batches: Iterable[pa.RecordBatch], hours: TouchedHours) -> None:
+        """Writes the rows of all batches, and counts them in `hours`."""
         spare_the_collector()
         time_field = CONTRACTS[self.topic].event_time
-        hours = TouchedHours()
-        for rows in gathered_records(batches):
+        for table in gathered(batches, ROWS_AT_ONCE, BYTES_AT_ONCE):
+            # to make a dict of each row takes as long as to fold it
+            rows = records_of(table.select(_EVENT_COLUMNS) if self.topic == SESSION_EVENTS.topic else table)
             hours.add(row[time_field] for row in rows)
             client = shared_client(self.settings)
-            bury(
-                client, STATION_STATE, self.topic, taken_with_care(rows, self.take) if self.careful else self.take(rows)
-            )
+            refusals = taken_with_care(rows, self.take) if self.careful else self.take(rows)
+            bury(client, STATION_STATE, self.topic, _whole(refusals, table))
             # Refreshed here and not by a timer. The documents show at once, and the refresh takes a processor only after the
             # writing, so that questions have the other one. If the index was removed since, the next batch reports it.
             client.indices.refresh(index=self.index, ignore_unavailable=True)
-        yield hours.report()
+            # not to be held while the next ones are gathered
+            rows.clear()
+            del table
 
     def take(self, rows: Iterable[Record], *, again: bool = False) -> list[Refusal]:
         """Folds the rows into their stations' documents; returns the refused ones. With `again` whatever offsets these have."""
@@ -90,15 +111,17 @@ class StationFolder:
         for row in rows:
             by_station.setdefault(row["station_id"], []).append(row)
         client = shared_client(self.settings)
-        known = _known_states(self.index) if self.keeps_states else KnownStates()
+        kept = _known_states(self.index) if self.keeps_states else None
+
+        def take_part(names: Sequence[str]) -> list[Refusal]:
+            part = {name: by_station[name] for name in names}
+            return fold_into(client, self.index, self.topic, part, kept, again=again)
+
         names = list(by_station)
-        refusals: list[Refusal] = []
-        for start in range(0, len(names), DOCUMENTS_PER_REQUEST):
-            if not self.keeps_states:
-                known.held.clear()
-            part = {name: by_station[name] for name in names[start : start + DOCUMENTS_PER_REQUEST]}
-            refusals += fold_into(client, self.index, self.topic, part, known, again=again)
-        return refusals
+        parts = [names[at : at + DOCUMENTS_PER_REQUEST] for at in range(0, len(names), DOCUMENTS_PER_REQUEST)]
+        # The next stations are folded while Elasticsearch writes the former ones.
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+            return list(chain.from_iterable(threads.map(take_part, parts)))
 
 
 class Version(NamedTuple):
@@ -189,6 +212,14 @@ def fold_into(
         if conflicts:
             time.sleep(0.01 * 2**conflicts)
     return refusals
+
+
+def _whole(refusals: Sequence[Refusal], table: pa.Table) -> list[Refusal]:
+    """The refusals with all columns of their records."""
+    if not refusals:
+        return []
+    places = {(row["kafka_partition"], row["kafka_offset"]): row for row in records_of(table)}
+    return [Refusal(places[r.record["kafka_partition"], r.record["kafka_offset"]], r.reason) for r in refusals]
 
 
 Outcome = Reason | Literal[True] | None
@@ -299,5 +330,5 @@ def _operation(state: StationState, version: Version | None, applied_at: str | N
         action |= {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term}
     return (
         orjson.dumps({"create" if version is None else "index": action}),
-        orjson.dumps(state.document() | {"applied_at": applied_at}),
+        state.document_json(applied_at=applied_at),
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
 
+Left: TypeAlias = dict[int, Sequence[int]]
+"""The offsets, by partition, of the records that a batch leaves to Spark's rules."""
+
 #: A query that fails is tried again for ever, at last this far apart. It holds up no other query.
 LONGEST_BACKOFF_S = 15.0
 #: After so many failures in a row, the writer looks for the records at which its batch fails. The first ones may be a server
 #: that is just starting.
 CAREFUL_AFTER = 3
+#: A batch of more records is followed by the next one after `Input.busy_s`.
+FEW_RECORDS = 100
 
 
 @dataclass
@@ -32,7 +37,8 @@ class StreamQuery:
     """A query of the stream; `running` is None before its start and between a failure and the next try.
 
     `hours` counts records by hour of event time (ms) since the last `take_hours`; `retry_at` is in seconds of the monotonic
-    clock; `progress` is Spark's last one.
+    clock; `progress` is Spark's last one. `take_left` plans the pass over the records that a batch leaves.
+    `partitions` are those of Kafka that the query was started with.
     """
 
     input: Input
@@ -43,6 +49,8 @@ class StreamQuery:
     as_of: AsOf = field(default_factory=AsOf)
     hours: Counter[int] = field(default_factory=Counter)
     records: int = 0
+    take_left: Callable[[Left], DataFrame] | None = None
+    partitions: frozenset[int] = frozenset()
     progress: Mapping[str, Any] | None = None
 
     @property
@@ -52,9 +60,23 @@ class StreamQuery:
 
     def take_batch(self, batch: DataFrame, _batch_id: int) -> None:
         """Adds up the reports of a batch, for Spark's `foreachBatch`. Collecting the reports makes Spark write the batch."""
-        for report in batch.collect():
-            self.hours[report.hour_ms] += report.records
-            self.records += report.records
+        begun, before = time.monotonic(), self.records
+        left = self._add(batch)
+        if left and self.take_left is not None:
+            self._add(self.take_left(left))
+        if self.records - before > FEW_RECORDS:
+            # The next batch does not start before this one has ended.
+            time.sleep(max(begun + self.input.busy_s - time.monotonic(), 0.0))
+
+    def _add(self, reports: DataFrame) -> Left:
+        left: Left = {}
+        for report in reports.collect():
+            if report.hour_ms is None:
+                left[report.left_partition] = report.left_offsets
+            else:
+                self.hours[report.hour_ms] += report.records
+                self.records += report.records
+        return left
 
     def take_hours(self) -> dict[int, int]:
         """The records by hour since the last call."""

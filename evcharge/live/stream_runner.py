@@ -2,7 +2,7 @@
 
 | query | from | to |
 |---|---|---|
-| stations | session-events | station-state |
+| stations | session-events | station-state, in `EVCHARGE_STREAM_TASKS` queries side by side |
 | registry | station-registry | station-state |
 | vehicles | vehicle-telemetry | vehicle-position |
 | journal | session-events without meter values | station_events_by_day |
@@ -20,27 +20,31 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+import orjson
 
 from evcharge.clock import ms_to_iso
 from evcharge.connections import ServerDownError, elasticsearch, elasticsearch_errors, spark_kafka_options
 from evcharge.errors import UserError
 from evcharge.kafka_log import LogEnds
 from evcharge.live import indices
-from evcharge.live.batch_report import REPORT_DDL
 from evcharge.live.checkpoints import (
     checkpoint_folder,
     has_checkpoints,
     is_checkpoint_trouble,
     is_in_log,
+    remove_unused,
     starting_offsets,
 )
 from evcharge.live.dead_letters import count_letters
@@ -49,11 +53,13 @@ from evcharge.live.provisional_usage import UsageWriter
 from evcharge.live.rebuild import rebuild_station_state
 from evcharge.live.refusals import IndexGoneError
 from evcharge.live.spark_driver import stream_session
+from evcharge.live.station_folder import StationFolder
 from evcharge.live.stream_inputs import Input, inputs
+from evcharge.live.stream_lease import Lease, place_of
 from evcharge.live.stream_lock import StreamError, is_taken_over, only_one, stands_in, take_over
-from evcharge.live.stream_plan import give_worker, good_rows, warm_up
+from evcharge.live.stream_plan import by_rules, of_left, quickly, warm_up
 from evcharge.live.stream_query import StreamQuery, failure_reason
-from evcharge.live.stream_status import QueryStatus, read_statuses, write_status
+from evcharge.live.stream_status import QueryStatus, merged, read_statuses, write_status
 from evcharge.live.vehicle_positions import remove_expired
 from evcharge.log import log
 from evcharge.settings import Settings
@@ -178,7 +184,7 @@ def _stores_answer(settings: Settings) -> bool:
         with elasticsearch_errors(settings), elasticsearch(settings) as client:
             if indices.live_index(client, STATION_STATE) is None:
                 return False
-        for input_ in inputs():
+        for input_ in inputs(settings):
             ends.of(input_.contract.topic)
     except (ServerDownError, ApiError):
         return False
@@ -212,18 +218,22 @@ class _Stream:
         self.index: LiveIndex | None = None
         self.queries: list[StreamQuery] = []
         self.before: dict[str, QueryStatus] = {}
+        self.lease = Lease(self.client, self.stream_id, place_of(settings))
 
     def run(self) -> None:
         with elasticsearch_errors(self.settings):
             self._ensure_aliases()
+            if not self.lease.take(self.stop):
+                return
             self.before = {status.query: status for status in read_statuses(self.client)}
-        self.queries = [StreamQuery(input_, self._new_status(input_)) for input_ in inputs()]
+        self.queries = [StreamQuery(input_, self._new_status(input_)) for input_ in inputs(self.settings)]
         log.info("stream started", stream_id=self.stream_id)
         # Then the map's queries start first: to start one takes seconds.
         self._try((), self._follow_usable_index)
         expire_at, report_at = 0.0, time.monotonic() + self.report_every_s
         while not self.stop.is_set():
             now = time.monotonic()
+            self._attempt("the lease was not renewed", self.lease.renew)
             for query in self.queries:
                 self._look_after(query, now)
             # After the queries that need no index: to compute one takes minutes.
@@ -246,6 +256,7 @@ class _Stream:
         for query in self.queries:
             query.stop()
         self.usage_thread.shutdown()
+        self._attempt("the lease was not given up", self.lease.release)
         self.usage.close()
         self.ends.close()
         self.client.close()
@@ -259,16 +270,23 @@ class _Stream:
         before = self.before.get(input_.name)
         if before is None or (input_.follows_index and self.index is not None and before.index != self.index.name):
             return status
-        return replace(status, as_of=before.as_of)
+        read_to = input_.own({int(p): offset for p, offset in (before.read_to or {}).items()})
+        return replace(status, as_of=before.as_of, read_to={str(p): offset for p, offset in read_to.items()})
 
     def _start(self, query: StreamQuery, index: LiveIndex | None) -> None:
         """Starts a query; `index` is None for one that writes no `station-state`."""
-        settings, input_ = self.settings, query.input
+        settings, input_, topic = self.settings, query.input, query.input.contract.topic
+        partitions = sorted(input_.own(self.ends.of(topic)))
+        if not partitions:
+            # there are more tasks than partitions
+            return
         input_.require_store(settings)
+        query.partitions = frozenset(partitions)
+        alone = input_.tasks == 1
         options = spark_kafka_options(settings) | {
-            "subscribe": input_.contract.topic,
+            **({"subscribe": topic} if alone else {"assign": orjson.dumps({topic: partitions}).decode()}),
             "maxOffsetsPerTrigger": str(input_.batch_records),
-            "startingOffsets": starting_offsets(input_, index, self.ends),
+            "startingOffsets": starting_offsets(input_, index, self.ends, query.status.read_to),
         }
         if input_.name == "vehicles":
             # Older positions have expired.
@@ -276,14 +294,16 @@ class _Stream:
             options["startingTimestamp"] = str(int(since.timestamp() * 1000))
             options["startingOffsetsByTimestampStrategy"] = "latest"
         # Spark takes the pool of the thread that starts the query: each query's batches get a pool of their own.
-        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", input_.name)
+        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", input_.task_name)
         rows = self.spark.readStream.format("kafka").options(**options).load()
-        good = good_rows(settings, rows, input_)
         writer = input_.writer(settings, index.name if index else "", query.careful)
-        give_worker(self.spark, input_)
+        if input_.is_quick and isinstance(writer, StationFolder) and not query.careful:
+            reports = quickly(rows, input_, writer)
+            query.take_left = partial(of_left, settings, self.spark, input_, writer)
+        else:
+            reports = by_rules(settings, rows, input_, writer)
         query.running = (
-            good.mapInArrow(writer, REPORT_DDL)
-            .writeStream.queryName(f"{input_.name}-{self.stream_id}-{next(self.starts)}")
+            reports.writeStream.queryName(f"{input_.task_name}-{self.stream_id}-{next(self.starts)}")
             .option("checkpointLocation", checkpoint_folder(settings, input_, index).as_uri())
             .trigger(processingTime=f"{int(input_.trigger_s * 1000)} milliseconds")
             .foreachBatch(query.take_batch)
@@ -310,6 +330,8 @@ class _Stream:
         if is_checkpoint_trouble(error):
             log.warning("checkpoint is removed", query=query.input.name)
             shutil.rmtree(checkpoint_folder(self.settings, query.input, self.index), ignore_errors=True)
+            query.status = replace(query.status, read_to=None)
+            self.before.pop(query.input.name, None)
             if query.input.follows_index:
                 # Kafka may have lost records after the offsets that the index began with: then it is computed anew.
                 self._lose_index(f"the checkpoint of {query.input.name} is of no use")
@@ -337,10 +359,18 @@ class _Stream:
     def _write_status(self, query: StreamQuery) -> None:
         asked_at = datetime.now(UTC)
         try:
-            query.update_status(asked_at, self.ends.of(query.input.contract.topic))
+            ends = query.input.own(self.ends.of(query.input.contract.topic))
+            if query.input.tasks > 1 and query.running is not None and query.partitions != ends.keys():
+                log.info("the topic has other partitions", query=query.input.task_name, partitions=sorted(ends))
+                query.stop()
+            query.update_status(asked_at, ends)
         except (ServerDownError, UserError) as error:
             log.warning("the lag is unknown", query=query.input.name, reason=str(error))
-        write_status(self.client, query.status)
+        write_status(self.client, self._status(query.input.name))
+
+    def _status(self, name: str) -> QueryStatus:
+        """The status of an input: of all queries that read it."""
+        return merged([query.status for query in self.queries if query.input.name == name])
 
     def _attempt(self, failure: str, call: Callable[[], object]) -> None:
         """Calls what the stream can do without for a while: if a server is down, the failure is logged."""
@@ -401,6 +431,7 @@ class _Stream:
     def _follow(self, index: LiveIndex) -> None:
         self.index = index
         log.info("the stream follows an index", index=index.name)
+        remove_unused(self.settings, index)
         self.queries = [
             StreamQuery(query.input, self._new_status(query.input))
             if query.input.follows_index and query.status.index != index.name
@@ -413,7 +444,12 @@ class _Stream:
         index = indices.live_index(self.client, STATION_STATE)
         if index is None or not index.is_current_format:
             return None
-        return index if has_checkpoints(self.settings, index) or is_in_log(self.settings, index) else None
+        if has_checkpoints(self.settings, index, self.ends):
+            return index
+        of_index = [input_ for input_ in inputs(self.settings) if input_.follows_index]
+        known = {i.contract.topic: self.before[i.name] for i in of_index if i.name in self.before}
+        read_to = {topic: status.read_to or {} for topic, status in known.items() if status.index == index.name}
+        return index if is_in_log(self.settings, index, read_to) else None
 
     def _index_to_follow(self) -> LiveIndex:
         """The index behind the alias; computed from the lake first if it is missing or cannot be followed."""
@@ -428,12 +464,14 @@ class _Stream:
         return index
 
     def _ensure_aliases(self) -> None:
-        for alias in (indices.STREAM_STATUS, VEHICLE_POSITION, indices.DEAD_LETTERS):
+        for alias in (indices.STREAM_STATUS, indices.STREAM_LEASE, VEHICLE_POSITION, indices.DEAD_LETTERS):
             indices.ensure_alias(self.client, alias)
 
     def _report(self) -> None:
         letters: list[int] = []
         self._attempt("dead letters were not counted", lambda: letters.append(count_letters(self.client)))
-        hours = {query.input.name: query.take_hours() for query in self.queries}
-        statuses = {query.input.name: query.status for query in self.queries}
-        self.on_progress(StreamProgress(hours, statuses, *letters))
+        hours: dict[str, Counter[int]] = {query.input.name: Counter() for query in self.queries}
+        for query in self.queries:
+            hours[query.input.name].update(query.take_hours())
+        statuses = {name: self._status(name) for name in hours}
+        self.on_progress(StreamProgress({name: dict(of) for name, of in hours.items()}, statuses, *letters))

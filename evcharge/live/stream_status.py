@@ -7,7 +7,7 @@ its age, so that people see when the stream is down or behind.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,8 @@ SAMPLES = 900
 class QueryStatus:
     """One query of the stream. `lag_rows` are in Kafka and not in the state; `rows` counts since the stream's start.
 
-    `log_end` is the sum of the offsets at which the topic's partitions end.
+    `log_end` is the sum of the offsets at which the topic's partitions end. `read_to` has, by partition (a text), the offset
+    after the last record that is in the index.
 
     `failing_since` is the instant of the first failure after which no batch succeeded, `failing_reason` says why the last one
     failed; both are None while the query works.
@@ -46,6 +47,7 @@ class QueryStatus:
     failing_since: str | None = None
     failing_reason: str | None = None
     log_end: int | None = None
+    read_to: dict[str, int] | None = None
 
     def age_s(self, now: datetime) -> float | None:
         """Seconds since `as_of`; None if there is none yet."""
@@ -101,9 +103,29 @@ def progressed(
         status,
         lag_rows=lag_rows if progress else status.lag_rows,
         log_end=sum(ends.values()),
+        read_to={str(p): offset for p, offset in applied.items()} or status.read_to,
         as_of=ms_to_iso(round(reached.timestamp() * 1000)) if reached else status.as_of,
         rows_per_s=round(progress.get("processedRowsPerSecond") or 0.0, 1),
         batch_s=round((progress.get("durationMs") or {}).get("triggerExecution", 0) / 1000, 3),
+    )
+
+
+def merged(statuses: Sequence[QueryStatus]) -> QueryStatus:
+    """The status of an input that these queries read side by side: what all of them have done."""
+    failing = min((s for s in statuses if s.failing_since), key=lambda s: str(s.failing_since), default=statuses[0])
+    known = [status.as_of for status in statuses if status.as_of is not None]
+    ends = [status.log_end for status in statuses if status.log_end is not None]
+    return replace(
+        statuses[0],
+        as_of=min(known) if len(known) == len(statuses) else None,
+        lag_rows=sum(status.lag_rows for status in statuses),
+        rows=sum(status.rows for status in statuses),
+        rows_per_s=round(sum(status.rows_per_s for status in statuses), 1),
+        batch_s=max(status.batch_s for status in statuses),
+        failing_since=failing.failing_since,
+        failing_reason=failing.failing_reason,
+        log_end=sum(ends) if len(ends) == len(statuses) else None,
+        read_to={p: offset for status in statuses for p, offset in (status.read_to or {}).items()} or None,
     )
 
 

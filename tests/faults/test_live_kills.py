@@ -13,14 +13,13 @@ from secrets import token_hex
 from typing import TypeVar
 
 import pytest
-from live_stream import Feed, Stream
+from live_stream import Feed, Stream, assert_equal
 from support import Lake, evcharge, position, record, send
 
-from evcharge.audit.figures import Sides, disagreements
-from evcharge.audit.live_stores import final_hours, station_documents
+from evcharge.audit.figures import disagreements
+from evcharge.audit.live_stores import final_hours
 from evcharge.connections import cassandra, elasticsearch
-from evcharge.contracts import SESSION_EVENTS, VEHICLE_TELEMETRY
-from evcharge.lake.ledger import read_ledger
+from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.live import indices
 from evcharge.live.checks import FRESH_WITHIN_S, no_query_fails
 from evcharge.live.dead_letters import count_letters, read_letters
@@ -94,28 +93,6 @@ def test_a_stand_in_makes_room_under_load(lake: Lake, feed: Feed, stand_in: Stre
     # its Spark was there before it asked for the other's place
     assert oldest_s < FRESH_WITHIN_S
     assert_equal(lake, stream, feed)
-
-
-def compare(lake: Lake, stream: Stream, feed: Feed) -> Sides:
-    """The feed's stations in Elasticsearch and in the lake, once both have all that was sent."""
-    lake.publish_waiting()
-    stream.wait_until_fresh(datetime.now(UTC))
-    head = lake.repository.head().id
-    sides = station_documents(
-        lake.settings, lake.repository, head, read_ledger(lake.repository, SESSION_EVENTS.topic).offsets
-    )
-
-    found, expected = (
-        {key: value for key, value in held.items() if key[0].startswith(feed.prefix)}
-        for held in (sides.found, sides.expected)
-    )
-    return Sides(found, expected, sides.ahead)
-
-
-def assert_equal(lake: Lake, stream: Stream, feed: Feed) -> None:
-    sides = compare(lake, stream, feed)
-    assert len(sides.found) == len(feed.records)
-    assert list(disagreements(sides)) == []
 
 
 @pytest.mark.parametrize("victim", VICTIMS)

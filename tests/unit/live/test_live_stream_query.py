@@ -9,12 +9,13 @@ from typing import Any
 from evcharge.live.stream_inputs import inputs
 from evcharge.live.stream_query import CAREFUL_AFTER, LONGEST_BACKOFF_S, StreamQuery
 from evcharge.live.stream_status import QueryStatus
+from evcharge.settings import load_settings
 
 DAY_S = 86_400.0
 
 
 def a_query() -> StreamQuery:
-    journal = next(input_ for input_ in inputs() if input_.name == "journal")
+    journal = next(input_ for input_ in inputs(load_settings()) if input_.name == "journal")
     return StreamQuery(journal, QueryStatus("journal", "id", "", "2026-03-04T12:00:00.000Z"))
 
 
