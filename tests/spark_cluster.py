@@ -71,7 +71,11 @@ class SparkCluster:
         for process in reversed(self._processes):
             os.killpg(process.pid, signal.SIGTERM)
         for process in self._processes:
-            process.wait(60)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(20)
 
     def _start(self, name: str, main: str, *arguments: str) -> None:
         java = shutil.which("java") if "JAVA_HOME" not in os.environ else Path(os.environ["JAVA_HOME"], "bin", "java")
