@@ -97,7 +97,7 @@ def live(settings: Settings, effort: Effort, report: Report) -> list[Result]:
             services = {"stream": stream, **_stores(settings)}
             report("warming up")
             with sending(settings, at_stations(messages, "warm"), PEER_RATE, effort.compiled_after_s) as acknowledged:
-                _ending(client, acknowledged)
+                ended(client, acknowledged)
             for rate, result in results.items():
                 report(f"visible at {rate:,} events/s")
                 own = at_stations(messages, f"at{rate}")
@@ -180,7 +180,7 @@ def _visible(
     before = Processes.now()
     with ThreadPoolExecutor(1) as beside, sending(settings, messages, rate, effort.sent_s) as acknowledged:
         # beside the probe, which runs until its last event is visible
-        ending = beside.submit(_ending, client, acknowledged)
+        ending = beside.submit(ended, client, acknowledged)
         time.sleep(effort.warm_up_s)
         result.ours, latencies = _probed(settings, client, STATION_STATE, effort)
         result.run_ended()
@@ -203,7 +203,7 @@ def _probed(settings: Settings, client: Elasticsearch, index: str, effort: Effor
     return [round(percentile(latencies, 95), 3) for latencies in rounds], list(chain.from_iterable(rounds))
 
 
-def _ending(client: Elasticsearch, acknowledged: Callable[[], float]) -> tuple[float, float]:
+def ended(client: Elasticsearch, acknowledged: Callable[[], float]) -> tuple[float, float]:
     """The rate of sending (messages/s), and the seconds from its end until the stream has caught up."""
     sent_per_s = acknowledged()
     begun, ended_at = time.monotonic(), datetime.now(UTC)

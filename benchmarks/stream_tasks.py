@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import median
 
 from benchmarks.harness import Report, Result
-from benchmarks.live import CAUGHT_UP_WITHIN_S, SEED, STATIONS, STREAM, VEHICLES, running_stream, wait_until_current
+from benchmarks.live import SEED, STATIONS, STREAM, VEHICLES, ended, running_stream
 from benchmarks.traffic import at_stations, register, sending, simulated_messages
 from evcharge.connections import elasticsearch
 from evcharge.settings import Settings
@@ -49,14 +48,12 @@ def stream_tasks(settings: Settings, effort: Effort, report: Report) -> list[Res
             with running_stream(settings, client, STREAM, {"EVCHARGE_STREAM_TASKS": str(tasks)}):
                 report("warming up")
                 with sending(settings, own, effort.warm_up_per_s, effort.warm_up_s) as acknowledged:
-                    acknowledged()
-                wait_until_current(client, "stations", datetime.now(UTC), CAUGHT_UP_WITHIN_S)
+                    ended(client, acknowledged)
                 for number in range(1, effort.rounds + 1):
                     report(f"{tasks} of its tasks, round {number} of {effort.rounds}")
                     with sending(settings, own, SENT_PER_S, effort.seconds) as acknowledged:
                         begun = time.monotonic()
-                        sent = acknowledged() * effort.seconds
-                    wait_until_current(client, "stations", datetime.now(UTC), CAUGHT_UP_WITHIN_S)
+                        sent = ended(client, acknowledged)[0] * effort.seconds
                     result.ours.append(round(sent / (time.monotonic() - begun)))
                 result.run_ended()
     both = Result(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from typing import Self
 from evcharge.components import SPARK
 from evcharge.settings import Settings
 from evcharge.spark_configuration import NO_FOLDER, SPARK_HOME
+from evcharge.stack.programs import java_path
 
 READY_WITHIN_S = 60.0
 
@@ -78,7 +78,6 @@ class SparkCluster:
                 process.wait(20)
 
     def _start(self, name: str, main: str, *arguments: str) -> None:
-        java = shutil.which("java") if "JAVA_HOME" not in os.environ else Path(os.environ["JAVA_HOME"], "bin", "java")
         defaults = self._folder / "defaults.conf"
         if not defaults.exists():
             defaults.touch(0o600)
@@ -87,7 +86,7 @@ class SparkCluster:
             )
         classes = f"{SPARK_HOME / 'jars'}/*:{SPARK.path(self._settings.cache)}/*"
         with (self._folder / f"{name}.log").open("ab") as output:
-            command = [str(java), "-Xmx256m", "-cp", classes, main, "--properties-file", str(defaults), *arguments]
+            command = [java_path(), "-Xmx256m", "-cp", classes, main, "--properties-file", str(defaults), *arguments]
             # what Spark's own scripts set
             environment = {
                 "SPARK_HOME": str(SPARK_HOME),

@@ -39,7 +39,7 @@ from evcharge.live.station_folder import fold
 from evcharge.live.station_state import EVENT_FIELDS, StationState
 from evcharge.live.usage import Hour
 from evcharge.live.usage_tables import FINAL
-from evcharge.live.worker import records_of
+from evcharge.live.worker import records_of, times_in_ms
 from evcharge.passes import StationRows, of_stations, passes
 from evcharge.settings import Settings
 
@@ -289,12 +289,7 @@ def _rows(repository: Repository, commit: str, topic: str, days: Iterable[str] |
     if files is None:
         return
     for batch in scanned(files, schema.names):
-        rows = pa.Table.from_batches([batch])
-        for index, name in enumerate(schema.names):
-            if pa.types.is_timestamp(rows.schema.field(index).type):
-                at = rows[name].cast(pa.timestamp("ms", "UTC"), safe=False)
-                rows = rows.set_column(index, name, at.cast(pa.int64()))
-        yield rows.cast(schema)
+        yield times_in_ms(pa.Table.from_batches([batch])).cast(schema)
 
 
 def _portions(items: Iterable[Any]) -> Iterator[list[Any]]:

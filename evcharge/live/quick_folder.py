@@ -14,13 +14,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evcharge.contracts import CONTRACTS, FieldType
+from evcharge.contracts import CONTRACTS
+from evcharge.lake.record_places import place_codes
 from evcharge.lake.surely_good import MAX_BYTES, SurelyGood
 from evcharge.live.batch_report import TouchedHours
 from evcharge.live.station_folder import StationFolder
+from evcharge.live.worker import times_in_ms
 
 #: Kafka's records as `QuickFolder` takes them. A longer message is left anyway, and would only fill the worker's memory.
 RECORD_COLUMNS = (
@@ -45,8 +48,10 @@ class QuickFolder:
     def _ready(self, batches: Iterable[pa.RecordBatch], waiting: Waiting) -> Iterator[pa.RecordBatch]:
         topic = self.folder.topic
         good = SurelyGood(self.folder.settings, topic)
+        # those of `rebuild.in_milliseconds`
+        columns = [*CONTRACTS[topic].columns, "kafka_partition", "kafka_offset"]
         for batch in batches:
-            yield from _in_milliseconds(topic, waiting.spare(*good.pick(batch))).to_batches()
+            yield from times_in_ms(waiting.spare(*good.pick(batch)).select(columns)).to_batches()
 
 
 @dataclass
@@ -106,25 +111,8 @@ class LeftFolder:
     offsets: Mapping[int, Sequence[int]]
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        left = {partition: pa.array(offsets, pa.int64()) for partition, offsets in self.offsets.items()}
-        yield from self.folder(_at(batch, left) for batch in batches)
-
-
-def _at(rows: pa.RecordBatch, places: Mapping[int, pa.Array]) -> pa.RecordBatch:
-    found = pa.repeat(pa.scalar(False), rows.num_rows)
-    for partition, offsets in places.items():
-        here = pc.and_(pc.equal(rows["kafka_partition"], partition), pc.is_in(rows["kafka_offset"], offsets))
-        found = pc.or_(found, here)
-    return rows.filter(found)
-
-
-def _in_milliseconds(topic: str, rows: pa.Table) -> pa.Table:
-    """The columns of `rebuild.in_milliseconds`."""
-    columns = {
-        # cut off, as Spark's unix_millis does: a good row is of 1970 or later
-        f.name: rows[f.name].cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
-        if f.type is FieldType.TIMESTAMP
-        else rows[f.name]
-        for f in CONTRACTS[topic].fields
-    }
-    return pa.table(columns | {name: rows[name] for name in ("kafka_partition", "kafka_offset")})
+        left = np.concatenate([place_codes(partition, offsets) for partition, offsets in self.offsets.items()])
+        yield from self.folder(
+            batch.filter(pa.array(np.isin(place_codes(batch["kafka_partition"], batch["kafka_offset"]), left)))
+            for batch in batches
+        )

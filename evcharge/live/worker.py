@@ -44,6 +44,15 @@ def records_of(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*(c.to_pylist() for c in rows.columns), strict=True)]
 
 
+def times_in_ms(rows: pa.Table) -> pa.Table:
+    """The rows with their times in ms since the epoch, cut off as Spark's `unix_millis` does for times of 1970 or later."""
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_timestamp(field.type):
+            at = rows[index].cast(pa.timestamp("ms", "UTC"), safe=False)
+            rows = rows.set_column(index, field.name, at.cast(pa.int64()))
+    return rows
+
+
 _clients: dict[str, Elasticsearch] = {}
 _tasks = count(1)
 
