@@ -96,6 +96,19 @@ def size_bytes(home: Path) -> int:
     return sum(file.stat().st_blocks * 512 for file in home.rglob("*") if file.is_file())
 
 
+def used_bytes(folder: Path) -> int:
+    """Bytes of the pages that hold something, in all databases of a folder."""
+    used = 0
+    for file in folder.rglob("*.db"):
+        with closing(sqlite3.connect(file)) as database:
+            pages, free, size = (
+                database.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            used += (pages - free) * size
+    return used
+
+
 def _executed(
     instance: dg.DagsterInstance, job: str, keys: list[dg.AssetKey], partitions: dg.TimeWindowPartitionsDefinition
 ) -> Template:

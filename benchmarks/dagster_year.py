@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from benchmarks.dagster_history import used_bytes
 from benchmarks.dagster_pages import CONFIGURATION
 from evcharge.settings import Settings
 from evcharge_assets.live import STREAM_JOB
@@ -46,16 +47,16 @@ def kept(home: Path, settings: Settings) -> Kept:
             _copy(file, copy / file.relative_to(home))
         (copy / "dagster.yaml").write_text(CONFIGURATION.format(home=copy))
         now, pruned = datetime.now(UTC), list[int]()
-        before = _used_bytes(copy / "history")
+        before = used_bytes(copy / "history")
         with dg.DagsterInstance.from_config(str(copy)) as instance:
             _end_runs(copy / "history" / "runs.db", now)
             for days in (settings.run_log_days, settings.run_days):
                 # all that has ended by now is then older than this
                 later = now + timedelta(days=days, minutes=1)
                 prune(instance, log_days=settings.run_log_days, run_days=settings.run_days, now=later, in_use=())
-                pruned.append(_used_bytes(copy / "history"))
+                pruned.append(used_bytes(copy / "history"))
         without_logs, without_runs = pruned
-        return Kept(before, without_logs, without_runs, _used_bytes(copy / "schedules"))
+        return Kept(before, without_logs, without_runs, used_bytes(copy / "schedules"))
 
 
 def bytes_a_day(before: Kept, after: Kept, seconds: float) -> float:
@@ -91,16 +92,3 @@ def _end_runs(file: Path, now: datetime) -> None:
             f"AND status IN ({', '.join('?' * len(unfinished))})",
             (dg.DagsterRunStatus.SUCCESS.value, now.timestamp(), STREAM_JOB, *unfinished),
         )
-
-
-def _used_bytes(folder: Path) -> int:
-    """Bytes of the pages that hold something, in all databases of a folder."""
-    used = 0
-    for file in folder.rglob("*.db"):
-        with closing(sqlite3.connect(file)) as database:
-            pages, free, size = (
-                database.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_count", "freelist_count", "page_size")
-            )
-            used += (pages - free) * size
-    return used

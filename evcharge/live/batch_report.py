@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+import orjson
 import pyarrow as pa
 
 from evcharge.clock import hour_start
 
-_SCHEMA = pa.schema(
-    [
-        ("hour_ms", pa.int64()),
-        ("records", pa.int64()),
-        ("left_partition", pa.int32()),
-        ("left_offsets", pa.list_(pa.int64())),
-    ]
-)
-#: The report as Spark DDL, for mapInArrow. A row is about an hour, or about a Kafka partition of which records were left.
-REPORT_DDL = "hour_ms BIGINT, records BIGINT, left_partition INT, left_offsets ARRAY<BIGINT>"
+#: The report as Spark DDL, for mapInArrow: a task reports in one row (`spark_batches` relies on it).
+REPORT_DDL = "report STRING"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What a task took: records by hour (ms). `left` are the offsets, by Kafka partition, of what it left to the rules."""
+
+    hours: Mapping[int, int]
+    left: Mapping[int, Sequence[int]]
+
+    @property
+    def records(self) -> int:
+        return sum(self.hours.values())
+
+    @classmethod
+    def read(cls, text: str) -> BatchReport:
+        """The report that a task has given as `text`."""
+        fields = orjson.loads(text)
+        return cls(*({int(key): value for key, value in fields[name].items()} for name in ("hours", "left")))
 
 
 class TouchedHours:
@@ -32,7 +44,6 @@ class TouchedHours:
         self._hours.update(map(hour_start, times_ms))
 
     def report(self, left: Mapping[int, Sequence[int]] | None = None) -> pa.RecordBatch:
-        """The report: one row per hour, in order, then one per partition of the offsets that were `left`."""
-        hours = [{"hour_ms": hour, "records": count} for hour, count in sorted(self._hours.items())]
-        rest = [{"left_partition": partition, "left_offsets": offsets} for partition, offsets in (left or {}).items()]
-        return pa.RecordBatch.from_pylist([*hours, *rest], schema=_SCHEMA)
+        """The report, with the offsets that were `left`, by partition."""
+        text = orjson.dumps({"hours": self._hours, "left": left or {}}, option=orjson.OPT_NON_STR_KEYS).decode()
+        return pa.record_batch({"report": [text]})

@@ -39,7 +39,7 @@ ALIASES = (STATION_STATE, VEHICLE_POSITION, STREAM_STATUS, STREAM_LEASE, DEAD_LE
 
 #: The version of the documents. An index of another version has to be computed again. A change of the mappings, or of the
 #: vocabulary of connector types, needs a new one.
-FORMAT = 7
+FORMAT = 8
 
 #: Documents per request where all documents are read.
 PAGE = 1_000

@@ -16,7 +16,7 @@ from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.live import indices
-from evcharge.live.batch_report import REPORT_DDL
+from evcharge.live.batch_report import REPORT_DDL, BatchReport
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, Offsets
 from evcharge.live.station_folder import StationFolder
 from evcharge.live.vehicle_positions import PositionWriter
@@ -83,7 +83,7 @@ def recompute_positions(settings: Settings, spark: SparkSession, event_dates: It
         return 0
     writer = PositionWriter(settings, VEHICLE_POSITION, judged=True)
     reports = in_milliseconds(frame, contract).mapInArrow(writer, REPORT_DDL).collect()
-    return sum(report.records for report in reports)
+    return sum(BatchReport.read(row.report).records for row in reports)
 
 
 def in_milliseconds(rows: DataFrame, contract: Contract) -> DataFrame:
@@ -106,4 +106,4 @@ def _fold(settings: Settings, repository: Repository, spark: SparkSession, commi
     # the rows come station by station
     folder = StationFolder(settings, index, topic, keeps_states=False)
     reports = ordered.mapInArrow(folder, REPORT_DDL).collect()
-    return sum(report.records for report in reports)
+    return sum(BatchReport.read(row.report).records for row in reports)

@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from evcharge.clock import HOUR_MS, hour_start, ms_to_iso
+from evcharge.live.closed_sessions import digest, packed_ends, unpacked_ends
 from evcharge.live.evse import AVAILABLE, BLOCKED, CHARGING, OUT_OF_ORDER, Evse, OpenSession
 from evcharge.live.registered import MAX_EVSES, kept
 from evcharge.live.standing_part import StandingPart, joined
@@ -59,7 +60,7 @@ class StationState:
     named.
 
     With `keeps_all` the state forgets nothing: for events that come in time order, each once. `closed` has the end of each
-    closed session (ms), and `closed_since` is no later than the earliest of them.
+    closed session (ms) by the `digest` of its id, and `closed_since` is no later than the earliest of them.
     """
 
     station_id: str
@@ -67,7 +68,7 @@ class StationState:
     registry: dict[str, Any] = field(default_factory=dict)
     evses: dict[str, Evse] = field(default_factory=dict)
     sessions: dict[str, OpenSession] = field(default_factory=dict)
-    closed: dict[str, int] = field(default_factory=dict)
+    closed: dict[bytes, int] = field(default_factory=dict)
     closed_since: int = field(default=0, compare=False)
     usage: Usage = field(default_factory=Usage)
     last_event_at: int = 0
@@ -95,7 +96,7 @@ class StationState:
         """Takes a session event that has passed the contract's rules."""
         at, session_id = event["occurred_at"], event["session_id"]
         session = self.sessions.get(session_id)
-        if session_id in self.closed or (session is not None and event["sequence"] <= session.sequence):
+        if digest(session_id) in self.closed if session is None else event["sequence"] <= session.sequence:
             return
         self._move_evse(event)
         if session is not None or at >= self._horizon():
@@ -107,14 +108,16 @@ class StationState:
     def _take(self, event: Event, session: OpenSession | None) -> None:
         at, session_id = event["occurred_at"], event["session_id"]
         occupied = self._occupied()
+        stays = session is not None and session.evse_id == event["evse_id"]
         self.last_event_at = max(self.last_event_at, at)
         self._count(event, session)
         kind = event["event_type"]
         if kind in ("stopped", "abandoned"):
             self._close(session_id, at)
+            stays = False
         else:
             self._open(event, session)
-        self.usage.carry_occupancy(at, occupied, self._occupied())
+        self.usage.carry_occupancy(at, occupied, occupied if stays else self._occupied())
 
     def _move_evse(self, event: Event) -> None:
         """Sets an EVSE's status by its newest event, whenever that event arrives."""
@@ -164,7 +167,7 @@ class StationState:
         session = self.sessions.pop(session_id, None)
         if session is not None and session.evse_id is None:
             self.last_change_at = max(self.last_change_at, at)
-        self.closed[session_id] = at
+        self.closed[digest(session_id)] = at
         self.closed_since = min(self.closed_since, at)
 
     def _count(self, event: Event, session: OpenSession | None) -> None:
@@ -202,7 +205,7 @@ class StationState:
             self._forget_evse()
         oldest = self._horizon()
         if self.closed_since < oldest:
-            self.closed = {session_id: at for session_id, at in self.closed.items() if at >= oldest}
+            self.closed = {session: at for session, at in self.closed.items() if at >= oldest}
             self.closed_since = min(self.closed.values(), default=oldest)
         for session in [s for s in self.sessions.values() if s.evse_id is None and s.last_at < oldest]:
             del self.sessions[session.session_id]
@@ -259,7 +262,7 @@ class StationState:
             "registry": part.registry,
             "evses": [evse for _, evse in sorted(self.evses.items())],
             "sessions": [session for _, session in sorted(self.sessions.items())],
-            "closed": self.closed,
+            "closed": packed_ends(self.closed),
             "counted_to": self.usage.counted_to,
             "last_event_at": self.last_event_at,
             "last_change_at": self.last_change_at,
@@ -276,7 +279,7 @@ class StationState:
             registry=fold["registry"],
             evses={evse.evse_id: evse for evse in evses},
             sessions={session.session_id: session for session in sessions},
-            closed=fold["closed"],
+            closed=unpacked_ends(fold["closed"]),
             usage=Usage.from_json({"hours": document["hours"], "counted_to": fold["counted_to"]}),
             last_event_at=fold["last_event_at"],
             last_change_at=fold["last_change_at"],

@@ -80,7 +80,7 @@ def inputs(settings: Settings) -> tuple[Input, ...]:
         SESSION_EVENTS,
         0.3,
         lambda s, index, careful: StationFolder(s, index, sessions, careful),
-        # counted from the job's start, which is some 0.1 s after the batch's
+        # counted from the job's start, which is a little after the batch's
         busy_s=0.5,
         is_quick=True,
         tasks=settings.stream_tasks,

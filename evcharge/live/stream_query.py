@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import orjson
 
 from evcharge.clock import ms_to_iso
+from evcharge.live.batch_report import BatchReport
 from evcharge.live.stream_inputs import Input
 from evcharge.live.stream_status import AsOf, QueryStatus, progressed
 from evcharge.log import log
@@ -58,25 +59,21 @@ class StreamQuery:
         """Whether the writer has to look for the records at which its batch fails."""
         return self.failures >= CAREFUL_AFTER
 
-    def take_batch(self, batch: DataFrame, _batch_id: int) -> None:
-        """Adds up the reports of a batch, for Spark's `foreachBatch`. Collecting the reports makes Spark write the batch."""
-        begun, before = time.monotonic(), self.records
-        left = self._add(batch)
+    def take_batch(self, reports: Sequence[BatchReport], begun: float) -> None:
+        """Adds up the reports of a batch that began then (monotonic clock, s), and takes what the batch has left."""
+        before = self.records
+        self._add(reports)
+        left = {partition: offsets for report in reports for partition, offsets in report.left.items()}
         if left and self.take_left is not None:
-            self._add(self.take_left(left))
+            self._add([BatchReport.read(row.report) for row in self.take_left(left).collect()])
         if self.records - before > FEW_RECORDS:
             # The next batch does not start before this one has ended.
             time.sleep(max(begun + self.input.busy_s - time.monotonic(), 0.0))
 
-    def _add(self, reports: DataFrame) -> Left:
-        left: Left = {}
-        for report in reports.collect():
-            if report.hour_ms is None:
-                left[report.left_partition] = report.left_offsets
-            else:
-                self.hours[report.hour_ms] += report.records
-                self.records += report.records
-        return left
+    def _add(self, reports: Sequence[BatchReport]) -> None:
+        for report in reports:
+            self.hours.update(report.hours)
+            self.records += report.records
 
     def take_hours(self) -> dict[int, int]:
         """The records by hour since the last call."""

@@ -52,6 +52,7 @@ from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, LiveIndex
 from evcharge.live.provisional_usage import UsageWriter
 from evcharge.live.rebuild import rebuild_station_state
 from evcharge.live.refusals import IndexGoneError
+from evcharge.live.spark_batches import for_each_report
 from evcharge.live.spark_driver import stream_session
 from evcharge.live.station_folder import StationFolder
 from evcharge.live.stream_inputs import Input, inputs
@@ -71,6 +72,9 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 USAGE_RETRY_S = 15.0
+#: A query's offsets are written beside its batches, once a second: to wait for two files took 30 ms of each batch. What is read
+#: again after a failure is in the stores already. The second option is Spark's own, for sinks whose writes it does not know.
+_PROGRESS = {"asyncProgressTrackingEnabled": "true", "_asyncProgressTrackingOverrideSinkSupportCheck": "true"}
 #: How often a stand-in looks for its successor, and for the stores that start beside it.
 STAND_IN_LOOKS_EVERY_S = 0.3
 
@@ -302,13 +306,12 @@ class _Stream:
             query.take_left = partial(of_left, settings, self.spark, input_, writer)
         else:
             reports = by_rules(settings, rows, input_, writer)
-        query.running = (
+        stream = (
             reports.writeStream.queryName(f"{input_.task_name}-{self.stream_id}-{next(self.starts)}")
-            .option("checkpointLocation", checkpoint_folder(settings, input_, index).as_uri())
+            .options(**_PROGRESS, checkpointLocation=checkpoint_folder(settings, input_, index).as_uri())
             .trigger(processingTime=f"{int(input_.trigger_s * 1000)} milliseconds")
-            .foreachBatch(query.take_batch)
-            .start()
         )
+        query.running = for_each_report(stream, query.take_batch).start()
 
     def _look_after(self, query: StreamQuery, now: float) -> None:
         """Starts a query that does not run once its wait is over, notes one that failed, and writes its status."""

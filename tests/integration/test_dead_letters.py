@@ -22,6 +22,7 @@ from support import evcharge
 from evcharge.connections import cassandra, elasticsearch
 from evcharge.contracts import SESSION_EVENTS, STATION_REGISTRY, VEHICLE_TELEMETRY
 from evcharge.live import cassandra_schema, dead_letters, indices, station_folder, vehicle_positions
+from evcharge.live.batch_report import BatchReport
 from evcharge.live.checks import no_dead_letters
 from evcharge.live.dead_letters import bury, count_letters, read_letter, read_letters, update_letters
 from evcharge.live.dead_letters_retry import retry_letters
@@ -241,7 +242,7 @@ def test_a_position_is_judged_the_same_by_a_worker_that_knows_nothing_yet(
     for start in range(0, len(rows), size):
         vehicle_positions._tracks.clear()
         (report,) = PositionWriter(platform)([pa.RecordBatch.from_pylist(rows[start : start + size])])
-        taken += sum(report.column("records").to_pylist())
+        taken += BatchReport.read(report["report"][0].as_py()).records
     assert (taken, latitude_of(client, car)) == (4, 40.03)
 
 

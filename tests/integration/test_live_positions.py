@@ -12,6 +12,7 @@ from elasticsearch import Elasticsearch
 from evcharge.connections import elasticsearch
 from evcharge.contracts import VEHICLE_TELEMETRY
 from evcharge.live import indices
+from evcharge.live.batch_report import BatchReport
 from evcharge.live.indices import VEHICLE_POSITION
 from evcharge.live.vehicle_positions import PositionWriter
 from evcharge.settings import Settings
@@ -48,7 +49,7 @@ def known_after(platform: Settings, client: Elasticsearch, *places: tuple[float,
     document = client.get(index=VEHICLE_POSITION, id=CAR)["_source"]
     return {
         "latitude": document["location"]["lat"],
-        "records": sum(report.column("records").to_pylist()),
+        "records": BatchReport.read(report["report"][0].as_py()).records,
     }
 
 

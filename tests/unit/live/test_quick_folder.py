@@ -15,7 +15,7 @@ from odd_events import varied
 
 from evcharge.contracts import SESSION_EVENTS
 from evcharge.lake.surely_good import MAX_BYTES
-from evcharge.live.batch_report import TouchedHours
+from evcharge.live.batch_report import BatchReport, TouchedHours
 from evcharge.live.quick_folder import LeftFolder, QuickFolder, station_of
 from evcharge.live.station_folder import StationFolder
 from evcharge.live.worker import records_of
@@ -64,10 +64,8 @@ def read(values: Sequence[bytes | None], partitions: Sequence[int] | None = None
 def taken(folder: StationFolder, *batches: pa.RecordBatch) -> tuple[list[int], dict[int, list[int]], int]:
     """The offsets that were folded and left, and how many records the report has."""
     (report,) = QuickFolder(folder)(iter(batches))
-    lines = report.to_pylist()
-    left = {line["left_partition"]: line["left_offsets"] for line in lines if line["hour_ms"] is None}
-    folded = [row["kafka_offset"] for row in Written.rows]
-    return folded, left, sum(line["records"] or 0 for line in lines)
+    said = BatchReport.read(report["report"][0].as_py())
+    return [row["kafka_offset"] for row in Written.rows], {p: [*o] for p, o in said.left.items()}, said.records
 
 
 def good(station_id: str, n: int = 0) -> bytes:
@@ -138,7 +136,7 @@ def test_what_was_left_is_folded_and_no_other(folder: Written) -> None:
     )
     (report,) = LeftFolder(folder, {0: [8], 1: [7, 9]})(iter([rows]))
     assert [(row["kafka_partition"], row["kafka_offset"]) for row in Written.rows] == [(0, 8), (1, 7)]
-    assert report.to_pylist()[0]["records"] == 2
+    assert BatchReport.read(report["report"][0].as_py()).records == 2
 
 
 @pytest.mark.slow
