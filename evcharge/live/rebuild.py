@@ -16,8 +16,9 @@ from evcharge.lake.ledger import read_ledger
 from evcharge.lake.repository import Repository
 from evcharge.lake.rows import raw_rows
 from evcharge.live import indices
-from evcharge.live.batch_report import REPORT_DDL, BatchReport
+from evcharge.live.batch_report import REPORT_DDL
 from evcharge.live.indices import STATION_STATE, VEHICLE_POSITION, Offsets
+from evcharge.live.spark_batches import collected
 from evcharge.live.station_folder import StationFolder
 from evcharge.live.vehicle_positions import PositionWriter
 from evcharge.log import log
@@ -82,8 +83,8 @@ def recompute_positions(settings: Settings, spark: SparkSession, event_dates: It
     if frame is None:
         return 0
     writer = PositionWriter(settings, VEHICLE_POSITION, judged=True)
-    reports = in_milliseconds(frame, contract).mapInArrow(writer, REPORT_DDL).collect()
-    return sum(BatchReport.read(row.report).records for row in reports)
+    reports = in_milliseconds(frame, contract).mapInArrow(writer, REPORT_DDL)
+    return sum(report.records for report in collected(reports))
 
 
 def in_milliseconds(rows: DataFrame, contract: Contract) -> DataFrame:
@@ -105,5 +106,5 @@ def _fold(settings: Settings, repository: Repository, spark: SparkSession, commi
     )
     # the rows come station by station
     folder = StationFolder(settings, index, topic, keeps_states=False)
-    reports = ordered.mapInArrow(folder, REPORT_DDL).collect()
-    return sum(BatchReport.read(row.report).records for row in reports)
+    reports = ordered.mapInArrow(folder, REPORT_DDL)
+    return sum(report.records for report in collected(reports))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from evcharge.live.batch_report import BatchReport
 
 if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 Take: TypeAlias = "Callable[[list[BatchReport], float], None]"
@@ -45,3 +46,8 @@ def for_each_report(writer: DataStreamWriter, take: Take) -> DataStreamWriter:
     helper.callForeachBatch(writer._jwrite, _Batches(take))
     ensure_callback_server_started(gateway)
     return writer
+
+
+def collected(reports: DataFrame) -> list[BatchReport]:
+    """The reports (`batch_report.REPORT_DDL`) of what Spark does when it is asked for them, outside a stream."""
+    return [BatchReport.read(row.report) for row in reports.collect()]

@@ -13,6 +13,7 @@ import orjson
 
 from evcharge.clock import ms_to_iso
 from evcharge.live.batch_report import BatchReport
+from evcharge.live.spark_batches import collected
 from evcharge.live.stream_inputs import Input
 from evcharge.live.stream_status import AsOf, QueryStatus, progressed
 from evcharge.log import log
@@ -65,7 +66,7 @@ class StreamQuery:
         self._add(reports)
         left = {partition: offsets for report in reports for partition, offsets in report.left.items()}
         if left and self.take_left is not None:
-            self._add([BatchReport.read(row.report) for row in self.take_left(left).collect()])
+            self._add(collected(self.take_left(left)))
         if self.records - before > FEW_RECORDS:
             # The next batch does not start before this one has ended.
             time.sleep(max(begun + self.input.busy_s - time.monotonic(), 0.0))
