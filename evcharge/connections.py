@@ -112,9 +112,12 @@ def spark_kafka_options(settings: Settings) -> dict[str, str]:
         f'username="{settings.kafka_user}" password="{password}";',
         "failOnDataLoss": "true",
         "fetchOffset.numRetries": "3",
-        # The consumer of a batch also requests records beyond the batch's end, and that request delays the next one. A batch
-        # of ten records took 0.5 s with Kafka's default of 500 ms, 0.2 s with this value.
-        "kafka.fetch.max.wait.ms": "20",
+        # After each poll Spark asks for the ends of the partition, and waits meanwhile for the fetch that the consumer has
+        # begun beyond the records that it has. So no fetch may wait for records that are still to come.
+        "kafka.fetch.max.wait.ms": "1",
+        # What a fetch (1 MB) brought beyond one poll's records is thrown away by that question, and fetched again. 400,000
+        # records are read in 1.6 s in place of 2.4 with Kafka's default of 500.
+        "kafka.max.poll.records": "100000",
         "kafka.request.timeout.ms": "30000",
         "kafka.default.api.timeout.ms": "30000",
     }

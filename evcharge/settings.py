@@ -72,7 +72,10 @@ class Settings(BaseSettings):
     kafka_user: str = "evcharge"
     kafka_password: SecretStr = SecretStr("")
     kafka_retention_h: int = Field(
-        168, ge=1, description="hours that Kafka keeps a record after it was published; unpublished ones stay"
+        168,
+        ge=1,
+        le=876_000,
+        description="hours that Kafka keeps a record after it was published; unpublished ones stay",
     )
     kafka_partitions: int = Field(4, ge=1, le=1_000, description="partitions of a topic when it is created")
 
@@ -139,9 +142,12 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="postgresql://user:password@host:port/database for Dagster's runs; none: SQLite in its home",
     )
-    run_log_days: int = Field(7, ge=1, description="days that Dagster keeps the log of a finished run")
+    run_log_days: int = Field(7, ge=1, le=36_500, description="days that Dagster keeps the log of a finished run")
     run_days: int = Field(
-        30, ge=1, description="days that Dagster keeps a finished run; what it materialized stays for ever"
+        30,
+        ge=1,
+        le=36_500,
+        description="days that Dagster keeps a finished run, and no less than its log; what it materialized stays for ever",
     )
     supervisor_password: SecretStr = SecretStr("")
 
@@ -200,13 +206,19 @@ class Settings(BaseSettings):
         60, ge=2, description="files of the running hour of a topic from which on it is compacted before it ends"
     )
     quarantine_days: int = Field(
-        0, ge=0, description="days after which quarantined rows lose their message's bytes on main; 0: never"
+        0, ge=0, le=36_500, description="days after which quarantined rows lose their message's bytes on main; 0: never"
     )
     left_branch_h: int = Field(
-        24, ge=1, description="hours after which maintenance deletes a branch that a kill left, if nobody can need it"
+        24,
+        ge=1,
+        le=876_000,
+        description="hours after which maintenance deletes a branch that a kill left, if nobody can need it",
     )
     lake_history_days: int = Field(
-        400, ge=1, description="days that a garbage collection by lakeFS' own Spark job has to leave of main's past"
+        400,
+        ge=1,
+        le=36_500,
+        description="days that a garbage collection by lakeFS' own Spark job has to leave of main's past",
     )
     maintain_s: int = Field(
         900, ge=1, description="seconds after which maintenance of the lake begins nothing more; the next one continues"

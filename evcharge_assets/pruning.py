@@ -85,13 +85,13 @@ def prune(
     now: datetime | None = None,
     in_use: Collection[str] | None = None,
 ) -> Pruned:
-    """Deletes the logs of runs that ended more than `log_days` ago, and the runs that ended more than `run_days` ago.
+    """Deletes the logs of runs that ended more than `log_days` ago, and the runs that ended more than `run_days` ago, no less.
 
     `in_use` are the finished runs that are left alone (None: `runs_in_use`).
     """
     events, runs = _stores(instance)
     now = now or datetime.now(UTC)
-    logs_end, runs_end = now - timedelta(days=log_days), now - timedelta(days=max(run_days, log_days))
+    logs_end, runs_end = now - timedelta(days=log_days), now - timedelta(days=run_days)
     in_use = runs_in_use(instance) if in_use is None else in_use
     pruned = Pruned()
     pruned.events += _prune_superseded(events, logs_end, {*in_use, *_unfinished(runs)})

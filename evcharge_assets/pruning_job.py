@@ -11,10 +11,12 @@ def prune_op(context: dg.OpExecutionContext, platform: Platform) -> None:
 
     settings = platform.settings()
     with platform.naming_servers(context, "minio"):
-        pruned = prune(context.instance, log_days=settings.run_log_days, run_days=settings.run_days)
+        # no log without its run
+        run_days = max(settings.run_days, settings.run_log_days)
+        pruned = prune(context.instance, log_days=settings.run_log_days, run_days=run_days)
     context.log.info(
         f"deleted {pruned.events:,} events and {pruned.check_results:,} check results of runs that ended more than "
-        f"{settings.run_log_days} days ago, and {pruned.runs:,} runs that ended more than {settings.run_days} days ago"
+        f"{settings.run_log_days} days ago, and {pruned.runs:,} runs that ended more than {run_days} days ago"
     )
 
 

@@ -116,6 +116,8 @@ class _PublishingRun:
 
     def due(self) -> list[OffsetRange]:
         """The ranges to publish next, once rows are due; none if the run has to end before."""
+        # the limits are for work: a run that waits is not late
+        self._tag(max(self.ends_at - time.monotonic(), 0.0) + self.settings.publish_timeout_s)
         idle_at = time.monotonic() + IDLE_S
         while (now := time.monotonic()) < min(self.ends_at, idle_at):
             try:

@@ -117,7 +117,7 @@ class LakeInFolders(Repository):
                 file.unlink(missing_ok=True)
         return self._commit_main(message, metadata)
 
-    def diff(self, left: str, right: str, *, prefix: str = "") -> list[tuple[str, str]]:
+    def diff(self, left: str, right: str, *, prefix: str = "", is_past: bool = False) -> list[tuple[str, str]]:
         before, after = (
             {path: file for path, file in self._files(ref).items() if path.startswith(prefix)} for ref in (left, right)
         )
@@ -127,7 +127,7 @@ class LakeInFolders(Repository):
         found += [("changed", path) for path in both if before[path].read_bytes() != after[path].read_bytes()]
         return sorted(found)
 
-    def log(self, ref: str = MAIN, *, stop_at: str | None = None, first_parent: bool = True) -> Iterator[Commit]:
+    def log(self, ref: str = MAIN, *, stop_at: str | None = None) -> Iterator[Commit]:
         seen = ref == MAIN
         for commit in self._log:
             seen = seen or commit.id == ref

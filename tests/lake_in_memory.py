@@ -45,7 +45,7 @@ class LakeInMemory(Repository):
     def commit_of(self, commit_id: str) -> Commit:
         return next(commit for commit in self.candidates.values() if commit.id == commit_id)
 
-    def diff(self, left: str, right: str, *, prefix: str = "") -> list[tuple[str, str]]:
+    def diff(self, left: str, right: str, *, prefix: str = "", is_past: bool = False) -> list[tuple[str, str]]:
         metadata = self.commit_of(right).metadata
         paths = [*self.files[metadata["manifest"]]["files"], metadata["manifest"], Ledger.path(metadata["topic"])]
         return [("added", path) for path in [*paths, *self.stray]]

@@ -41,7 +41,7 @@ class MainLog(Repository):
     def head(self, ref: str = MAIN) -> Commit:
         return self.commits[-1]
 
-    def log(self, ref: str = MAIN, *, stop_at: str | None = None, first_parent: bool = True) -> Iterator[Commit]:
+    def log(self, ref: str = MAIN, *, stop_at: str | None = None) -> Iterator[Commit]:
         self.readings.append(stop_at)
         newest = next(place for place, commit in enumerate(self.commits) if commit.id == ref)
         for commit in reversed(self.commits[: newest + 1]):
@@ -49,11 +49,7 @@ class MainLog(Repository):
                 return
             yield commit
 
-    def is_ancestor(self, ancestor: str, commit: str) -> bool:
-        ids = [entry.id for entry in self.commits]
-        return ancestor in ids and ids.index(ancestor) <= ids.index(commit)
-
-    def diff(self, left: str, right: str, *, prefix: str = "") -> list[tuple[str, str]]:
+    def diff(self, left: str, right: str, *, prefix: str = "", is_past: bool = False) -> list[tuple[str, str]]:
         before, after = self.files[left], self.files[right]
         kinds = {"added": after - before, "removed": before - after}
         return [(kind, path) for kind, paths in kinds.items() for path in sorted(paths) if path.startswith(prefix)]

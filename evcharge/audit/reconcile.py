@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from heapq import nsmallest
 from itertools import chain
@@ -150,6 +150,9 @@ class Part:
 def reconcile(settings: Settings, on_step: OnStep = lambda step: None, *, part: Part | None = None) -> Reconciliation:
     """Compares the stores, all of them or a part. Raises ServerDownError."""
     part = part or Part()
+    if part.since is not None and part.since.isoformat() <= settings.event_days_from:
+        # no good row is older: that is all of it
+        part = replace(part, since=None)
     repository = Repository(settings)
     head = repository.head().id
     comparison = _Comparison(

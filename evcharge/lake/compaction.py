@@ -67,7 +67,7 @@ class RefusedHourError(RuntimeError):
 class HourPlan:
     """What is to be joined in an hour at a commit: files by folder, with their bytes, and the files with its manifests.
 
-    With `forgets` quarantined rows lose the key and the value of their message. Place and rule stay.
+    With `forgets` quarantined rows lose their message (`_without_messages`). Place and rule stay.
     """
 
     hour: Hour
@@ -163,7 +163,7 @@ def compact_hour(
 ) -> CompactedHour:
     """Joins the files of an hour, read from the commit `base`, on a branch. The new files' names contain `name`.
 
-    Raises RefusedHourError if a file cannot be read.
+    Raises RefusedHourError if a file cannot be read, OSError or ServerDownError if a server does not answer.
     """
     removed: dict[str, int] = {}
     writer = _FolderWriter(settings, repository, base, branch, plan.hour.topic, name, plan.forgets)
@@ -171,6 +171,11 @@ def compact_hour(
         try:
             removed |= {path: files[path] for path in writer.join(folder, files)}
         except _UnreadableError as error:
+            raise RefusedHourError(plan.hour, str(error)) from error
+        except OSError as error:
+            # if the store gives other files, it has lost this one
+            if repository.read(base, next(iter(plan.manifests))) is None:
+                raise
             raise RefusedHourError(plan.hour, str(error)) from error
     path = f"{manifest_prefix(plan.hour.topic, plan.hour.ingest_hour)}{JOINED_MANIFESTS}"
     done = CompactedHour(plan, removed, writer.added, writer.bytes_added, writer.digest, path)
@@ -239,16 +244,26 @@ class _FolderWriter:
 
 
 def _without_messages(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Quarantined rows without key and value; good rows as they are."""
-    for name in ("kafka_key", "kafka_value"):
-        if name in batch.schema.names:
-            index = batch.schema.get_field_index(name)
-            batch = batch.set_column(index, batch.schema.field(index), pa.nulls(batch.num_rows, pa.binary()))
+    """Quarantined rows without key and value; good rows as they are.
+
+    The key of a message from an unknown station stays. It is the station's id, and `evcharge reconcile` needs to know which
+    stations had events before they were registered.
+    """
+    if "kafka_value" not in batch.schema.names:
+        return batch
+    nothing = pa.nulls(batch.num_rows, pa.binary())
+    keys = pc.if_else(pc.equal(batch["rule_code"], "UNKNOWN_STATION"), batch["kafka_key"], nothing)
+    for name, column in (("kafka_key", keys), ("kafka_value", nothing)):
+        index = batch.schema.get_field_index(name)
+        batch = batch.set_column(index, batch.schema.field(index), column)
     return batch
 
 
 def _batches(files: pyarrow.fs.FileSystem, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of a file, which is small: it is read with one request. Raises _UnreadableError, _OtherColumnsError."""
+    """The rows of a file, which is small: it is read with one request.
+
+    Raises _UnreadableError, _OtherColumnsError, and OSError if the store does not give the file.
+    """
     with files.open_input_file(name) as source:
         content = source.read_buffer()
     try:

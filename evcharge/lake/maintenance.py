@@ -91,8 +91,9 @@ class _Portion:
     plans: list[HourPlan]
     over: list[Hour]
     left: list[Hour]
-    #: hours that sort before it have no messages in quarantine any more
+    #: hours that sort before it have no messages in quarantine any more, except for those that are unforgotten
     forgotten_to: str
+    unforgotten: frozenset[Hour]
 
 
 def maintain(
@@ -122,12 +123,13 @@ def maintain(
     on_step("branches deleted")
     work = _Work(settings, repository, run_id, branches, merging, on_step)
     looked_at: set[Hour] = set()
-    has_looked = False
+    has_looked = is_noted = False
     while True:
         waiting = waiting_hours(repository, repository.head().id)
         old = _old_quarantine(settings, repository, waiting, now)
-        hours = sorted((waiting.hours | old).difference(looked_at, done.refused))
-        portion = _plan(settings, repository, waiting, hours, old, running, ends_at)
+        left_alone = {*waiting.refused, *done.refused}
+        hours = sorted((waiting.hours | old).difference(looked_at, left_alone))
+        portion = _plan(settings, repository, waiting, hours, old, left_alone, running, ends_at)
         on_step("planned")
         has_news = not has_looked and (waiting.has_news or branches != waiting.branches)
         has_news |= not done.refused.keys() <= waiting.refused.keys()
@@ -137,15 +139,22 @@ def maintain(
                 done.add(_expected(settings, portion.plans))
             elif portion.over or portion.plans or has_news:
                 work.do(portion, waiting, done)
+            is_noted = True
             looked_at.update(set(hours).difference(portion.left))
         except RefusedHourError as error:
             log.warning("an hour of the lake is not compacted", hour=error.hour, reason=error.reason)
             done.refused[error.hour] = error.reason
             portion.left.append(error.hour)
+            is_noted = False
         done.hours_left = sum(hour.ingest_hour < running for hour in portion.left)
         on_progress(done)
         if not portion.left or time.monotonic() >= ends_at:
-            return done
+            break
+    if not is_noted:
+        # else the next call would begin with the hours that were refused last
+        waiting = waiting_hours(repository, repository.head().id)
+        work.do(_Portion([], [], [], waiting.forgotten_to, waiting.unforgotten), waiting, done)
+    return done
 
 
 def _left_branches(
@@ -174,10 +183,15 @@ def _plan(
     waiting: Waiting,
     hours: list[Hour],
     old: frozenset[Hour],
+    left_alone: set[Hour],
     running: str,
     ends_at: float,
 ) -> _Portion:
-    """The first of the `hours`; those of `old` quarantine lose their messages too."""
+    """The first of the `hours`; those of `old` quarantine lose their messages too.
+
+    Of the ones that are `left_alone` it notes which have to lose theirs once they come back.
+    """
+    forgets = old | (waiting.unforgotten if settings.quarantine_days else frozenset())
     plans: list[HourPlan] = []
     over: list[Hour] = []
     files = size = 0
@@ -185,7 +199,7 @@ def _plan(
     while left:
         hour = left.pop(0)
         is_running = hour.ingest_hour >= running
-        plan = plan_hour(settings, repository, waiting.seen, hour, is_running=is_running, forgets=hour in old)
+        plan = plan_hour(settings, repository, waiting.seen, hour, is_running=is_running, forgets=hour in forgets)
         if not plan.nothing:
             plans.append(plan)
         if not is_running:
@@ -196,7 +210,8 @@ def _plan(
     not_yet = [hour.ingest_hour for hour in old.intersection(left)]
     # a tilde comes after every path of its hour
     forgotten = [f"{hour.ingest_hour}~" for hour in old] or [waiting.forgotten_to]
-    return _Portion(plans, over, left, min(not_yet, default=max(forgotten)))
+    unforgotten = waiting.unforgotten.union(old & left_alone).difference(over)
+    return _Portion(plans, over, left, min(not_yet, default=max(forgotten)), unforgotten)
 
 
 @dataclass(frozen=True)
@@ -223,7 +238,9 @@ class _Work:
             may_change = {PATH}
             if note_stations(repository, branch, base):
                 may_change.add(KNOWN_STATIONS_PATH)
-            note = waiting.note(portion.over, done.refused, self.branches, portion.forgotten_to, branch)
+            note = waiting.note(
+                portion.over, done.refused, self.branches, portion.forgotten_to, portion.unforgotten, branch
+            )
             repository.write_json(branch, PATH, note)
             self.on_step("note written")
             message, metadata = self._said(hours, waiting)

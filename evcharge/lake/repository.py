@@ -187,45 +187,39 @@ class Repository:
                 raise MergeConflictError(f"{source} conflicts with {MAIN}") from error
             raise
 
-    def is_ancestor(self, ancestor: str, commit: str) -> bool:
-        """Whether the lake has the commit `ancestor`, and `commit` came of it. A commit comes of itself."""
-        from lakefs_sdk.exceptions import NotFoundException
+    def diff(self, left: str, right: str, *, prefix: str = "", is_past: bool = False) -> list[tuple[str, str]]:
+        """What `right` changed against `left` below a prefix: pairs of added, removed or changed, and the path.
 
-        try:
-            return bool(self._call(self._refs.find_merge_base, ancestor, commit).base_commit_id == ancestor)
-        except NotFoundException:
-            return False
-
-    def diff(self, left: str, right: str, *, prefix: str = "") -> list[tuple[str, str]]:
-        """What differs in `right` from `left` below a prefix: pairs of added, removed or changed, and the path."""
+        With `is_past` the caller knows that `left` lies in the past of `right`. Else lakeFS looks for where they parted, one
+        commit at a time: after its start 1,500 publications took it 23 s.
+        """
         found: list[tuple[str, str]] = []
-        after = ""
+        after, kind = "", "two_dot" if is_past else "three_dot"
         while True:
-            page = self._call(self._refs.diff_refs, left, right, after=after, amount=_PAGE, prefix=prefix)
+            page = self._call(self._refs.diff_refs, left, right, after=after, amount=_PAGE, prefix=prefix, type=kind)
             found += [(entry.type, entry.path) for entry in page.results]
             if not page.pagination.has_more:
                 return found
             after = page.pagination.next_offset
 
-    def log(self, ref: str = MAIN, *, stop_at: str | None = None, first_parent: bool = True) -> Iterator[Commit]:
+    def log(self, ref: str = MAIN, *, stop_at: str | None = None) -> Iterator[Commit]:
         """Commits from `ref` back to `stop_at` (not included), newest first.
 
-        With `first_parent` only the first parent of a merge is followed: on main these are the publications.
+        Only the first parent of a merge is followed: on main these are the publications.
         """
-        after, amount = "", _FIRST_COMMITS
+        begin, known, amount = ref, 0, _FIRST_COMMITS
         options: dict[str, Any] = {"stop_at": stop_at} if stop_at else {}
         while True:
-            page = self._call(
-                self._refs.log_commits, ref, after=after, amount=amount, first_parent=first_parent, **options
-            )
+            page = self._call(self._refs.log_commits, begin, amount=amount, first_parent=True, **options)
             amount = min(10 * amount, _PAGE)
-            for entry in page.results:
+            for entry in page.results[known:]:
                 if entry.id == stop_at:
                     return
                 yield _commit(entry)
             if not page.pagination.has_more:
                 return
-            after = page.pagination.next_offset
+            # From the last commit and not `after` it: lakeFS would walk there from `ref` for each page.
+            begin, known = page.results[-1].id, 1
 
 
 def _commit(entry: Any) -> Commit:

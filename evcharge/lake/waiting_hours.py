@@ -16,7 +16,14 @@ from evcharge.lake.repository import Repository
 from evcharge.lake.touched_days import log_since
 
 PATH = "_maintenance/compaction.json"
-_NOTHING: dict[str, Any] = {"seen": None, "hours": [], "refused": [], "branches": {}, "forgotten_to": ""}
+_NOTHING: dict[str, Any] = {
+    "seen": None,
+    "hours": [],
+    "refused": [],
+    "branches": {},
+    "forgotten_to": "",
+    "unforgotten": [],
+}
 
 
 class Hour(NamedTuple):
@@ -31,7 +38,8 @@ class Waiting:
     """The hours to look at, seen from the commit `seen`, and the hours that were left alone, with the reason.
 
     `branches` says when each branch was first seen (ISO 8601). Hours that sort before `forgotten_to` have no messages in
-    quarantine any more. `has_news` is False if nothing was published since the note was written.
+    quarantine any more, except for those `unforgotten`, which were left alone. `has_news` is False if nothing was published
+    since the note was written.
     """
 
     seen: str
@@ -39,6 +47,7 @@ class Waiting:
     refused: dict[Hour, str]
     branches: dict[str, str]
     forgotten_to: str
+    unforgotten: frozenset[Hour]
     has_news: bool
 
     def note(
@@ -47,6 +56,7 @@ class Waiting:
         refused: dict[Hour, str],
         branches: dict[str, str],
         forgotten_to: str,
+        unforgotten: Iterable[Hour],
         written_by: str,
     ) -> dict[str, Any]:
         """What is written on main once the hours `done` are compacted. `written_by` is different each time."""
@@ -57,13 +67,14 @@ class Waiting:
             "refused": [[*hour, reason] for hour, reason in sorted({**self.refused, **refused}.items())],
             "branches": branches,
             "forgotten_to": forgotten_to,
+            "unforgotten": [list(hour) for hour in sorted(unforgotten)],
             "written_by": written_by,
         }
 
 
 def waiting_hours(repository: Repository, commit: str) -> Waiting:
     """What waits at a commit of main. Raises ServerDownError."""
-    note = repository.read_json(commit, PATH) or _NOTHING
+    note = _NOTHING | (repository.read_json(commit, PATH) or {})
     published = {
         Hour(found.metadata["ingest_hour"], found.metadata["topic"])
         for found in log_since(repository, commit, note["seen"])
@@ -72,8 +83,15 @@ def waiting_hours(repository: Repository, commit: str) -> Waiting:
     refused = {Hour(hour, topic): reason for hour, topic, reason in note["refused"]}
     # one that was refused is tried again once it has new rows
     refused = {hour: reason for hour, reason in refused.items() if hour not in published}
-    hours = published.union(Hour(*hour) for hour in note["hours"])
-    return Waiting(commit, frozenset(hours), refused, note["branches"], note["forgotten_to"], has_news=bool(published))
+    return Waiting(
+        commit,
+        frozenset(published.union(Hour(*hour) for hour in note["hours"])),
+        refused,
+        note["branches"],
+        note["forgotten_to"],
+        frozenset(Hour(*hour) for hour in note["unforgotten"]),
+        has_news=bool(published),
+    )
 
 
 def quarantined_hours(repository: Repository, commit: str, since: str, before: str) -> frozenset[Hour]:

@@ -146,11 +146,7 @@ def _added(settings: Settings, repository: Repository, days: list[date], commit:
         client = clickhouse(settings)
         intact = intact_days(client, _SESSIONS, days)
         client.disconnect()
-    found: dict[date, AddedRows] = {}
-    for since in set(intact.values()):
-        of_commit = [day for day, loaded_from in intact.items() if loaded_from == since]
-        found |= added_rows(repository, SESSION_EVENTS.topic, of_commit, since, commit)
-    return found
+    return added_rows(repository, SESSION_EVENTS.topic, intact, commit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,9 @@ def test_equal_stores(lake: Lake, healthy: dict[str, Any]) -> None:
     assert healthy["cut"] == {str(p): o for p, o in sorted(ledger.offsets.items())}
 
 
-def test_the_table_for_people(healthy: dict[str, Any]) -> None:
-    done = CliRunner().invoke(app, ["reconcile"])
+@pytest.mark.parametrize("options", [[], ["--since", "0001-01-01"]], ids=["all", "since the beginning"])
+def test_the_table_for_people(healthy: dict[str, Any], options: list[str]) -> None:
+    done = CliRunner().invoke(app, ["reconcile", *options])
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1] == "equal"
     assert f"{healthy['stores']['lake']['events']:,}" in done.stdout

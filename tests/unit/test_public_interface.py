@@ -131,7 +131,9 @@ def lake() -> dict[str, Any]:
         "publication_id": planned.publication_id,
         "range": planned.to_json(),
         "ledger": ledger.to_json(),
-        "maintenance": waiting_hours.Waiting("seen", frozenset(), {}, {}, "", True).note([], {}, {}, "", "by"),
+        "maintenance": waiting_hours.Waiting("seen", frozenset(), {}, {}, "", frozenset(), True).note(
+            [], {}, {}, "", [], "by"
+        ),
         "manifest": [field.name for field in fields(Manifest)],
     }
 

@@ -33,6 +33,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         # the events of a run over many partitions are written so many at a time
         "DAGSTER_EVENT_BATCH_SIZE": "500",
+        # A sensor that lost its cursor reads main's whole log: after a year for longer than Dagster's limit of 60.
+        "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "600",
         "EVCHARGE_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url.get_secret_value(),
         "DAGSTER_CODE_SOCKET": str(code_socket(settings)),
         "COMPUTE_LOG_BUCKET": settings.compute_log_bucket,

@@ -87,7 +87,7 @@ def test_what_was_there_and_what_was_added_is_all_there_is(seed: int) -> None:
         head = main.commits[-1].id
         for day in DAYS:
             if random.random() < 0.5:
-                added = added_rows(main, TOPIC, [day], loaded[day], head)[day]
+                added = added_rows(main, TOPIC, {day: loaded[day]}, head)[day]
                 assert main.of(day, loaded[day]) + main.rows_in(added) == main.of(day, head)
                 loaded[day] = head
 
@@ -101,7 +101,7 @@ def test_only_files_that_may_have_new_rows_are_read() -> None:
     main.bring("2026-01-02-01", {DAYS[0]: 1})
     head = main.commits[-1].id
     (new,) = (path for path in main.now if "ingest_hour=2026-01-02-01" in path)
-    assert added_rows(main, TOPIC, DAYS, before, head) == {
+    assert added_rows(main, TOPIC, dict.fromkeys(DAYS, before), head) == {
         DAYS[0]: AddedRows([new], [main.commits[-1].metadata["publication_id"]]),
         DAYS[1]: AddedRows([], []),
     }
@@ -113,7 +113,7 @@ def test_a_day_whose_rows_were_taken_back_is_left_out() -> None:
     main.bring("2026-01-02-01", dict.fromkeys(DAYS, 1))
     main.retract(DAYS[0])
     head = main.bring("2026-01-02-01", dict.fromkeys(DAYS, 1))
-    found = added_rows(main, TOPIC, DAYS, before, head)
+    found = added_rows(main, TOPIC, dict.fromkeys(DAYS, before), head)
     assert found.keys() == {DAYS[1]}
     assert sum(main.rows_in(found[DAYS[1]]).values()) == 2
 
@@ -121,9 +121,9 @@ def test_a_day_whose_rows_were_taken_back_is_left_out() -> None:
 def test_a_day_of_another_past_is_left_out() -> None:
     main = Main()
     head = main.bring("2026-01-02-00", {DAYS[0]: 1})
-    assert added_rows(main, TOPIC, DAYS, "of another lake", head) == {}
+    assert added_rows(main, TOPIC, dict.fromkeys(DAYS, "of another lake"), head) == {}
     # main was set back
-    assert added_rows(main, TOPIC, DAYS, head, main.commits[0].id) == {}
+    assert added_rows(main, TOPIC, dict.fromkeys(DAYS, head), main.commits[0].id) == {}
 
 
 def test_a_day_with_very_many_publications_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,19 @@ def test_a_day_with_very_many_publications_is_left_out(monkeypatch: pytest.Monke
     main.bring("2026-01-02-00", dict.fromkeys(DAYS, 1))
     main.bring("2026-01-02-00", dict.fromkeys(DAYS, 1))
     head = main.bring("2026-01-02-00", {DAYS[0]: 1})
-    assert added_rows(main, TOPIC, DAYS, before, head).keys() == {DAYS[1]}
+    assert added_rows(main, TOPIC, dict.fromkeys(DAYS, before), head).keys() == {DAYS[1]}
+
+
+def test_a_day_that_was_loaded_long_ago_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_COMMITS", 2)
+    main = Main()
+    long_ago = main.bring("2026-01-02-00", dict.fromkeys(DAYS, 1))
+    before = main.bring("2026-01-02-00", dict.fromkeys(DAYS, 1))
+    main.bring("2026-01-02-00", dict.fromkeys(DAYS, 1))
+    head = main.bring("2026-01-02-01", dict.fromkeys(DAYS, 1))
+    found = added_rows(main, TOPIC, {DAYS[0]: long_ago, DAYS[1]: before}, head)
+    assert found.keys() == {DAYS[1]}
+    assert sum(main.rows_in(found[DAYS[1]]).values()) == 2
 
 
 def test_other_topics_add_nothing() -> None:
@@ -141,4 +153,4 @@ def test_other_topics_add_nothing() -> None:
     before = main.commits[-1].id
     head = main.publish(STATION_REGISTRY.topic, DAYS[0])
     main.done(head)
-    assert added_rows(main, TOPIC, DAYS[:1], before, head) == {DAYS[0]: AddedRows([], [])}
+    assert added_rows(main, TOPIC, {DAYS[0]: before}, head) == {DAYS[0]: AddedRows([], [])}

@@ -367,11 +367,90 @@ def test_a_running_hour_with_files_of_an_earlier_version_only(lake: LakeInFolder
     assert sorted(lake.paths("main", "raw/")) == sorted(paths)
 
 
+def change(lake: LakeInFolders, path: str, content: bytes) -> bytes:
+    """Replaces a file on main, and returns what it was."""
+    before = lake.read("main", path)
+    assert before is not None
+    lake.create_branch("changed")
+    lake.write("changed", path, content)
+    lake.merge("changed", "changed", {})
+    lake.delete_branch("changed")
+    return before
+
+
+BROKEN = b"PAR1 this is none PAR1"
+
+
+def test_a_file_that_the_store_has_lost_holds_up_its_hour_only(busy: LakeInFolders) -> None:
+    path, base = next(iter(busy.paths("main", raw_prefix(TOPIC, "2026-02-28")))), busy.head().id
+
+    def lose(step: str) -> None:
+        if step == "branch created":
+            (busy.root / base / path).unlink(missing_ok=True)
+
+    done = maintained(busy, on_step=lose)
+    assert [(hour.ingest_hour, hour.topic) for hour in done.refused] == [("2026-03-01-12", TOPIC)]
+    assert done.figures[TOPIC].hours == 1
+
+
+def test_a_store_that_gives_nothing_refuses_no_hour(busy: LakeInFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, base = next(iter(busy.paths("main", raw_prefix(TOPIC, "2026-02-28")))), busy.head().id
+
+    def lose(step: str) -> None:
+        if step == "branch created":
+            (busy.root / base / path).unlink(missing_ok=True)
+            monkeypatch.setattr(busy, "read", lambda ref, path: None)
+
+    with pytest.raises(FileNotFoundError):
+        maintained(busy, on_step=lose)
+
+
+def test_a_bad_hour_does_not_hold_up_the_next_call(busy: LakeInFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(busy, next(iter(busy.paths("main", raw_prefix(TOPIC, "2026-02-28")))), BROKEN)
+    with monkeypatch.context() as hurried:
+        _hurry(hurried)
+        done = maintained(busy)
+        assert [hour.ingest_hour for hour in done.refused] == ["2026-03-01-12"]
+        assert done.figures == {}
+        done = maintained(busy)
+        assert (done.refused, [own.hours for own in done.figures.values()]) == ({}, [1])
+    assert maintained(busy).hours_left == 0
+    assert maintained(busy).commits == []
+
+
+def test_an_hour_that_was_left_alone_forgets_its_messages_later(busy: LakeInFolders) -> None:
+    two_days = busy.settings.model_copy(update={"quarantine_days": 2})
+    later = NOW + timedelta(days=5)
+    path = next(path for path in busy.paths("main", f"quarantine/{TOPIC}/") if "2026-03-01-12" in path)
+    content = change(busy, path, BROKEN)
+    assert [hour.ingest_hour for hour in maintain(two_days, busy, "run", now=later).refused] == ["2026-03-01-12"]
+    assert maintain(two_days, busy, "run", now=later).commits == []
+    change(busy, path, content)
+    assert messages(busy).keys() == {"2026-03-01-12"}
+    publish(busy, [event("late")], NOON + timedelta(minutes=50))
+    assert maintain(two_days, busy, "run", now=later).refused == {}
+    assert messages(busy) == {}
+    assert maintain(two_days, busy, "run", now=later).commits == []
+
+
+def test_the_key_of_an_unknown_station_outlives_its_message() -> None:
+    rows = pa.table(
+        {
+            "kafka_key": [b"a", b"b", None],
+            "kafka_value": [b"1", b"2", b"3"],
+            "rule_code": ["MALFORMED_JSON"] + 2 * ["UNKNOWN_STATION"],
+        },
+        pa.schema([("kafka_key", pa.binary()), ("kafka_value", pa.binary()), ("rule_code", pa.string())]),
+    )
+    (batch,) = rows.to_batches()
+    left = compaction._without_messages(batch)
+    assert left.schema == batch.schema
+    assert left.to_pydict() == batch.to_pydict() | {"kafka_key": [None, b"b", None], "kafka_value": [None] * 3}
+
+
 def test_a_file_that_cannot_be_read_holds_up_its_hour_only(busy: LakeInFolders) -> None:
     path = next(iter(busy.paths("main", raw_prefix(TOPIC, "2026-02-28"))))
-    busy.create_branch("broken")
-    busy.write("broken", path, b"PAR1 this is none PAR1")
-    busy.merge("broken", "broken", {})
+    change(busy, path, BROKEN)
     done = maintained(busy)
     assert [(hour.ingest_hour, hour.topic) for hour in done.refused] == [("2026-03-01-12", TOPIC)]
     assert done.figures[TOPIC].hours == 1

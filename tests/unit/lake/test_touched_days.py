@@ -114,10 +114,10 @@ def test_a_cursor_of_another_version_is_not_believed(cursor: str) -> None:
 class Restored(MainLog):
     """Main as it was before a commit that a cursor names."""
 
-    def log(self, ref: str = MAIN, *, stop_at: str | None = None, first_parent: bool = True) -> Iterator[Commit]:
+    def log(self, ref: str = MAIN, *, stop_at: str | None = None) -> Iterator[Commit]:
         if stop_at is not None and stop_at not in {commit.id for commit in self.commits}:
             raise NotFoundException(404)
-        return super().log(ref, stop_at=stop_at, first_parent=first_parent)
+        return super().log(ref, stop_at=stop_at)
 
 
 def test_a_cursor_of_a_later_lake_is_not_believed() -> None:

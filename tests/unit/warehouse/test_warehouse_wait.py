@@ -57,7 +57,7 @@ class LakeInFolder(LakeInMemory):
         self.files[manifest.offsets.manifest_path] = {**manifest.to_json(), "files": {path: len(rules)}}
         self.commits.append(Commit(commit, "", AT, metadata))
 
-    def log(self, ref: str = "main", *, stop_at: str | None = None, first_parent: bool = True) -> Iterator[Commit]:
+    def log(self, ref: str = "main", *, stop_at: str | None = None) -> Iterator[Commit]:
         for commit in reversed(self.commits):
             self.visited.append(commit.id)
             yield commit
