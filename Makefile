@@ -14,7 +14,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down status clean check quick test fuzz bench screenshots wheel lint lock
+.PHONY: help env up down status clean check quick test test-long fuzz bench screenshots wheel lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -40,10 +40,14 @@ check: env ## check style and types and run the quick unit tests; no servers
 quick: env
 	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses=2 --dist=loadfile --disable-warnings tests/unit
 
-test: env ## run every test, the slow ones too, on servers and ports of its own
+test: env ## run the tests, the slow ones too, on servers and ports of its own
 	@$(BIN)/evcharge stack provision
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/unit
-	@$(BIN)/python -m pytest tests/integration tests/faults tests/e2e
+	@$(BIN)/python -m pytest -m "not long" --numprocesses=2 --dist=loadfile tests/unit
+	@$(BIN)/python -m pytest -m "not long" tests/integration tests/faults tests/e2e
+
+test-long: env ## run the tests that take minutes each, on servers and ports of its own
+	@$(BIN)/evcharge stack provision
+	@$(BIN)/python -m pytest -m long tests/integration tests/faults
 
 fuzz: env ## judge ROUNDS=30 times 6,000 new messages and give the good ones to every reader; no servers
 	@$(BIN)/python -m pytest -q -s --fuzz-rounds=$(or $(ROUNDS),30) tests/unit/test_fuzz.py

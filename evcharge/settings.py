@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evcharge.errors import UserError
@@ -30,6 +31,19 @@ DEFAULT_HOME = (
 )
 #: Versions and ports of the natively run servers. `deploy/native/stack.toml` is a link to it.
 STACK_FILE = Path(__file__).parent / "stack.toml"
+
+# A hundred years at most: a time that reaches back before the calendar would end a daily job, long after it was set.
+Days = Annotated[int, Field(le=36_500)]
+Hours = Annotated[int, Field(le=36_500 * 24)]
+Seconds = Annotated[int, Field(le=36_500 * 86_400)]
+
+
+def _a_day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_a_day)]
 
 #: By natively run server: the setting that replaces it with a server of the user's.
 EXTERNAL = {
@@ -71,10 +85,9 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = ""
     kafka_user: str = "evcharge"
     kafka_password: SecretStr = SecretStr("")
-    kafka_retention_h: int = Field(
+    kafka_retention_h: Hours = Field(
         168,
         ge=1,
-        le=876_000,
         description="hours that Kafka keeps a record after it was published; unpublished ones stay",
     )
     kafka_partitions: int = Field(4, ge=1, le=1_000, description="partitions of a topic when it is created")
@@ -142,11 +155,10 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="postgresql://user:password@host:port/database for Dagster's runs; none: SQLite in its home",
     )
-    run_log_days: int = Field(7, ge=1, le=36_500, description="days that Dagster keeps the log of a finished run")
-    run_days: int = Field(
+    run_log_days: Days = Field(7, ge=1, description="days that Dagster keeps the log of a finished run")
+    run_days: Days = Field(
         30,
         ge=1,
-        le=36_500,
         description="days that Dagster keeps a finished run, and no less than its log; what it materialized stays for ever",
     )
     supervisor_password: SecretStr = SecretStr("")
@@ -180,19 +192,19 @@ class Settings(BaseSettings):
 
     publish_max_rows: int = Field(1_000_000, ge=1, description="rows of one publication at most")
     publish_min_rows: int = Field(50_000, ge=1, description="rows that are published without waiting")
-    publish_interval_s: int = Field(
+    publish_interval_s: Seconds = Field(
         90,
         ge=1,
         description="age of the last publication after which a single row will do; the more rows wait, the sooner",
     )
-    telemetry_interval_s: int = Field(
+    telemetry_interval_s: Seconds = Field(
         900, ge=1, description="the same for cars' positions, which the live state shows long before"
     )
-    publish_timeout_s: int = Field(
+    publish_timeout_s: Seconds = Field(
         1_800, ge=60, description="after this a hanging publication is ended and tried again"
     )
-    load_timeout_s: int = Field(14_400, ge=60, description="the same for a load or a rebuild")
-    down_publish_s: int = Field(
+    load_timeout_s: Seconds = Field(14_400, ge=60, description="the same for a load or a rebuild")
+    down_publish_s: Seconds = Field(
         120, ge=0, description="seconds at most that `evcharge stack down` publishes what waits; 0: it does not"
     )
     publish_attempts: int = Field(3, ge=1, description="attempts at a range before it is parked")
@@ -205,36 +217,30 @@ class Settings(BaseSettings):
     compact_running_files: int = Field(
         60, ge=2, description="files of the running hour of a topic from which on it is compacted before it ends"
     )
-    quarantine_days: int = Field(
-        0, ge=0, le=36_500, description="days after which quarantined rows lose their message's bytes on main; 0: never"
+    quarantine_days: Days = Field(
+        0, ge=0, description="days after which quarantined rows lose their message's bytes on main; 0: never"
     )
-    left_branch_h: int = Field(
+    left_branch_h: Hours = Field(
         24,
         ge=1,
-        le=876_000,
         description="hours after which maintenance deletes a branch that a kill left, if nobody can need it",
     )
-    lake_history_days: int = Field(
+    lake_history_days: Days = Field(
         400,
         ge=1,
-        le=36_500,
         description="days that a garbage collection by lakeFS' own Spark job has to leave of main's past",
     )
-    maintain_s: int = Field(
+    maintain_s: Seconds = Field(
         900, ge=1, description="seconds after which maintenance of the lake begins nothing more; the next one continues"
     )
-    event_days_from: str = Field(
-        "2018-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of event partitions"
-    )
-    ingest_hours_from: str = Field(
-        "2026-11-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day of ingest-hour partitions"
-    )
+    event_days_from: Day = Field("2018-01-01", description="first day of event partitions")
+    ingest_hours_from: Day = Field("2026-11-01", description="first day of ingest-hour partitions")
 
     afdc_api_url: str = Field(
         "https://developer.nlr.gov/api/alt-fuel-stations/v1", description="base address of the registry's API"
     )
     afdc_api_key: SecretStr = Field(SecretStr(""), description="free from developer.nlr.gov; none: no polling")
-    state_stale_after_h: int = Field(
+    state_stale_after_h: Hours = Field(
         24, ge=1, description="hours without an event after which a station's state reads as unknown"
     )
 

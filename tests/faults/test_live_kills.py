@@ -164,6 +164,7 @@ def test_a_running_stream_follows_an_index_that_was_replaced(lake: Lake, feed: F
     assert_equal(lake, stream, feed)
 
 
+@pytest.mark.long
 def test_a_cassandra_that_stays_away_ends_no_query(lake: Lake, feed: Feed, stream: Stream) -> None:
     feed.send(100)
     stream.wait_until_fresh(datetime.now(UTC), "journal")

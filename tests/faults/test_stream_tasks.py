@@ -74,6 +74,7 @@ def cluster(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield cluster
 
 
+@pytest.mark.long
 def test_a_cluster_loses_an_executor_and_its_driver_moves(
     lake: Lake, feed: Feed, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: SparkCluster
 ) -> None:

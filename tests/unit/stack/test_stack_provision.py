@@ -113,11 +113,12 @@ def test_go_modules_are_fetched_at_once_and_before_their_build(tmp_path: Path, m
         behind: bool = False,
     ) -> None:
         assert (cwd / "go.mod").is_file()
+        # before the wait: after it, one may be built before the other thread goes on
+        ran.append((component.name, doing, behind))
         if doing == "fetching modules":
             both_fetch.wait(10)
         else:
             Path(words[words.index("-o") + 1]).touch()
-        ran.append((component.name, doing, behind))
 
     monkeypatch.setattr(Provisioner, "_command", command)
     monkeypatch.setattr("evcharge.stack.provision.go_command", lambda: "/x/go")
