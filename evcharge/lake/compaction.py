@@ -51,6 +51,10 @@ class _UnreadableError(RuntimeError):
     """A file is no Parquet file, or a broken one."""
 
 
+class _NotGivenError(OSError):
+    """The store does not give a file that lakeFS knows."""
+
+
 class _OtherColumnsError(RuntimeError):
     """A file has not the columns of the present contract."""
 
@@ -163,7 +167,7 @@ def compact_hour(
 ) -> CompactedHour:
     """Joins the files of an hour, read from the commit `base`, on a branch. The new files' names contain `name`.
 
-    Raises RefusedHourError if a file cannot be read, OSError or ServerDownError if a server does not answer.
+    Raises RefusedHourError if a file cannot be read, OSError or ServerDownError if a server does not answer or has no room.
     """
     removed: dict[str, int] = {}
     writer = _FolderWriter(settings, repository, base, branch, plan.hour.topic, name, plan.forgets)
@@ -172,7 +176,7 @@ def compact_hour(
             removed |= {path: files[path] for path in writer.join(folder, files)}
         except _UnreadableError as error:
             raise RefusedHourError(plan.hour, str(error)) from error
-        except OSError as error:
+        except _NotGivenError as error:
             # if the store gives other files, it has lost this one
             if repository.read(base, next(iter(plan.manifests))) is None:
                 raise
@@ -262,10 +266,13 @@ def _without_messages(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _batches(files: pyarrow.fs.FileSystem, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows of a file, which is small: it is read with one request.
 
-    Raises _UnreadableError, _OtherColumnsError, and OSError if the store does not give the file.
+    Raises _UnreadableError, _OtherColumnsError, _NotGivenError.
     """
-    with files.open_input_file(name) as source:
-        content = source.read_buffer()
+    try:
+        with files.open_input_file(name) as source:
+            content = source.read_buffer()
+    except OSError as error:
+        raise _NotGivenError(f"{name}: {error}") from error
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             if not file.schema_arrow.equals(schema):

@@ -210,7 +210,7 @@ def _plan(
     not_yet = [hour.ingest_hour for hour in old.intersection(left)]
     # a tilde comes after every path of its hour
     forgotten = [f"{hour.ingest_hour}~" for hour in old] or [waiting.forgotten_to]
-    unforgotten = waiting.unforgotten.union(old & left_alone).difference(over)
+    unforgotten = waiting.unforgotten.union(old & left_alone).difference(over if settings.quarantine_days else ())
     return _Portion(plans, over, left, min(not_yet, default=max(forgotten)), unforgotten)
 
 

@@ -401,8 +401,22 @@ def test_a_store_that_gives_nothing_refuses_no_hour(busy: LakeInFolders, monkeyp
             (busy.root / base / path).unlink(missing_ok=True)
             monkeypatch.setattr(busy, "read", lambda ref, path: None)
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match=path):
         maintained(busy, on_step=lose)
+    assert busy.head().id == base
+
+
+def test_a_store_without_room_refuses_no_hour(busy: LakeInFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = busy.head().id
+    with monkeypatch.context() as without_room:
+        without_room.setattr(compaction, "upload", full)
+        with pytest.raises(OSError, match="No space left"):
+            maintained(busy)
+    assert busy.head().id == before
+    assert maintained(busy).refused == {}
 
 
 def test_a_bad_hour_does_not_hold_up_the_next_call(busy: LakeInFolders, monkeypatch: pytest.MonkeyPatch) -> None:
