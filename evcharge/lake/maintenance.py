@@ -123,7 +123,7 @@ def maintain(
     on_step("branches deleted")
     work = _Work(settings, repository, run_id, branches, merging, on_step)
     looked_at: set[Hour] = set()
-    has_looked = is_noted = False
+    has_looked = False
     while True:
         waiting = waiting_hours(repository, repository.head().id)
         old = _old_quarantine(settings, repository, waiting, now)
